@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from securegen.engines.ckks.engine import Ckks
     from securegen.engines.federated import steps as federated
     from securegen.engines.federated.engine import Federated
+    from securegen.engines.merging import merge
     from securegen.engines.mpc import steps as mpc
     from securegen.engines.mpc.engine import Mpc
     from securegen.engines.plain.engine import Plain
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from securegen.io.plink1 import read_plink
     from securegen.io.vcf import read_vcf
     from securegen.python.crate import crate
+    from securegen.python.ld import clump, ld
     from securegen.python.pages import draw, write_report
     from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from securegen.report.audit_page import write_audit_page
     from securegen.report.pia import pia
     from securegen.study.inputs import Inputs
-    from securegen.study.opening import Study, open_qc, open_study
+    from securegen.study.opening import Study, open_study
+    from securegen.study.opening_qc import open_qc
 
 # The room of this name is loaded here, so that no later import binds it: `sg.scores` is engines.scores.
 import_module("securegen.scores")
@@ -54,6 +57,7 @@ _LATER = {
     "Study": ("study.opening", "Study"),
     "ckks": ("engines.ckks.steps", ""),
     "audit": ("governance.audit_steps", ""),
+    "clump": ("python.ld", "clump"),
     "compare": ("python.tables", "compare"),
     "consent": ("governance.consent_steps", ""),
     "crate": ("python.crate", "crate"),
@@ -62,9 +66,11 @@ _LATER = {
     "from_arrays": ("io.arrays", "from_arrays"),
     "inspect": ("inspection", "inspect"),
     "kinship": ("python.structure", "kinship"),
+    "ld": ("python.ld", "ld"),
+    "merge": ("engines.merging", "merge"),
     "meta": ("python.meta", "meta"),
     "mpc": ("engines.mpc.steps", ""),
-    "open_qc": ("study.opening", "open_qc"),
+    "open_qc": ("study.opening_qc", "open_qc"),
     "open_sites": ("python.run", "open_sites"),
     "open_study": ("study.opening", "open_study"),
     "pca": ("python.structure", "pca"),
@@ -99,6 +105,7 @@ __all__ = [
     "__version__",
     "audit",
     "ckks",
+    "clump",
     "compare",
     "consent",
     "crate",
@@ -107,6 +114,8 @@ __all__ = [
     "from_arrays",
     "inspect",
     "kinship",
+    "ld",
+    "merge",
     "meta",
     "mpc",
     "open_qc",

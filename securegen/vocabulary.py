@@ -52,6 +52,8 @@ ZERO_CELL: Final = "ZERO_CELL"
 LOW_MAC: Final = "LOW_MAC"
 FEW_CARRIERS: Final = "FEW_CARRIERS"
 
+MASK_REF: Final = "ref"  # REF of a row that is a mask of several variants, as regenie writes it
+
 # Genetic models, by the word that TEST has for them: what a genotype counts, 0 or 1 of all but the first.
 ADDITIVE: Final = "additive"
 CODINGS: Final = {ADDITIVE: "ADD", "dominant": "DOM", "recessive": "REC", "hetonly": "HET"}

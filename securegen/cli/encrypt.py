@@ -12,6 +12,8 @@ from click.core import ParameterSource
 from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
+from securegen.cli.mask_options import mask_options
+from securegen.cli.part_options import over_workers, part_options, part_out
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import DesignError, UsageError
@@ -21,6 +23,7 @@ from securegen.record.run_log import folder_bytes
 
 if TYPE_CHECKING:
     from securegen.engines.ckks.owner.secret_key import SecretKey
+    from securegen.study.inputs import Inputs
 
 
 @click.command()
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 @passphrases.passphrase_options
 @opt.genotype_options()
 @opt.design_options(required=False)
+@mask_options
 @opt.qc_options
 @click.option("--owner", metavar="FOLDER", help="Add a design to the cohort encrypted earlier with this OUT.owner.")
 @click.option("--append", is_flag=True, help="Add the genotypes, a chromosome that came later, to OUT.cohort.")
@@ -35,11 +39,13 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace a study that is complete: its results are lost.")
 @click.option("--other-covariates", is_flag=True, help="Although covariates that were planned are left out.")
 @opt.encryptor_option
+@part_options
 @opt.run_options
 @rehearses
 def command(
     key_file: str, passphrase_file: str | None, owner: str | None, append: bool, squares: bool, overwrite: bool,
-    other_covariates: bool, encryptor: str, out: str, threads: int | None, memory: int | None,
+    other_covariates: bool, encryptor: str, blocks: str | None, executor: str | None,
+    workers: int | None, out: str, threads: int | None, memory: int | None,
     quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Encrypt a cohort and its design (the owner's side).
@@ -51,20 +57,28 @@ def command(
     """
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
-    from securegen.study.genotypes import open_cohort, open_genotypes
+    from securegen.study.cohort_rows import open_cohort, open_rows
 
     if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
     if append:
         _refuse_with_append(options, owner=owner, squares=squares, overwrite=overwrite)
+    if (blocks is not None or executor is not None) and (append or owner or overwrite):
+        raise UsageError(
+            "--blocks and --executor are of a cohort's first encryption: leave out --append, --owner and --overwrite"
+        )
+    if executor is not None and passphrase_file is None:
+        raise UsageError("--executor needs --passphrase-file: its processes cannot ask for a passphrase")
     opt.use_threads(threads)
-    log = CommandLog(out, "encrypt", quiet=quiet)
+    log = CommandLog(part_out(out, blocks), "encrypt", quiet=quiet)
+    over_workers(executor, workers, blocks, log)  # then what is left: the manifest, and the design
     inputs = opt.inputs_from(options)
+    _refuse_masks(inputs, elsewhere=not genotypes_given(options))
     paths = steps.encrypted_paths(out)
     with log.stage("encrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         if append:
-            later = open_genotypes(inputs, log, haploid=True)
+            later = open_rows(inputs, log)
             _rehearsed(later, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.append_cohort(
@@ -89,7 +103,7 @@ def command(
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt_cohort(
                     reader, key, out, encryptor=encryptor, squares=squares, overwrite=overwrite, progress=report,
-                    inputs=inputs,
+                    inputs=inputs, blocks=blocks,
                 )  # fmt: skip
             written = [paths.cohort]
         else:
@@ -100,9 +114,13 @@ def command(
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt(
                     study, key, out, encryptor=encryptor, squares=squares or None, overwrite=overwrite,
-                    other_covariates=other_covariates, progress=report,
+                    other_covariates=other_covariates, blocks=blocks, progress=report,
                 )  # fmt: skip
             written = [paths.cohort, paths.design]
+    if blocks is not None:
+        log(f"part {blocks} of {paths.cohort} is encrypted; when all are, the same command without --blocks ends it")
+        log.write(inputs=inputs.digests(), key=key.public.fingerprint, blocks=blocks)
+        return
     sizes = {path.suffix[1:]: folder_bytes(path) for path in written}
     log(" and ".join(f"{p} ({sizes[p.suffix[1:]] / 1e6:.1f} MB)" for p in written) + " may travel to the server")
     public = f"{key_file.removesuffix('.secret')}.public"
@@ -119,6 +137,16 @@ def command(
         log(made.line())
     record = {"design": made.record()} if made is not None else {}
     log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint, **record)
+
+
+def _refuse_masks(inputs: Inputs, *, elsewhere: bool) -> None:
+    """Raise UsageError for masks that cannot be made, or not again. elsewhere: the genotypes are encrypted already."""
+    if inputs.masks is not None and elsewhere:
+        raise UsageError("masks are made of genotypes: give them (--bfile …), or leave --anno-file, --set-list and --mask-def "
+                         "out for a cohort of masks that is encrypted already")  # fmt: skip
+    if inputs.masks is not None and inputs.corrects:
+        raise UsageError(f"--correction {inputs.correction} of masks is for engine plain, or from Python: decrypt does not make "
+                         "masks again")  # fmt: skip
 
 
 def _refuse_with_append(options: dict[str, Any], **others: Any) -> None:

@@ -9,6 +9,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses, stop_rehearsal
+from securegen.cli.mask_options import mask_options
 from securegen.cli.runlog import CommandLog
 from securegen.io.output import write_json
 
@@ -16,6 +17,7 @@ from securegen.io.output import write_json
 @click.command()
 @opt.genotype_options()
 @opt.design_options()
+@mask_options
 @opt.qc_options
 @click.option("--squares", is_flag=True, help="Plan a stream of squared dosages, for designs that come later.")
 @click.option("--scores", is_flag=True, help="One variant a coefficient: more bytes, and scores of the same cohort.")

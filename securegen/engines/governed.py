@@ -18,7 +18,7 @@ from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL
 from securegen.model import AnnouncedCohort, GenotypeReader, Samples
 from securegen.results import outputs
-from securegen.scores.study import ScoreInputs, digests
+from securegen.scores.study import ScoreInputs, asked_for
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 
@@ -43,7 +43,7 @@ def for_study(gate: Gate, study: Study) -> Gate:
     """The gate for the people and files of a study."""
     if gate.policy is None:
         return gate
-    return gate.of(people_of(study.reader, study.strata), study.inputs.digests())
+    return gate.of(people_of(study.reader, study.strata), study.inputs.asked_for())
 
 
 def gate_of_study(engine: str, study: Study, log: Log = silent, *, qc_only: bool = False) -> Gate:
@@ -52,7 +52,7 @@ def gate_of_study(engine: str, study: Study, log: Log = silent, *, qc_only: bool
     gate = gate_of_inputs(engine, study.inputs, log)
     if gate.policy is None:
         return gate
-    return gate.of(people_of(study.reader, study.strata, qc_only=qc_only), study.inputs.digests())
+    return gate.of(people_of(study.reader, study.strata, qc_only=qc_only), study.inputs.asked_for())
 
 
 def people_of(
@@ -82,7 +82,7 @@ def gate_of_scores(engine: str, genotypes: Inputs, inputs: ScoreInputs, log: Log
     gate = gate_of_inputs(engine, genotypes, log, more=inputs.score)
     if gate.policy is None:
         return gate
-    gate = replace(gate, inputs=digests(genotypes, inputs))
+    gate = replace(gate, inputs=asked_for(genotypes, inputs))
     gate.check([OutputFacts(SCORES, "scores", 0, 0)])
     return gate
 
@@ -91,6 +91,7 @@ def check_tables(gate: Gate, study: Study, *, reveal: str = FULL, qc_only: bool 
     """Before the work: raise PolicyError where the policy would refuse the tables of a study now. Enters nothing."""
     if gate.policy is None:
         return
+    outputs.refuse_masks(study.reader.variants, gate.minor_alleles)
     count, floor = len(study.reader.variants), gate.minor_alleles if reveal == FULL else None
     if qc_only:
         gate.check(outputs.quality(study.strata, count, floor))

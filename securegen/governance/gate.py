@@ -22,6 +22,7 @@ import numpy as np
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
 from securegen.governance import audit_release, consent_steps, duo, policy_file, second_signature
+from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
@@ -90,6 +91,11 @@ class Gate:
     noise: list[AppliedNoise] = field(default_factory=list)
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the policy stands, if one governs: the audit log there knows ledgers."""
+        return () if self.folder is None else (self.folder,)
+
+    @property
     def pin(self) -> Pin | None:
         """What keys, cohorts and studies remember of the policy."""
         return None if self.policy is None else Pin.of(self.policy)
@@ -105,9 +111,8 @@ class Gate:
 
     def joined(self, other: Gate) -> Gate:
         """Another gate of the same run, whose decisions are kept with these."""
-        return replace(
-            other, decisions=self.decisions, requests=self.requests, witnesses=self.witnesses, noise=self.noise
-        )
+        kept = {name: getattr(self, name) for name in ("decisions", "requests", "witnesses", "noise")}
+        return replace(other, **kept)
 
     def check(self, outputs: Sequence[OutputFacts]) -> Decision | None:
         """What would be decided now; enters nothing. Raises PolicyError naming the rule that refuses."""
@@ -189,6 +194,8 @@ class Gate:
             folder = self.folder or Path(".")
             entries = audit_release.entries_beside(folder)
             audit_release.refuse_older(ledger, entries)
+            today = max([today, *(moment(e.at).date() for e in entries[-1:])])  # a clock set back makes nothing younger
+            request = replace(request, today=today)
             request = replace(request, history=history_of(ledger, request, self.people))
             request = replace(
                 request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request, entries))
@@ -217,7 +224,7 @@ class Gate:
         if not enter and not os.path.lexists(path):
             yield Entries(fresh_key() + fresh_key())
             return
-        with contextlib.suppress(_Forget), open_ledger(path, self.log if enter else None) as ledger:
+        with contextlib.suppress(_Forget), open_ledger(path, self.log if enter else None, audited=False) as ledger:
             yield ledger
             if not enter:
                 raise _Forget
@@ -233,15 +240,9 @@ class _Forget(Exception):
 
 
 def gate_of(
-    engine: str,
-    asking: Asking,
-    files: Iterable[str | os.PathLike[str]],
-    *,
-    pins: Iterable[tuple[str, Pin | None]] = (),
-    log: Log = print,
-    consent: bool = True,
-    extra: Callable[[], Iterable[Reason]] = tuple,
-) -> Gate:
+    engine: str, asking: Asking, files: Iterable[str | os.PathLike[str]], *, pins: Iterable[tuple[str, Pin | None]] = (),
+    log: Log = print, consent: bool = True, extra: Callable[[], Iterable[Reason]] = tuple,
+) -> Gate:  # fmt: skip
     """The gate of a run: under the named policy, the one beside its files, or none where there is none.
 
     files: whatever the run reads; pins: what remembers a policy, and its pin; consent: False where no register of it is
@@ -268,6 +269,12 @@ def gate_of(
                 "`purpose` says what the data are used for: give the register of who allows it (`consent`), or a policy that does"
             )
         return Gate(None, engine, asking, log=log)
+    for other in found[1:]:
+        if os.path.lexists(other.with_name(LEDGER)):
+            raise PolicyError(
+                f"policy.file: {folder} and {other.parent} both have this policy, and {other.with_name(LEDGER)} knows what was "
+                "released already: keep the policy, and the data, in one of them"
+            )
     who, role = _who(policy, asking.identity)
     return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from securegen.governance.fingerprint import Fingerprints
-from securegen.governance.leverage import Part, raised_leverage
+from securegen.governance.leverage import Part, part_of, raised_leverage
 from securegen.governance.openings import CONSENTED, FEWEST, SITE_SHARE, set_fault, sets_fault
 from securegen.governance.same_people import Prints
 from securegen.governance.site_sets import ReadAlone, StudySites, alone
@@ -178,7 +178,7 @@ class Entries:
             )
         if not new:
             return None
-        fresh = _part(rows[analysed], columns[np.ix_(analysed, new)])
+        fresh = part_of(rows[analysed], columns[np.ix_(analysed, new)])
         most_of_one = raised_leverage(self.columns, fresh, len(self.spent)) if self.columns else 0.0
         if most_of_one > limit:
             return f"one person has leverage {most_of_one:.3f} in the columns of all studies; {limit} is the most"
@@ -191,6 +191,14 @@ class Entries:
         """Count columns of which only the number is known for these people; what the most-spent of them has then."""
         self.spent[np.unique(rows)] += columns
         return int(self.spent[rows].max(initial=0))
+
+    def spend_once(self, what: str, rows: np.ndarray, columns: int) -> int:
+        """As `spend`; of these people and what the columns are, named by `what`, once."""
+        mark = self.mark("once", np.sort(rows).tobytes() + what.encode())
+        if mark in self.charged:
+            return self.spend(rows, 0)
+        self.charged.append(mark)
+        return self.spend(rows, columns)
 
     def would_spend(self, rows: np.ndarray, columns: np.ndarray) -> int:
         """The columns that the most-spent of these people would have been summed with, these among them."""
@@ -276,20 +284,3 @@ def padded(members: np.ndarray, size: int) -> np.ndarray:
     out = np.zeros(size, bool)
     out[: len(members)] = members
     return out
-
-
-def _part(rows: np.ndarray, values: np.ndarray) -> Part:
-    """Columns in the order of places, once a place, in the narrowest integers that hold them."""
-    places, at = np.unique(rows, return_inverse=True)
-    if len(places) == len(rows):
-        return places, narrow(values[np.argsort(rows)])
-    out = np.zeros((len(places), values.shape[1]), np.int64)
-    np.add.at(out, at, values)  # of a person who is there twice the sum: their genotypes are the same
-    return places, narrow(out)
-
-
-def narrow(values: np.ndarray) -> np.ndarray:
-    """The same integers in the narrowest type of 1, 2, 4 or 8 bytes that holds them."""
-    least, most = int(values.min(initial=0)), int(values.max(initial=0))
-    width = next(w for w in (1, 2, 4, 8) if -(1 << 8 * w - 1) <= least and most < 1 << 8 * w - 1)
-    return values.astype(f"<i{width}")

@@ -3,14 +3,16 @@
 Every change makes a new key and a new file, and the key file, which says which file is the latest and where it stands, is put in
 place last: killed at any write there is the state of before or of after. A place begins with a key file that names none, so
 that a key file that is gone is seen. An older file of draws under the new key's file, an edited one, or a copied folder is
-refused. Both files brought back together from a backup cannot be told from the state of then: draws that were made since are
-made again. Keep them with the data, and the key file apart in backups.
+refused. Both files brought back together from a backup, or taken away, are refused by the audit log of the policy beside them
+(`audit_ledger`). Without a policy they cannot be told from the state of then: draws that were made since are made again. Keep
+them with the data, and the key file apart in backups.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -23,6 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from securegen.errors import PolicyError, StorageError
+from securegen.governance import audit_ledger
 from securegen.governance.label_noise import LabelNoise
 from securegen.governance.noise_ledger import MARK_BYTES, NoiseEntries, NoisyTrait
 from securegen.io import envelope
@@ -51,10 +54,11 @@ _CONTENT = record(
 
 
 def has_draws(folder: str | Path) -> bool:
-    """Whether noise was drawn in this place: its key or a file of draws is there."""
+    """Whether noise was drawn in this place: its key or a file of draws is there, or the audit log names one."""
     with contextlib.suppress(OSError):
-        return any(name == _KEY or name.startswith(f"{DRAWS}.") and name != _LOCK for name in os.listdir(folder))
-    return False
+        if any(name == _KEY or name.startswith(f"{DRAWS}.") and name != _LOCK for name in os.listdir(folder)):
+            return True
+    return audit_ledger.known(Path(folder) / DRAWS)
 
 
 @contextlib.contextmanager
@@ -70,10 +74,15 @@ def open_draws(folder: str | Path, log: Callable[[str], None] | None = None) -> 
     try:
         entries, latest = _read(folder, log)
         before = _content(entries)
+        audit_ledger.refuse_older(
+            folder / DRAWS, latest, lambda facts: latest != facts["changes"] or _digest(before) == facts["whole"],
+            what="the store of noise",
+        )  # fmt: skip
         yield entries
         after = _content(entries)
         if after != before:
             _write(folder, after, latest + 1)
+            audit_ledger.tell(folder / DRAWS, latest + 1, {"whole": _digest(after)})
     finally:
         os.close(lock)
 
@@ -149,6 +158,11 @@ def _write(folder: Path, content: str, latest: int) -> None:
 def _write_key(folder: Path, latest: int, key: bytes) -> None:
     with atomic(folder / _KEY, mode=PRIVATE) as stream:
         stream.write(envelope.sealed(MAGIC, {"folder": str(folder), "latest": latest}, key, None))
+
+
+def _digest(content: str) -> str:
+    """Of the draws with the key of their marks, which nobody guesses."""
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _content(entries: NoiseEntries) -> str:

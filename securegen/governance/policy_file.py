@@ -24,6 +24,7 @@ from securegen.io.strict_json import read_json, read_regular
 
 POLICY, SIGNATURE = "policy.toml", ".sig"  # the latter beside it, policy.toml.sig
 MOST_BYTES = 1 << 16
+_MOST_LINKS = 40  # one after the other, as Linux follows them
 MAGIC = "securegen policy signature 1"
 DOMAIN = b"securegen policy"
 _HEADER = re.compile(r"\[([a-z_]+(?:\.[a-z_]+)?)\]|\[\[(identity)\]\]")
@@ -212,14 +213,23 @@ def write_draft(path: str | Path, draft: str) -> None:
 
 def beside(files: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Policies in the folders of these files, and in those where links lead. Raises PolicyError for a name that only looks
-    like policy.toml, and for a signature without its policy."""
+    like policy.toml, and for a signature without its policy. What lies where a link leads comes first."""
     found: dict[Path, Path] = {}
     for file in files:
-        given, real = Path(os.path.abspath(file)), Path(os.path.realpath(file))
-        for folder in dict.fromkeys((given.parent, real.parent, *((given, real) if given.is_dir() else ()))):
+        for folder in _folders_of(Path(os.path.abspath(file))):
             if _stands_in(folder):
                 found.setdefault(Path(os.path.realpath(folder)), folder / POLICY)
     return list(found.values())
+
+
+def _folders_of(given: Path) -> list[Path]:
+    """Where the policy of a file may stand: where it lies first, then where each link to it lies, the given name last."""
+    steps = [given]
+    while steps[-1].is_symlink() and len(steps) < _MOST_LINKS:
+        steps.append(Path(os.path.abspath(steps[-1].parent / os.readlink(steps[-1]))))
+    steps.append(Path(os.path.realpath(given)))
+    inside = (steps[-1], given) if given.is_dir() else ()
+    return list(dict.fromkeys((*(p.parent for p in reversed(steps)), *inside)))
 
 
 def governing(named: str | os.PathLike[str] | None, found: Sequence[Path]) -> tuple[Policy | None, Path]:

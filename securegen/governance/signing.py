@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ def sha256(*parts: bytes) -> str:
     for part in parts:
         h.update(len(part).to_bytes(8, "little") + part)
     return h.hexdigest()
+
+
+def digest_of(options: Mapping[str, object]) -> str:
+    """Hex SHA-256 of options by name: what a request asks for beside its files."""
+    return sha256(b"options", json.dumps(options, sort_keys=True, default=str).encode())
 
 
 def fingerprint(verify_key: bytes) -> str:

@@ -75,21 +75,30 @@ def without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, n
 
 
 def minor_alleles(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2) -> np.ndarray:
-    """(V,) float64: minor alleles of the called people of one analysis, in copies. Arguments as of `result_columns`."""
+    """(V,) float64: minor alleles of the called people of one analysis, in copies; of a genetic model at most the people who
+    have its 1, or its 0. Arguments as of `result_columns`."""
     single: tuple[np.ndarray, ...] = ()
-    coded = analysis.coding != ADDITIVE
+    recoded: np.ndarray | None = None
     if isinstance(sums, OpenedSums):
         opened = sums.parts[analysis.test, analysis.phenotype][0]
         if isinstance(opened, ImputedSums):
-            n, count = opened.called, opened.dosage if opened.alleles is None else opened.alleles
+            n, count, recoded = opened.called, opened.alleles, opened.dosage
             single = () if opened.single is None else (opened.single,)
         else:
-            n, count = analysis.model.samples - opened.m[:, 0], opened.q[:, 0] if coded else opened.g[:, 0]
+            n, count, recoded = analysis.model.samples - opened.m[:, 0], opened.q[:, 0], opened.g[:, 0]
     else:
         first = analysis.columns[0]
-        n = analysis.model.samples - sums.m[:, first]
-        count = sums.q[:, analysis.squares[0]] if coded else sums.g[:, first]
+        n, recoded = analysis.model.samples - sums.m[:, first], sums.g[:, first]
+        count = sums.q[:, analysis.squares[0]] if analysis.squares else None
         single = tuple(people - sums.m[:, column] for column, people in analysis.single[:1])
-    copied = np.asarray(count, np.float64) / grid
-    found: np.ndarray = np.minimum(copied, alleles(n, copies, single) - copied)
+    if analysis.coding == ADDITIVE or count is None:
+        return _rarer(recoded / grid, alleles(n, copies, single))
+    found: np.ndarray = np.minimum(_rarer(count / grid, alleles(n, copies, single)), _rarer(recoded / grid, n))
+    return found
+
+
+def _rarer(count: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """(V,) float64: the smaller of a count and the rest."""
+    count = np.asarray(count, np.float64)
+    found: np.ndarray = np.minimum(count, of - count)
     return found

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from securegen.catalogue import record_of
 from securegen.design.columns import Analysis, AppliedNoise
 from securegen.design.strata import Stratum
+from securegen.errors import PolicyError
 from securegen.governance.door import ASSOCIATION, QUALITY, OutputFacts
 from securegen.governance.policy import FULL
+from securegen.model import Variants
+from securegen.vocabulary import MASK_REF
 
 
 def associations(
@@ -45,3 +48,13 @@ def quality(strata: Sequence[Stratum], variants: int, floor: int | None = None) 
     """Tables of quality control."""
     people = [a.model.samples for s in strata for a in s.design.analyses if not a.association]
     return [OutputFacts(QUALITY, "QC", min(people, default=0), variants, minor=floor)]
+
+
+def refuse_masks(variants: Variants, floor: int) -> None:
+    """Raise PolicyError for masks where rows of fewer than `floor` minor alleles are withheld: those of one set contain each
+    other, so the difference of two rows that are shown is one that may not be."""
+    if floor and (variants.other_allele == MASK_REF).any():
+        raise PolicyError(
+            f"policy.minor_alleles: rows of fewer than {floor} minor alleles are withheld, and two masks of a set may differ by "
+            "fewer: masks need `limits.minor_alleles` 0"
+        )

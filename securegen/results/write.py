@@ -152,6 +152,7 @@ def write_tables(
     if sifting and any(qc_analysis(s.design.analyses) is None and s.refusal(*QC) is None for s in strata):
         raise UsageError("these filters need the sums of quality control: encrypt with `qc`")
     floor = gate.minor_alleles
+    outputs.refuse_masks(variants, floor)
     gate.release(outputs.associations(analyses, strata, len(variants), floor=floor))
     collectors = [_Collector(a, correct) for a in analyses if a.association]
     with contextlib.ExitStack() as stack:
@@ -161,7 +162,7 @@ def write_tables(
         for stratum, (sums, here) in _with_variants(blocks, variants, strata):
             keep = None
             if sifting and filters is not None:
-                keep, left_out = _sift(filters, _quality(stratum, sums, grid))
+                keep, left_out, rare = _sift(filters, _quality(stratum, sums, grid), floor)
             for stream, collector in zip(streams, collectors, strict=True):
                 columns, rows = collector.columns(stratum, sums, grid, floor), here
                 if columns is None:
@@ -170,6 +171,7 @@ def write_tables(
                 if keep is not None:
                     collector.leave_out(left_out)
                     kept = (keep[:, None] * each + np.arange(each)).reshape(-1)
+                    columns = without(columns, rare)
                     columns, rows = {n: c[kept] for n, c in columns.items()}, here.take(keep)
                 collector.add(stratum, rows, columns)
                 if each > 1:
@@ -187,14 +189,17 @@ def _quality(stratum: Stratum, sums: Sums | OpenedSums, grid: int) -> dict[str, 
     return result_columns(analysis, sums, grid=grid * stratum.unit, copies=stratum.copies)
 
 
-def _sift(filters: Filters, quality: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
-    """Indices of the variants that pass every filter, and how many each filter leaves out, one after the other."""
-    left = np.ones(len(quality["OBS_CT"]), bool)
+def _sift(
+    filters: Filters, quality: dict[str, np.ndarray], floor: int
+) -> tuple[np.ndarray, dict[str, int], np.ndarray]:
+    """Indices of the variants that pass every filter, how many each filter leaves out, one after the other, and (V,) bool,
+    which have fewer minor alleles than the floor: these stay, withheld, since to leave one out would tell its numbers."""
+    left, withheld = np.ones(len(quality["OBS_CT"]), bool), quality["MAC"] < floor
     counts = {}
     for flag, passes in filters.passing(quality).items():
-        counts[flag] = int((left & ~passes).sum())
-        left &= passes
-    return np.flatnonzero(left), counts
+        counts[flag] = int((left & ~passes & ~withheld).sum())
+        left &= passes | withheld
+    return np.flatnonzero(left), counts, withheld
 
 
 def write_qc(
@@ -216,6 +221,7 @@ def write_qc(
     """
     strata = strata or alone(() if analysis is None else (analysis,), len(variants))
     floor = gate.minor_alleles
+    outputs.refuse_masks(variants, floor)
     gate.release(outputs.quality(strata, len(variants), floor))
     paths = {name: f"{prefix}.{name}" for name in qc_files(strata, grid)}
     with contextlib.ExitStack() as stack:

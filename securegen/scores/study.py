@@ -15,6 +15,7 @@ import numpy as np
 
 from securegen.errors import UsageError
 from securegen.governance.gate import Gate
+from securegen.governance.signing import digest_of
 from securegen.io.digests import sha256
 from securegen.io.genotypes import genotypes_given
 from securegen.io.table_files import GZ
@@ -158,6 +159,12 @@ def digests(genotypes: Inputs, inputs: ScoreInputs) -> dict[str, str]:
     """SHA-256 of every file of a run, by the name it has in run.json; genotypes in memory have none."""
     named = genotypes_given(vars(genotypes))
     return (genotypes.digests() if named else {}) | inputs.digests()
+
+
+def asked_for(genotypes: Inputs, inputs: ScoreInputs) -> dict[str, str]:
+    """What a policy is asked for: `digests`, and those of every option that names no file."""
+    of_scores = digest_of({k: v for k, v in vars(inputs).items() if k not in ("score", "reference")})
+    return digests(genotypes, inputs) | {"options": genotypes.asked_for()["options"], "options.scores": of_scores}
 
 
 def _text(value: Any) -> Any:

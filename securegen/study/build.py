@@ -48,7 +48,8 @@ def build_design(
     coding = coding_of(reader)
     parts = designs(
         planned, traits, bits=inputs.bits, offsets=offsets, conditions=conditions, coding=coding,
-        interaction=inputs.interaction, corrected=inputs.corrects,
+        interaction=inputs.interaction, corrected=inputs.corrects, complete=inputs.missing == "complete",
+        most=most_copies(reader),
     )  # fmt: skip
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
@@ -80,7 +81,9 @@ def designs(
     coding: str = ADDITIVE,
     interaction: str | None = None,
     corrected: bool = False,
+    complete: bool = False,
     scaled: dict[bytes, ScaledCovariates] | None = None,
+    most: int = 2,
 ) -> list[Design]:
     """The designs of planned phenotypes, of one owner or of one of several sites, which make the same calls of `total`.
 
@@ -88,7 +91,8 @@ def designs(
     alike: (masks) -> indices of those that are the same people, at every site; conditions:
     dosages that are covariates too; coding: the genetic model of the dosages that will be summed; interaction: the covariate
     whose product with a dosage is tested; corrected: null models are
-    kept of each person; scaled: remembers covariates of one owner for further calls with the same ones.
+    kept of each person; complete: as of `DesignData`; scaled: remembers covariates of one owner for further calls with the
+    same ones; most: copies that a person may have.
     Raises DesignError as the test's design, UsageError for a test that no genetic model is for.
     """
     if total is not fp.pooled:
@@ -117,6 +121,8 @@ def designs(
             coding=coding,
             interaction=interaction,
             corrected=corrected,
+            complete=complete,
+            most=most,
         )
         if offsets is not None:
             group = replace(group, offsets=np.stack([offsets[name][mask] for name in group.names], axis=1))
@@ -222,6 +228,11 @@ def close_samples(design: Design) -> list[str]:
         f"{'person' if count == 1 else 'people'}'s genotypes; --common-samples analyses both in the same people"
         for first, second, count in close_sets(sets)
     ]
+
+
+def most_copies(reader: GenotypeReader) -> int:
+    """Copies of A1 that a person may have: 2, or more where rows sum several variants."""
+    return -(-reader.dosage_max // reader.dosage_grid)
 
 
 def check_dosages(design: Design, top: int) -> None:

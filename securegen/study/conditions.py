@@ -13,6 +13,7 @@ from securegen.errors import DesignError, InputError, UsageError
 from securegen.io.tables import read_names
 from securegen.model import AnnouncedCohort, GenotypeReader, Samples, SelectableReader
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.masks import MaskReader
 from securegen.study.selection import some
 
 
@@ -48,7 +49,7 @@ def read_conditions(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -
         raise UsageError(
             "`condition` needs the genotypes beside the phenotypes; here they are encrypted, or with another party"
         )
-    source: SelectableReader = inputs.genotypes.open(silent) if inputs.genotypes.given else reader  # type: ignore[assignment]
+    source = inputs.genotypes.open(silent) if inputs.genotypes.given else _in_memory(reader)
     where: dict[str, list[int]] = {}
     names = set(wanted)
     for j, name in enumerate(source.variants.id):
@@ -72,6 +73,12 @@ def read_conditions(inputs: Inputs, reader: GenotypeReader, log: Log = silent) -
         f"`condition`: the dosages of {some(wanted)} are covariates; missing calls have the mean of the analysed people"
     )
     return Conditions(dosage[:, row].T, tuple(wanted))
+
+
+def _in_memory(reader: GenotypeReader) -> SelectableReader:
+    if isinstance(reader, MaskReader):
+        raise UsageError("`condition` beside masks needs genotypes in files: name them by `bfile` and the like")
+    return reader  # type: ignore[return-value]
 
 
 def _rows(source: Samples, samples: Samples) -> np.ndarray:

@@ -8,27 +8,34 @@ from securegen.errors import UsageError
 from securegen.io.fileset_checks import refuse_control_characters
 from securegen.io.genotypes import FORMATS
 from securegen.io.text import count
-from securegen.model import GenotypeReader, SelectableReader
+from securegen.model import SelectableReader
 from securegen.study import selection
 from securegen.study.coding import recoded
 from securegen.study.consented import consented
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.ploidy import counting_copies, split_par
+from securegen.study.ploidy import split_par
 from securegen.study.relabelled import Relabelled
-from securegen.study.sexes import with_sexes
 from securegen.vocabulary import ADDITIVE
 
 DIPLOID = "genetic models are of people with two copies, as plink2 has them"
 
 
 def open_genotypes(
-    inputs: Inputs, log: Log = silent, opened: SelectableReader | None = None, *, haploid: bool = False
+    inputs: Inputs,
+    log: Log = silent,
+    opened: SelectableReader | None = None,
+    *,
+    haploid: bool = False,
+    parts: bool = False,
 ) -> SelectableReader:
     """Open the genotypes (or take a reader), apply the sample and variant filters and settle the dosage grid.
 
-    haploid: X, Y and MT too, for who has a design for each; with a genetic model X alone, where it is as regenie has it.
+    haploid: X, Y and MT too, for who has a design for each; with a genetic model X alone, where it is as regenie has it; parts:
+    whoever asks takes the part that `blocks` names.
     Raises UsageError when nothing is left, and for a genetic model of fractional dosages.
     """
+    if inputs.blocks is not None and not parts:
+        raise UsageError("`blocks` is of tables of association and of quality control")
     files = inputs.genotypes
     reader = opened if opened is not None else files.open(log)
     if opened is not None:
@@ -64,8 +71,3 @@ def open_genotypes(
     if reader.dosage_grid > 1:
         log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")
     return recoded(reader, inputs.coding, log)
-
-
-def open_cohort(inputs: Inputs, log: Log = silent) -> GenotypeReader:
-    """As `open_genotypes`, with X, Y and MT as designs for each of them want it. Raises as that and `with_sexes`."""
-    return counting_copies(with_sexes(inputs, open_genotypes(inputs, log, haploid=True), log), inputs.x_model)

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from securegen.catalogue import CORRECTIONS, LINEAR, NONE, TESTS, models, uses_missing
-from securegen.design import fixedpoint as fp
+from securegen.design import column_bits
 from securegen.errors import UsageError
 from securegen.governance.consent_steps import purpose_of
 from securegen.governance.gate import Asking
 from securegen.governance.generalise import parse_rules
 from securegen.governance.label_noise import LabelNoise, bounds_text, noise_of
+from securegen.governance.signing import digest_of
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles
 from securegen.io.loco import read_prediction_list
 from securegen.study import checks
+from securegen.study.mask_options import FILES as MASK_FILES
+from securegen.study.mask_options import SUM, MaskOptions, mask_options, parse_bins
+from securegen.study.parts import part_of
 from securegen.vocabulary import ADDITIVE, CODINGS
 
 Log = Callable[[str], None]
@@ -26,7 +30,8 @@ XCHR_MODELS = (0, 1, 2)
 PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition", "generalise")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo")
+TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo",
+           *MASK_FILES, "aaf_file")  # fmt: skip
 P_THRESH = 0.05  # regenie's
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
 NOISE = ("dp_epsilon", "dp_delta", "dp_bounds")
@@ -51,26 +56,27 @@ class Inputs(GenotypeFiles):
     """What names a study: genotypes as in `io.genotypes.GenotypeFiles`, phenotypes, and how they are analysed. Paths are
     text; pheno_name and covar_name None mean every column of the file.
 
-    model: linear, logistic, trend, allelic, or None to choose by the phenotype; missing: mean or complete;
-    bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent;
-    covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
-    traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
-    Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number;
-    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides; condition,
-    condition_list: ids of variants, and a file of them, whose dosages become covariates; xchr_model: males
-    on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0), None for 2 or for what regenie does; split_par: b37 or b38,
-    the build by which the ends of X are PAR1 and PAR2; sex_name: a column of the phenotype or covariate table that has the
-    sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it; statistic: plink2, or
-    regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred;
-    dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or two, with two, or
-    with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model;
-    correction: spa, firth or none, what replaces the score test's P where it is below p_thresh; fast: as regenie approximates it;
-    purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent covers it are analysed; consent:
-    the register that has them; mondo: a table of diseases in place of the shipped one; generalise: COLUMN:k, bins of
-    width k of a phenotype or covariate, or the first k characters of one of categories; policy:
-    the file that governs the data, None for the one beside them; identity: signing key of who asks; second_signature: files
-    of second signatures; dp_epsilon: ε of noise on every phenotype; dp_delta: δ, of quantitative ones; dp_bounds: LO,HI, the
-    public bounds of quantitative ones, as text or two numbers.
+    model: linear, logistic, trend, allelic, or None to choose by the phenotype; missing: mean or complete; bits: of a design
+    column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent; covar_categorical:
+    covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative traits; chr, from_bp, to_bp:
+    where variants lie; qc: also sum what quality control needs; hwe_controls: Hardy–Weinberg over controls of the first binary
+    phenotype only; no_input_missing_phenotype: −9 is a number; common_samples: analyse every phenotype in the people who have
+    all of them, None where the engine decides; condition, condition_list: ids of variants, and a file of them, whose dosages
+    become covariates; xchr_model: males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0), None for 2 or for what
+    regenie does; split_par: b37 or b38, the build by which the ends of X are PAR1 and PAR2; sex_name: a column of the phenotype
+    or covariate table that has the sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it;
+    statistic: plink2, or regenie: a linear model has the variance of its null model, and X is as the file has it; None for
+    regenie with pred; dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or
+    two, with two, or with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model;
+    correction: spa, firth or none, what replaces the score test's P where it is below p_thresh; fast: as regenie approximates
+    it; anno_file, set_list, mask_def: as regenie's, masks of sets of variants are tested in place of variants; aaf_file: public
+    frequencies, None for those of the analysed people; aaf_bins: the largest frequencies of masks, None for 0.01; build_mask:
+    max, sum or comphet, None for max; purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent
+    covers it are analysed; consent: the register that has them; mondo: a table of diseases in place of the shipped one;
+    generalise: COLUMN:k, bins of width k of a phenotype or covariate, or the first k characters of one of categories; policy:
+    the file that governs the data, None for the one beside them; identity: signing key of who asks; second_signature: files of
+    second signatures; dp_epsilon: ε of noise on every phenotype; dp_delta: δ, of quantitative ones; dp_bounds: LO,HI, the
+    public bounds of quantitative ones, as text or two numbers; blocks: i/n, the i-th of n parts of the variants, in file order.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -110,6 +116,12 @@ class Inputs(GenotypeFiles):
     correction: str = NONE
     p_thresh: float = P_THRESH
     fast: bool = False
+    anno_file: str | None = None
+    set_list: str | None = None
+    mask_def: str | None = None
+    aaf_file: str | None = None
+    aaf_bins: tuple[float, ...] | None = None
+    build_mask: str | None = None
     purpose: str | None = None
     consent: str | None = None
     mondo: str | None = None
@@ -120,13 +132,14 @@ class Inputs(GenotypeFiles):
     dp_epsilon: float | None = None
     dp_delta: float | None = None
     dp_bounds: str | None = None
+    blocks: str | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
             object.__setattr__(self, name, checks.names(name, getattr(self, name)))
         for name in FORMATS:
             object.__setattr__(self, name, checks.paths(name, getattr(self, name)))
-        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *_TABLES):
+        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *TABLES):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
         for name in ("policy", "identity"):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
@@ -153,7 +166,9 @@ class Inputs(GenotypeFiles):
         self._check_coding()
         self._check_interaction()
         self._check_correction()
-        checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
+        self._check_masks()
+        _ = self.blocks is None or part_of(self.blocks)
+        checks.whole("bits", self.bits, column_bits.MINIMUM_BITS, column_bits.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
         checks.whole("dosage_grid", self.dosage_grid, 1, None)
@@ -209,6 +224,23 @@ class Inputs(GenotypeFiles):
         if self.corrects and self.model is not None and self.correction not in TESTS[self.model].corrections:
             raise UsageError(f"`correction` {self.correction} is of `model` logistic, not of {self.model}")
 
+    def _check_masks(self) -> None:
+        object.__setattr__(self, "aaf_bins", parse_bins(self.aaf_bins))
+        if self.masks is None:
+            return
+        if self.coding != ADDITIVE:
+            raise UsageError(f"`{self.coding}` is of genotypes of two alleles, and masks count several variants")
+        if self.build_mask == SUM and (self.qc or self.model is not None and not TESTS[self.model].covariates):
+            what = "`qc` and its filters count" if self.qc else f"`model` {self.model} counts"
+            raise UsageError(f"{what} the alleles of one variant: `build_mask` max or comphet, not sum")
+
+    @property
+    def masks(self) -> MaskOptions | None:
+        """What masks are tested in place of variants; None where variants are."""
+        return mask_options(
+            self.anno_file, self.set_list, self.mask_def, self.aaf_file, self.aaf_bins, self.build_mask
+        )  # fmt: skip
+
     @property
     def corrects(self) -> bool:
         """Whether score tests are corrected."""
@@ -251,7 +283,7 @@ class Inputs(GenotypeFiles):
     def files(self) -> dict[str, Path]:
         """Every input file by the name it has in run.json."""
         out = self.genotypes.files()
-        for name in _TABLES:
+        for name in TABLES:
             if getattr(self, name):
                 out[name] = Path(getattr(self, name))
         if self.pred:
@@ -261,3 +293,8 @@ class Inputs(GenotypeFiles):
     def digests(self) -> dict[str, str]:
         """SHA-256 of every input file."""
         return {name: sha256(path) for name, path in self.files().items()}
+
+    def asked_for(self) -> dict[str, str]:
+        """What a policy is asked for: `digests`, and one of every option that names no file."""
+        named = {*FORMATS, *LISTS, *TABLES, *ASKING, *(o.name for o in OPTIONS.values() if o.metavar)}
+        return self.digests() | {"options": digest_of({k: v for k, v in vars(self).items() if k not in named})}

@@ -42,6 +42,13 @@ def noised(
     if noise is not None:
         for p in phenotypes:
             noise.mechanism(binary=p.binary)
+        if inputs.pred:
+            if policy is not None and policy["noise.required"]:
+                raise PolicyError(
+                    "policy.noise: predictions (`pred`) may be of exact values of the phenotype, which this policy refuses: "
+                    "leave them out"
+                )
+            log("WARNING: predictions are used as they are: those of exact values tell them, noise or not")
         log(
             "noise protects each person's value of a phenotype: not genotypes, covariates, who takes part, or who has no value"
         )
@@ -84,7 +91,7 @@ def refuse_left(folder: Path, policy: Policy | None, name: str, samples: Samples
     """Raise PolicyError where the ledger of these people has exact tables of a phenotype: noise would be a false comfort."""
     if policy is None or not os.path.lexists(folder / LEDGER):
         return
-    with open_ledger(folder / LEDGER) as ledger:
+    with open_ledger(folder / LEDGER, audited=False) as ledger:
         asked = {ledger.person(str(samples.fid[i]), str(samples.iid[i])) for i in np.flatnonzero(known)}
         rows = [row for person, row in ledger.people.items() if person in asked]
         for what, members in ledger.sets:

@@ -20,6 +20,9 @@ from securegen.model import GenotypeReader, SelectableReader
 from securegen.study.checks import names, path, paths
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.mask_options import parse_bins
+from securegen.study.mask_rows import with_masks
+from securegen.study.parts import RunPart, part_between, part_of
 from securegen.study.predictions import with_rows
 from securegen.study.strata import build_strata
 
@@ -43,6 +46,11 @@ class Study:
             names = ", ".join(s.name for s in self.strata)
             raise UsageError(f"these chromosomes have designs of their own, in `strata` of the study: {names}")
         return self.strata[0].design
+
+    @property
+    def part(self) -> RunPart | None:
+        """Which part of the variants it has, None for all."""
+        return None if self.inputs.blocks is None else part_of(self.inputs.blocks)
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
@@ -91,6 +99,12 @@ def open_study(
     correction: str = "none",
     p_thresh: float = 0.05,
     fast: bool = False,
+    anno_file: Path | None = None,
+    set_list: Path | None = None,
+    mask_def: Path | None = None,
+    aaf_file: Path | None = None,
+    aaf_bins: str | float | Sequence[str | float] | None = None,
+    build_mask: str | None = None,
     purpose: str | None = None,
     consent: Path | None = None,
     mondo: Path | None = None,
@@ -101,6 +115,7 @@ def open_study(
     dp_epsilon: float | None = None,
     dp_delta: float | None = None,
     dp_bounds: str | tuple[float, float] | None = None,
+    blocks: str | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -126,7 +141,7 @@ def open_study(
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
     """
-    prefix, reader = _named(genotypes, bfile)
+    prefix, reader = named(genotypes, bfile)
     inputs = Inputs(
         bfile=prefix,
         pheno=path("pheno", pheno),
@@ -176,6 +191,12 @@ def open_study(
         correction=correction,
         p_thresh=p_thresh,
         fast=fast,
+        anno_file=path("anno_file", anno_file),
+        set_list=path("set_list", set_list),
+        mask_def=path("mask_def", mask_def),
+        aaf_file=path("aaf_file", aaf_file),
+        aaf_bins=parse_bins(aaf_bins),
+        build_mask=build_mask,
         purpose=purpose,
         consent=path("consent", consent),
         mondo=path("mondo", mondo),
@@ -186,109 +207,29 @@ def open_study(
         dp_epsilon=dp_epsilon,
         dp_delta=dp_delta,
         dp_bounds=bounds_text(dp_bounds),
+        blocks=blocks,
     )
     return study_of(inputs, log, reader)
 
 
-def open_qc(
-    genotypes: Genotypes = "",
-    /,
-    *,
-    hwe_controls: bool = False,
-    pheno: Path | None = None,
-    pheno_name: Names | None = None,
-    force_01: bool = False,
-    no_input_missing_phenotype: bool = False,
-    covar: Path | None = None,
-    split_par: str | None = None,
-    sex_name: str | None = None,
-    policy: Path | None = None,
-    identity: Path | None = None,
-    second_signature: Names | None = None,
-    keep: Path | None = None,
-    remove: Path | None = None,
-    extract: Path | None = None,
-    exclude: Path | None = None,
-    chr: Names | None = None,
-    from_bp: int | None = None,
-    to_bp: int | None = None,
-    purpose: str | None = None,
-    consent: Path | None = None,
-    mondo: Path | None = None,
-    bfile: Path | Sequence[Path] = "",
-    pfile: Path | Sequence[Path] = "",
-    vcf: Path | Sequence[Path] = "",
-    bgen: Path | Sequence[Path] = "",
-    bfile_list: Path | None = None,
-    pfile_list: Path | None = None,
-    vcf_list: Path | None = None,
-    bgen_list: Path | None = None,
-    sample: Path = "",
-    ref_last: bool = False,
-    vcf_field: str | None = None,
-    multiallelic: str | None = None,
-    dosage_grid: int | None = None,
-    log: Log = silent,
-) -> Study:
-    """Open genotypes for quality control alone; keywords and errors as `open_study`, phenotypes only for hwe_controls."""
-    prefix, reader = _named(genotypes, bfile)
-    inputs = Inputs(
-        bfile=prefix,
-        pheno=path("pheno", pheno),
-        pheno_name=names("pheno_name", pheno_name),
-        keep=path("keep", keep),
-        remove=path("remove", remove),
-        extract=path("extract", extract),
-        exclude=path("exclude", exclude),
-        chr=names("chr", chr),
-        from_bp=from_bp,
-        to_bp=to_bp,
-        force_01=force_01,
-        qc=True,
-        hwe_controls=hwe_controls,
-        pfile=paths("pfile", pfile),
-        vcf=paths("vcf", vcf),
-        bgen=paths("bgen", bgen),
-        bfile_list=path("bfile_list", bfile_list) or "",
-        pfile_list=path("pfile_list", pfile_list) or "",
-        vcf_list=path("vcf_list", vcf_list) or "",
-        bgen_list=path("bgen_list", bgen_list) or "",
-        sample=path("sample", sample) or "",
-        ref_last=ref_last,
-        vcf_field=vcf_field,
-        multiallelic=multiallelic,
-        dosage_grid=dosage_grid,
-        no_input_missing_phenotype=no_input_missing_phenotype,
-        covar=path("covar", covar),
-        split_par=split_par,
-        sex_name=sex_name,
-        purpose=purpose,
-        consent=path("consent", consent),
-        mondo=path("mondo", mondo),
-        policy=path("policy", policy),
-        identity=path("identity", identity),
-        second_signature=names("second_signature", second_signature),
-    )
-    return qc_of(inputs, log, reader)
-
-
 def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`."""
-    reader = open_genotypes(inputs, log, genotypes, haploid=has_copies(inputs.model))
+    reader = open_genotypes(inputs, log, genotypes, haploid=has_copies(inputs.model), parts=True)
     if inputs.pred:
         reader = with_rows(reader, log)
-    return Study(inputs, *build_strata(inputs, reader, log))
+    reader = with_masks(inputs, reader, log)
+    return Study(inputs, *part_between(inputs.blocks, *build_strata(inputs, reader, log), log))
 
 
 def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """As `study_of`, for quality control alone."""
-    reader = open_genotypes(inputs, log, genotypes, haploid=True)
+    reader = open_genotypes(inputs, log, genotypes, haploid=True, parts=True)
     if reader.dosage_grid > 1:
         log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
-    return Study(inputs, *build_strata(inputs, reader, log, qc_only=True))
+    return Study(inputs, *part_between(inputs.blocks, *build_strata(inputs, reader, log, qc_only=True), log))
 
 
-def _named(genotypes: Genotypes, bfile: Path | Sequence[Path]) -> tuple[str | tuple[str, ...], SelectableReader | None]:
+def named(genotypes: Genotypes, bfile: Path | Sequence[Path]) -> tuple[str | tuple[str, ...], SelectableReader | None]:
     """Prefixes of PLINK1 filesets, or a reader of genotypes in memory."""
     if isinstance(genotypes, str | os.PathLike | list | tuple):
         if genotypes and bfile:

@@ -31,6 +31,7 @@ from securegen.study.build import (
     close_samples,
     conditions_of,
     designs,
+    most_copies,
     no_predictions,
     plan,
     quality_sets,
@@ -113,7 +114,9 @@ def _make(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], qc
             coding=coding_of(reader),
             interaction=inputs.interaction,
             corrected=inputs.corrects,
+            complete=inputs.missing == "complete",
             scaled=scaled,
+            most=most_copies(reader),
         )
 
     return make

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
     ("run-local gwas --engine mpc --threshold x", "'--threshold': expected a number, found 'x'"),
     ("gwas --ci 0.95", "No such option '--ci'; here: L95 and U95"),
     ("decrypt --zs", "No such option '--zs'; here: --gzip."),
-    ("gwas --fbile x", "Did you mean one of: '--bfile'"),
+    ("gwas --fbile x", "Did you mean one of: '--aaf-file', '--bfile'"),
 ])  # fmt: skip
 def test_a_wrong_value_is_answered_with_what_is_expected(words, answer):
     for _ in range(2):  # the second time the command has been made before

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from policy_tools import make_ruled
 from support import securegen, write_tsv
 
 import securegen as sg
+from securegen.engines.mpc.owner_gate import rare_rows
 from securegen.engines.plain.engine import write_plain
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import policy_file
+from securegen.governance import audit_beside, gate, policy_file
 from securegen.governance.decision import Decision
 from securegen.governance.gate import LEDGER
+from securegen.model import GenotypeBlock
+from securegen.results import write
+from securegen.stats.qc import Filters
 from securegen.study.noised import place_of
 
 CODE = PolicyError.exit_code
@@ -110,6 +117,68 @@ def test_rare_rows_are_withheld_in_every_column_and_the_others_are_as_before(rul
         list(sg.Plain().sums(ruled.study(purpose="HMB", **FEW)))
     quality = sg.qc(sg.open_qc(ruled.cohort.bfile, purpose="HMB", keep=_keep(ruled), **FEW))["afreq"]
     assert 0 < (quality["ALT_FREQS"] == "NA").sum() < len(quality)
+
+
+def test_masks_that_contain_each_other_are_refused_where_rare_rows_are_withheld(ruled):
+    """Both are common enough to be shown; sums of one variant, which is not, are their difference."""
+    free = sg.run(ruled.study(qc=True, **FEW))["QT"]
+    count = (free["A1_FREQ"] * 2 * free["OBS_CT"]).round()
+    rare = free["ID"][count < 25].iloc[0]
+    rest = free["ID"][(count >= 25) & (count < 90)].tolist()
+    for name, lines in {
+        "anno": [f"{v} G a" for v in rest] + [f"{rare} G b"], "sets": [f"G 1 1 {rare} {' '.join(rest)}"],
+        "masks": ["M1 a", "M2 a,b"],
+    }.items():  # fmt: skip
+        (ruled.folder / name).write_text("\n".join(lines) + "\n")
+    files = {"anno_file": ruled.folder / "anno", "set_list": ruled.folder / "sets", "mask_def": ruled.folder / "masks"}
+    masks = {**files, "aaf_bins": "all", "build_mask": "sum", **FEW}
+    one, both = (row for _, row in sg.run(ruled.study(**masks))["QT"].iterrows())
+    assert round(2 * both["OBS_CT"] * (both["A1_FREQ"] - one["A1_FREQ"])) in (
+        count[free["ID"] == rare].item() + d for d in (-2, -1, 0, 1, 2)
+    )
+    ruled.write(limits__minor_alleles=25)
+    with pytest.raises(PolicyError, match=r"policy\.minor_alleles.*two masks of a set"):
+        sg.run(ruled.study(purpose="HMB", **masks), out=ruled.folder / "out")
+    assert ruled.results("out") == []
+
+
+def test_filters_leave_out_no_withheld_row(ruled, monkeypatch):
+    """By one count after the other, the rows that are gone told the count of each."""
+    ruled.write(limits__minor_alleles=25, budgets__releases=9)
+    study = ruled.study(purpose="HMB", qc=True, **FEW)
+
+    def hidden(**filters):
+        frame = sg.run(study, filters=Filters(**filters))["QT"]
+        return set(frame["ID"][frame["ERRCODE"] == "FEW_CARRIERS"]), len(frame)
+
+    block = study.reader.read(0, len(study.reader.variants))
+    called = (~block.missing).sum(axis=1)
+    alleles = np.where(block.missing, 0, block.dosage).sum(axis=1)
+    counted = set(study.reader.variants.id[np.minimum(alleles, 2 * called - alleles) < 25])  # of all people
+    everything, rows = hidden()
+    assert len(counted) > 3 and counted <= everything
+    for filters in ({"mac": 20}, {"maf": 0.2}, {"hwe": 0.5}, {"geno": 0.01}):
+        here, left = hidden(**filters)
+        assert here >= counted and (left < rows or "mac" in filters), filters
+    monkeypatch.setattr(write, "_sift", lambda f, q, floor, sift=write._sift: sift(f, q, 0))  # the protection
+    assert hidden(mac=20)[0] & counted < counted and not hidden(mac=25)[0] & counted
+
+
+def test_few_people_who_have_a_genetic_model_are_withheld(ruled, monkeypatch):
+    """Of one homozygote the effect is a phenotype."""
+    ruled.write(limits__minor_alleles=3)
+    study = ruled.study(purpose="HMB", recessive=True, **FEW)
+
+    def hidden():
+        frame = sg.run(study)["QT"]
+        return set(frame["ID"][frame["ERRCODE"] == "FEW_CARRIERS"])
+
+    dosage = study.reader.read(0, len(study.reader.variants)).dosage[:, study.design.columns.values[:, 0] != 0]
+    two = (dosage == 1).sum(axis=1)
+    few = set(study.reader.variants.id[(two < 3) | (two > dosage.shape[1] - 3)])
+    assert few and hidden() >= few
+    monkeypatch.setattr(write, "minor_alleles", lambda *_, **__: np.full(len(two), 99.0))  # the protection
+    assert not hidden() & few
 
 
 def _keep(ruled) -> Path:
@@ -261,8 +330,59 @@ def test_a_second_signature_is_on_one_request(ruled):
     words = ("--identity", ruled.key("anna"), "--second-signature", signed)
     assert gwas(ruled, "--purpose", "GRU", *words).code == CODE  # another request
     assert gwas(ruled, "--purpose", "HMB", *words).code == 0
+    for other in (("--chr", "2"), ("--covar-name", "AGE"), ("--recessive",), ("--missing", "complete")):
+        done = gwas(ruled, "--purpose", "HMB", *words, *other, out="other")
+        assert done.code == CODE and "policy.second_signature" in done.err, other
     signed.write_text(signed.read_text().replace(request[:8], "00000000"))
     assert "was altered" in gwas(ruled, "--purpose", "HMB", *words).err
+
+
+def test_other_options_of_as_many_rows_are_another_release(ruled, monkeypatch):
+    """Two windows of as many variants: the second was once a repetition, which is free."""
+    ruled.write(budgets__releases=1)
+    first, second = ruled.study(purpose="HMB", **FEW), ruled.study(purpose="HMB", chr="1", from_bp=1, to_bp=40_000)
+    sg.run(first)
+    sg.run(ruled.study(purpose="HMB", **FEW))  # the same again
+    with pytest.raises(PolicyError, match=r"budget\.releases: 1 other"):
+        sg.run(second)
+    monkeypatch.setattr(sg.Inputs, "asked_for", sg.Inputs.digests)  # the protection
+    ruled.write(version=2, budgets__releases=2)
+    sg.run(first)
+    assert sg.run(second)["QT"] is not None
+
+
+def test_a_copy_of_the_policy_beside_links_or_other_files_begins_no_ledger(ruled, monkeypatch, tmp_path):
+    ruled.write(budgets__releases=1)
+    sg.run(ruled.study(purpose="HMB", **FEW))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("policy.toml", "policy.toml.sig"):
+        shutil.copy(ruled.folder / name, mine)
+    (mine / "further").symlink_to(ruled.folder)
+    for end in ("bed", "bim", "fam"):
+        (mine / f"cohort.{end}").symlink_to(f"further/cohort.{end}")
+    c = ruled.cohort
+
+    def again():
+        return sg.run(
+            sg.open_study(mine / "cohort", pheno=c.pheno, pheno_name="QT", covar=c.covar, purpose="HMB", chr="1")
+        )
+
+    with pytest.raises(PolicyError, match=r"budget\.releases: 1 other"):
+        again()
+    shutil.copy(ruled.folder / LEDGER, mine)  # any: what it says is not read
+    with pytest.raises(PolicyError, match=r"policy\.file: .* both have this policy"):
+        again()
+    (mine / LEDGER).unlink()
+    monkeypatch.setattr(
+        policy_file, "_folders_of", lambda given: [given.parent, given.resolve().parent]
+    )  # the protection
+    with pytest.raises(PolicyError, match=r"policy\.file: .* knows what was released"):
+        again()
+    monkeypatch.setattr(policy_file, "_folders_of", lambda given: [given.parent])
+    shutil.copy(c.pheno, tmp_path), shutil.copy(c.covar, tmp_path)
+    c = replace(c, pheno=str(tmp_path / "pheno.tsv"), covar=str(tmp_path / "covar.tsv"))
+    assert again()["QT"] is not None
 
 
 def test_scores_and_people_need_a_role_with_records(ruled):
@@ -294,6 +414,37 @@ def test_scores_and_people_need_a_role_with_records(ruled):
     assert ruled.results("m") == []
 
 
+def test_correlations_are_columns_of_everybody_and_rare_variants_are_left_out(ruled):
+    """An open matrix of M variants is M sums of each genotype: 12 of 90 people are within the budget, 24 are not."""
+
+    def correlated(out, names):
+        (ruled.folder / "few").write_text("\n".join(names))
+        return securegen("ld", "--bfile", ruled.cohort.bfile, "--extract", ruled.folder / "few", "--purpose", "HMB",
+                         "--out", ruled.folder / out)  # fmt: skip
+
+    ruled.write(limits__minor_alleles=20)
+    variants = sg.read_plink(ruled.cohort.bfile)
+    g = variants.read(0, 60)
+    minor = g.dosage.sum(axis=1)
+    minor = [min(m, 180 - m) for m in minor.tolist()]  # the first third has every call
+    common = [v for v, m in zip(variants.variants.id, minor, strict=False) if m >= 20]
+    rare = [v for v, m in zip(variants.variants.id, minor, strict=False) if 0 < m < 20]
+    assert len(common) >= 24 and rare
+    assert correlated("a", [*common[:12], rare[0]]).code == 0
+    assert (
+        rare[0] not in (ruled.folder / "a.z").read_text()
+        and "fewer than 20 minor" in (ruled.folder / "a.log").read_text()
+    )
+    assert correlated("again", [*common[:12], rare[0]]).code == 0
+    done = correlated("b", common[12:24])
+    assert done.code == CODE and "budget.columns" in done.err and ruled.results("b") == []
+    ruled.write(version=2, limits__minor_alleles=20, limits__columns_per_person=0.1)
+    done = correlated("c", common[:12])
+    assert done.code == CODE and "policy.columns_per_person" in done.err and ruled.results("c") == []
+    with pytest.raises(PolicyError, match=r"policy\.purpose"):
+        sg.ld(sg.Inputs(bfile=ruled.cohort.bfile, extract=str(ruled.folder / "few")))
+
+
 def test_a_purpose_that_nothing_is_held_against_is_refused(ruled):
     """Neither a register of consent nor a policy: whoever names a purpose would think that somebody asks."""
     assert (done := gwas(ruled, "--purpose", "HMB")).code == 2 and "--consent" in done.err
@@ -320,3 +471,39 @@ def test_a_meta_analysis_passes_the_door_of_the_policy_beside_its_tables(ruled):
     with pytest.raises(PolicyError, match="smallest_cohort"):
         sg.meta(tables, ruled.folder / "again", asking=sg.Asking(purpose="HMB"))
     assert ruled.results("again") == []
+
+
+def test_a_clock_set_back_revives_no_policy(ruled, monkeypatch):
+    """The log has been later: its last entry is the least that the day can be."""
+    tomorrow = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(1)
+    ruled.write(expires=tomorrow)
+    real = time.time_ns
+    with monkeypatch.context() as later:
+        later.setattr(time, "time_ns", lambda: real() + 3 * 86_400 * 10**9)
+        audit_beside.key_used(ruled.policy, "unlocked", "ab" * 32)
+    study = ruled.study(purpose="HMB", **FEW)
+    with pytest.raises(PolicyError, match=r"policy\.expires"):
+        sg.run(study)
+    monkeypatch.setattr(gate, "moment", lambda _: datetime.datetime(2000, 1, 1))  # the protection
+    assert sg.run(study)["QT"] is not None
+
+
+def test_explain_reads_a_purpose_as_a_run_does(ruled):
+    ruled.write()
+    for purpose, allowed in (("duo:0000006", True), ("hmb,irb", True), ("HMB or so", False)):
+        said = sg.policy.explain(ruled.policy, purpose=purpose, samples=90, variants=9)
+        assert said.allowed is allowed, purpose
+
+
+def test_the_genotype_owner_of_mpc_counts_one_copy_on_mt_once(ruled):
+    """It is stored as two: two carriers were four alleles, above a floor of three."""
+    ruled.write(limits__minor_alleles=3)
+    door = gate.gate_of("mpc", gate.Asking(), [ruled.policy])
+    dosage, everybody = np.zeros((4, 40), np.int8), np.ones((40, 1), bool)
+    for row, carriers in enumerate((2, 3, 38, 20)):
+        dosage[row, :carriers] = 2
+    block = GenotypeBlock(0, dosage, None)
+    assert rare_rows(block, everybody, 1, door, single=True).tolist() == [True, False, True, False]
+    assert rare_rows(block, everybody, 1, door).tolist() == [False] * 4  # of two copies each
+    ones = GenotypeBlock(0, (dosage == 2).astype(np.int8), None, np.full_like(dosage, 1))  # of a genetic model
+    assert rare_rows(ones, everybody, 1, door).tolist() == [True, False, True, False]

@@ -13,7 +13,8 @@ import securegen as sg
 from securegen.errors import UsageError
 from securegen.results.read import read_frame
 from securegen.study.inputs import Inputs
-from securegen.study.opening import open_qc, open_study
+from securegen.study.opening import open_study
+from securegen.study.opening_qc import open_qc
 
 PEOPLE = 40
 NAMES = ["null", "nan", "NA", "v4", "v5", "v6"]

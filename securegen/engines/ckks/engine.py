@@ -41,6 +41,7 @@ class Ckks(Engine):
     conditions: ClassVar[bool] = True
     codings: ClassVar[bool] = True
     corrections: ClassVar[bool] = True
+    masks: ClassVar[bool] = True
     quality: ClassVar[bool] = True
 
     encryptor: str = option(

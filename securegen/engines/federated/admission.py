@@ -29,10 +29,12 @@ from securegen.study.inputs import Log
 LEDGER = "ledger"
 
 
-def guard_of_study(study: StudyFile, log: Log, end: Callable[[str], NoReturn]) -> SiteGuard:
-    """The rules of a study file, which end this site's part when they refuse."""
+def guard_of_study(
+    study: StudyFile, log: Log, end: Callable[[str], NoReturn], policies: Sequence[Path] = ()
+) -> SiteGuard:  # fmt: skip
+    """The rules of a study file, which end this site's part when they refuse. policies: folders of those that govern the site."""
     return SiteGuard(
-        log, level=study.openings, fewest=study.fewest_people, consent=study.consent_openings, end=end
+        log, level=study.openings, fewest=study.fewest_people, consent=study.consent_openings, end=end, policies=policies,
     )  # fmt: skip
 
 
@@ -58,7 +60,7 @@ def admit(
     """
     guard.sets(sets)
     sites = sites or sites_of(study)
-    with open_ledger(state / LEDGER, guard.log) as ledger:
+    with open_ledger(state / LEDGER, guard.log, policies=guard.policies) as ledger:
         _refuse_older(ledger, state)
         rows = ledger.rows(samples, None if reader is None else Fingerprints(reader))
         _refuse_alone(ledger, sites, guard)
@@ -75,7 +77,7 @@ def begin(sites: StudySites, state: Path, guard: SiteGuard) -> list[str]:
 
     Returns in words whose own sums can be read: they agreed. Raises as `admit`: another study may have begun meanwhile.
     """
-    with open_ledger(state / LEDGER) as ledger:
+    with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
         read = _refuse_alone(ledger, sites, guard)
         ledger.begin(sites.what)
     return read
@@ -107,7 +109,7 @@ def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state:
     """
     share, limit = _limits(study, guard)
     known: set[bytes] = set()
-    with open_ledger(state / LEDGER) as ledger:
+    with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
         for stratum in (s for s in strata if s.design.analyses):
             values = np.asarray(stratum.design.columns.values)
             pooled = max(a.model.samples for a in stratum.design.analyses)
@@ -134,7 +136,7 @@ def charge_products(
     if not guard.on:
         return
     share, _ = _limits(study, guard)
-    with open_ledger(state / LEDGER) as ledger:
+    with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
         fault = ledger.charge_products(
             f"study {study.name} {study.digest[:16]}", ledger.rows(samples), people, variants, block, predictors,
             share=share, consent=study.consent_openings,
@@ -153,7 +155,7 @@ def charge_columns(
     def charge(values: IntArray) -> None:
         columns = np.zeros((len(people), values.shape[1]), np.int64)
         columns[people] = values
-        with open_ledger(state / LEDGER) as ledger:
+        with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
             fault = ledger.charge(ledger.rows(samples), columns, share=share, limit=limit)
         if fault is not None:
             guard.refuse(what, fault)

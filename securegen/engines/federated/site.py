@@ -133,7 +133,7 @@ def run_site(
             own = open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = same_inputs(memory, inputs, own.reader.samples)
             check_site(gate, study, own.planned, own.reader.samples)
-            end_continued(study, state)  # files that cannot be read end nothing
+            end_continued(study, state, gate.folders)  # files that cannot be read end nothing
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
                     transport,
@@ -172,7 +172,7 @@ def _take_part(
     study = message_folder.study
     agreed = _everybody_accepts(transport, message_folder)
     session = Conversation(transport, study, site, identity, memory)
-    samples, guard = own.reader.samples, guard_of_study(study, log, session.end)
+    samples, guard = own.reader.samples, guard_of_study(study, log, session.end, gate.folders)
     sites = sites_of(study, site, agreed)
     related = component_people(study, own, memory, log)
     sets = [*sample_sets(study, own.planned, samples), *related]

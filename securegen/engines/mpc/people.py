@@ -59,7 +59,7 @@ def admitted(
     for place in sorted({place for places, _ in strata for place in places}):
         sets = _sets_of(strata, place)
         guard.sets(sets)
-        with open_ledger(_ledger(path, place), log) as ledger:
+        with open_ledger(_ledger(path, place), log, policies=state.policies) as ledger:
             rows = ledger.rows(reader.samples, genotypes)
             for what, people in sets:
                 fault = ledger.set_fault(rows, people)
@@ -110,7 +110,7 @@ def charge(
             columns = max(columns for _, columns in mine)
             limit = max(1, int(members.sum()) // 100) if column_limit is None else column_limit
             asked.append((f"columns of cohort {cohort}{name and ', '}{name}", columns, limit))
-            ledger = ledgers.enter_context(open_ledger(_ledger(path, name)))
+            ledger = ledgers.enter_context(open_ledger(_ledger(path, name), policies=state.policies))
             most = ledger.spend(ledger.rows(people, genotypes)[members], columns)
             if most > limit:
                 raise PolicyError(

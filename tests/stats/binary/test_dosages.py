@@ -18,7 +18,8 @@ from securegen.errors import InputError, PlanError, UsageError
 from securegen.model import Columns, iterate_blocks
 from securegen.stats.qc import Filters
 from securegen.study.build import check_dosages
-from securegen.study.opening import Study, open_qc, open_study
+from securegen.study.opening import Study, open_study
+from securegen.study.opening_qc import open_qc
 
 N, M = 150, 20
 

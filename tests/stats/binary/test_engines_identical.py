@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from securegen.study.opening import open_qc
+from securegen.study.opening_qc import open_qc
 
 SOME_VARIANTS = 100  # of the larger cohorts: integers are compared one by one, more of them show nothing else
 

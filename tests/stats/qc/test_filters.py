@@ -10,7 +10,8 @@ import securegen as sg
 from securegen.engines.plain.engine import write_plain, write_plain_qc
 from securegen.errors import DesignError, UsageError
 from securegen.stats.qc import Filters, lambda_gc
-from securegen.study.opening import open_qc, open_study
+from securegen.study.opening import open_study
+from securegen.study.opening_qc import open_qc
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from securegen.engines.plain.engine import write_plain_qc
-from securegen.study.opening import open_qc
+from securegen.study.opening_qc import open_qc
 
 SIX_DIGITS = 5.01e-6  # half a unit of plink2's last digit
 
