@@ -98,7 +98,7 @@ def charge(
     """
     asked, path, genotypes = [], Path(os.path.realpath(state.path)), None
     if not isinstance(people, Samples):
-        people, genotypes = people.samples, Fingerprints(people)
+        genotypes, people = Fingerprints(people), people.samples
     with contextlib.ExitStack() as ledgers:
         for name, places in (("", {"", "X", "PAR"}), ("Y", {"Y"})):
             mine = [(sets, columns) for where, sets, columns in strata if places & set(where)]
