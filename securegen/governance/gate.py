@@ -29,6 +29,7 @@ from securegen.governance.history import PeopleFacts, history_of
 from securegen.governance.label_noise import noise_line
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
+from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
 from securegen.governance.policy import REFUSED, Policy
 from securegen.governance.signing import fingerprint, read_identity
@@ -71,7 +72,8 @@ class Asking:
 
 @dataclass
 class Gate:
-    """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked."""
+    """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked;
+    draws: folders of stored draws by which noise is believed, None where it was read from an authenticated record."""
 
     policy: Policy | None
     engine: str
@@ -87,6 +89,7 @@ class Gate:
     requests: list[str] = field(default_factory=list)
     witnesses: list[Checkpoint] = field(default_factory=list)
     noise: list[AppliedNoise] = field(default_factory=list)
+    draws: tuple[Path, ...] | None = ()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -170,6 +173,8 @@ class Gate:
         return [*noise, *out, *seen]
 
     def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
+        if enter and self.draws is not None:
+            outputs = believed(outputs, (*self.folders, *self.draws), self.log)
         self.noise += [n for n in dict.fromkeys(o.noise for o in outputs) if n is not None and n not in self.noise]
         if self.policy is None or not outputs:  # nothing leaves
             return None
