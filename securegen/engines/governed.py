@@ -33,7 +33,7 @@ def gate_of_inputs(
     """The gate of a run on these files. more: other files and folders beside which a policy may stand; pins: what remembers
     one. Raises as `governance.gate.gate_of`."""
     gate = gate_of(engine, inputs.asking, [*inputs.files().values(), *more], pins=pins, log=log)
-    return gate if inputs.label_noise is None else replace(gate, draws=(place_of(inputs)[0],))
+    return gate if inputs.label_noise is None else replace(gate, draws=(*(gate.draws or ()), place_of(inputs)[0]))
 
 
 def refuse_idle_purpose(inputs: Inputs) -> None:

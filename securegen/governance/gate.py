@@ -22,6 +22,7 @@ import numpy as np
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
 from securegen.governance import audit_release, consent_steps, duo, policy_file, second_signature
+from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
@@ -167,14 +168,12 @@ class Gate:
             f"policy {self.policy['name']}, version {self.policy.version}: {who} asks as {self.role}, purpose "
             f"{self.asking.purpose or 'not named'}"
         ]
-        seen = dict.fromkeys(
-            f"  {'allowed' if r.allowed else 'REFUSED'}, {r}" for d in self.decisions for r in d.reasons
-        )
+        reasons = (r for d in self.decisions for r in d.reasons)
+        seen = dict.fromkeys(f"  {'allowed' if r.allowed else 'REFUSED'}, {r}" for r in reasons)
         return [*noise, *out, *seen]
 
     def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
-        if enter and self.draws is not None:
-            outputs = believed(outputs, (*self.folders, *self.draws), self.log)
+        outputs = believed(outputs, self.draws if enter else None, self.log)
         self.noise += [n for n in dict.fromkeys(o.noise for o in outputs) if n is not None and n not in self.noise]
         if self.policy is None or not outputs:  # nothing leaves
             return None
@@ -191,6 +190,7 @@ class Gate:
             folder = self.folder or Path(".")
             entries = audit_release.entries_beside(folder)
             audit_release.refuse_older(ledger, entries)
+            request = replace(request, today=max([today, *(moment(e.at).date() for e in entries[-1:])]))  # never back
             request = replace(request, history=history_of(ledger, request, self.people))
             request = replace(
                 request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request, entries))
@@ -200,7 +200,7 @@ class Gate:
             if entered:
                 ledger.policy = Pin.of(policy).to_json()
                 if all(digest != request.digest for digest, _ in ledger.releases):
-                    ledger.releases.append((request.digest, today.isoformat()))
+                    ledger.releases.append((request.digest, request.today.isoformat()))
                 ledger.keep()  # before the log names it
             if enter and request.digest not in self.requests or not decision.allowed:  # a run asks again: one release
                 self.witnesses.append(audit_release.tell(folder, request, decision, ledger if entered else None))
@@ -277,7 +277,7 @@ def gate_of(
                 "released already: keep the policy, and the data, in one of them"
             )
     who, role = _who(policy, asking.identity)
-    return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra)
+    return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra, draws=(folder,))
 
 
 def _canonical(purpose: str | None) -> str | None:

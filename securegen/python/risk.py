@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import InputError, PolicyError, UsageError
-from securegen.governance.audit_beside import record
+from securegen.governance.audit_beside import logs_beside, record
 from securegen.governance.opened_columns import ColumnShare, opened_columns
 from securegen.governance.small_models import SmallModel
 from securegen.io.digests import sha256
@@ -39,6 +39,7 @@ from securegen.report.gather import find_tables
 from securegen.results.released import ReleasedTable, read_released
 from securegen.scores.released_models import released_models
 from securegen.study import checks
+from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 
 FORMAT = "securegen risk 1"
@@ -147,7 +148,9 @@ def risk(
     if independent is not None and genotypes is not None:
         raise UsageError("`independent` says what would be counted in the genotypes: give one of them")
     found, ids = _estimate(os.fspath(prefix), rates, wanted, independent, genotypes, log)
-    record(found.prefix, "run", found.fact())
+    files = [] if genotypes is None else genotypes.files().values()
+    for audit in logs_beside([found.prefix, *files]):  # what genotypes say leaves, wherever the table is from
+        audit.append("run", found.fact())
     if out is not None:
         write_risk(os.fspath(out), found, ids)
     if max_power is not None:
@@ -202,7 +205,7 @@ def _estimate(
             unread.append(str(error))
     if unread and not tables:
         raise InputError(unread[0])
-    reader = genotypes.genotypes.open(log) if genotypes is not None else None
+    reader = open_genotypes(genotypes, log) if genotypes is not None else None
     tests: list[Membership] = []
     chosen: list[Chosen] = []
     shares: list[float] = []
