@@ -16,11 +16,13 @@ from policy_tools import make_ruled
 from support import securegen, write_tsv
 
 import securegen as sg
+from securegen.engines.mpc.owner_gate import rare_rows
 from securegen.engines.plain.engine import write_plain
 from securegen.errors import PolicyError, UsageError
 from securegen.governance import audit_beside, gate, policy_file
 from securegen.governance.decision import Decision
 from securegen.governance.gate import LEDGER
+from securegen.model import GenotypeBlock
 from securegen.results import write
 from securegen.stats.qc import Filters
 from securegen.study.noised import place_of
@@ -491,3 +493,17 @@ def test_explain_reads_a_purpose_as_a_run_does(ruled):
     for purpose, allowed in (("duo:0000006", True), ("hmb,irb", True), ("HMB or so", False)):
         said = sg.policy.explain(ruled.policy, purpose=purpose, samples=90, variants=9)
         assert said.allowed is allowed, purpose
+
+
+def test_the_genotype_owner_of_mpc_counts_one_copy_on_mt_once(ruled):
+    """It is stored as two: two carriers were four alleles, above a floor of three."""
+    ruled.write(limits__minor_alleles=3)
+    door = gate.gate_of("mpc", gate.Asking(), [ruled.policy])
+    dosage, everybody = np.zeros((4, 40), np.int8), np.ones((40, 1), bool)
+    for row, carriers in enumerate((2, 3, 38, 20)):
+        dosage[row, :carriers] = 2
+    block = GenotypeBlock(0, dosage, None)
+    assert rare_rows(block, everybody, 1, door, single=True).tolist() == [True, False, True, False]
+    assert rare_rows(block, everybody, 1, door).tolist() == [False] * 4  # of two copies each
+    ones = GenotypeBlock(0, (dosage == 2).astype(np.int8), None, np.full_like(dosage, 1))  # of a genetic model
+    assert rare_rows(ones, everybody, 1, door).tolist() == [True, False, True, False]
