@@ -22,6 +22,7 @@ import numpy as np
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
 from securegen.governance import audit_release, consent_steps, duo, policy_file, second_signature
+from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
@@ -186,6 +187,8 @@ class Gate:
             folder = self.folder or Path(".")
             entries = audit_release.entries_beside(folder)
             audit_release.refuse_older(ledger, entries)
+            today = max([today, *(moment(e.at).date() for e in entries[-1:])])  # a clock set back makes nothing younger
+            request = replace(request, today=today)
             request = replace(request, history=history_of(ledger, request, self.people))
             request = replace(
                 request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request, entries))

@@ -20,7 +20,8 @@ class PeopleFacts:
     """Whose sums leave.
 
     sets: what for, on which of X, Y and MT or "", and (N,) bool; columns: (N, J) integers of every design; known: False
-    where an earlier version kept neither; pooled: people in the sums, where others' are beside these.
+    where an earlier version kept neither; pooled: people in the sums, where others' are beside these; products: what tells some
+    variants from others, and how many of them each genotype of these people was multiplied with.
     """
 
     samples: Samples
@@ -28,6 +29,7 @@ class PeopleFacts:
     columns: tuple[np.ndarray, ...] = ()
     known: bool = True
     pooled: int = 0
+    products: tuple[tuple[str, int], ...] = ()
 
 
 def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) -> History:
@@ -58,6 +60,8 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
             columns, among = spent, analysed
         stands_out = ledger.charge(rows, values, share=np.inf, limit=CONSENTED)
         fault = fault or stands_out
+    for what, number in people.products:
+        columns, among = max(columns, ledger.spend_once(what, rows, number)), max(among, len(rows), people.pooled)
     return replace(history, fault=fault, columns=columns, people=among)
 
 

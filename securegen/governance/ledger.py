@@ -163,6 +163,14 @@ class Entries:
         self.spent[np.unique(rows)] += columns
         return int(self.spent[rows].max(initial=0))
 
+    def spend_once(self, what: str, rows: np.ndarray, columns: int) -> int:
+        """As `spend`; of these people and what the columns are, named by `what`, once."""
+        mark = self.mark("once", np.sort(rows).tobytes() + what.encode())
+        if mark in self.charged:
+            return self.spend(rows, 0)
+        self.charged.append(mark)
+        return self.spend(rows, columns)
+
     def would_spend(self, rows: np.ndarray, columns: np.ndarray) -> int:
         """The columns that the most-spent of these people would have been summed with, these among them."""
         analysed = (columns != 0).any(axis=1)

@@ -42,6 +42,13 @@ def noised(
     if noise is not None:
         for p in phenotypes:
             noise.mechanism(binary=p.binary)
+        if inputs.pred:
+            if policy is not None and policy["noise.required"]:
+                raise PolicyError(
+                    "policy.noise: predictions (`pred`) may be of exact values of the phenotype, which this policy refuses: "
+                    "leave them out"
+                )
+            log("WARNING: predictions are used as they are: those of exact values tell them, noise or not")
         log(
             "noise protects each person's value of a phenotype: not genotypes, covariates, who takes part, or who has no value"
         )

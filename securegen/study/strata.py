@@ -114,6 +114,7 @@ def _make(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], qc
             coding=coding_of(reader),
             interaction=inputs.interaction,
             corrected=inputs.corrects,
+            complete=inputs.missing == "complete",
             scaled=scaled,
             most=most_copies(reader),
         )

@@ -18,6 +18,8 @@ from securegen.errors import ArtefactError, PolicyError
 from securegen.governance.gate import Asking
 from securegen.governance.label_noise import RANDOMISED
 from securegen.results import outputs
+from securegen.structure import run
+from securegen.structure.step1 import write_step1
 
 FEW = {"chr": "1", "to_bp": 40_000}
 
@@ -47,6 +49,24 @@ def test_noise_after_exact_statistics_is_refused(ruled):
     sg.run(ruled.study("CC", **asked), out=str(ruled.folder / "exact"))
     with pytest.raises(PolicyError, match=r"noise\.exact: exact statistics of phenotype CC"):
         ruled.study("CC", **asked, dp_epsilon=1.0)
+
+
+def test_a_whole_genome_model_is_a_statistic_of_its_phenotype(ruled, monkeypatch):
+    """Its effects and predictions are of exact values: refused where noise is wanted, and remembered where noise comes later."""
+    ruled.write(noise__required=True, noise__epsilon=2.0)
+    c, owner = ruled.cohort, ruled.key("steward")
+    inputs = sg.Inputs(bfile=c.bfile, pheno=c.pheno, pheno_name="QT", purpose="HMB", identity=owner, **FEW)
+    with pytest.raises(PolicyError, match=r"policy\.noise"):
+        write_step1(inputs, str(ruled.folder / "s"), write_score=True)
+    assert ruled.results("s_pred") == []
+    with monkeypatch.context() as off:
+        off.setattr(run, "exact_reasons", lambda *_: ())  # the protection
+        assert write_step1(inputs, str(ruled.folder / "s"), write_score=True).paths
+    listed = str(ruled.folder / "s_pred.list")
+    with pytest.raises(PolicyError, match=r"policy\.noise: predictions"):
+        ruled.study("QT", purpose="HMB", **FEW, dp_epsilon=1.0, dp_bounds="0,60", pred=listed)
+    with pytest.raises(PolicyError, match=r"noise\.exact: exact statistics of phenotype QT"):
+        ruled.study("QT", purpose="HMB", **FEW, dp_epsilon=1.0, dp_bounds="0,60")
 
 
 def test_inputs_that_claim_noise_do_not_make_exact_phenotypes_noisy(ruled, monkeypatch):
