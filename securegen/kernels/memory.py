@@ -24,12 +24,13 @@ def aligned(
 
 
 def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
-    return math.prod(shape) * np.dtype(dtype).itemsize
+    return math.prod(shape) * int(np.dtype(dtype).itemsize)
 
 
 def _within(memory: np.ndarray, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     start = -memory.ctypes.data % LINE
-    return memory[start : start + _bytes(shape, dtype)].view(dtype).reshape(shape)
+    array: np.ndarray = memory[start : start + _bytes(shape, dtype)].view(dtype).reshape(shape)
+    return array
 
 
 class Rooms:
