@@ -10,15 +10,19 @@ import numpy as np
 
 from securegen.catalogue import reads_of
 from securegen.design.strata import Stratum
+from securegen.errors import PolicyError
 from securegen.governance.door import SCORES, OutputFacts
 from securegen.governance.gate import Gate, gate_of
 from securegen.governance.history import PeopleFacts
+from securegen.governance.noise_ledger import EXACT_RULE
+from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL
 from securegen.model import Samples
 from securegen.results import outputs
 from securegen.scores.study import ScoreInputs, asked_for
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.noised import place_of
 from securegen.study.opening import Study
 
 
@@ -28,7 +32,8 @@ def gate_of_inputs(
 ) -> Gate:  # fmt: skip
     """The gate of a run on these files. more: other files and folders beside which a policy may stand; pins: what remembers
     one. Raises as `governance.gate.gate_of`."""
-    return gate_of(engine, inputs.asking, [*inputs.files().values(), *more], pins=pins, log=log)
+    gate = gate_of(engine, inputs.asking, [*inputs.files().values(), *more], pins=pins, log=log)
+    return gate if inputs.label_noise is None else replace(gate, draws=(*(gate.draws or ()), place_of(inputs)[0]))
 
 
 def refuse_idle_purpose(inputs: Inputs) -> None:
@@ -94,3 +99,13 @@ def check_tables(gate: Gate, study: Study, *, reveal: str = FULL, qc_only: bool 
         gate.check(outputs.quality(study.strata, count, floor))
     else:
         gate.check(outputs.associations(study.analyses, study.strata, count, reveal, floor))
+
+
+def refuse_forged(study: Study) -> None:
+    """Before a record keeps it: raise PolicyError where an analysis says that it has noise, and no stored draws know of it."""
+    asked = [o for o in outputs.associations(study.analyses, study.strata, 0) if o.noise is not None]
+    if any(o.noise is None for o in believed(asked, [place_of(study.inputs)[0]], silent)):
+        raise PolicyError(
+            f"{EXACT_RULE}: these columns were not built of stored draws, whatever their analyses say: open the study with "
+            "`dp_epsilon`"
+        )

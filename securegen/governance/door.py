@@ -38,7 +38,8 @@ class OutputFacts:
     samples: people in it; cases, controls: None where it has none; columns: of its model, intercept included, or the variants
     that each is correlated with; variants: rows or weights; minor: fewest
     minor alleles of a row with numbers, None where rows below the floor will be NA; reveal: of an association; noise: that the
-    values of its phenotype have, as they were built, None where they are exact.
+    values of its phenotype have, as they were built, None where they are exact; made: `Design.mark_of` of its columns wherever it
+    is analysed, by which stored draws know that.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class OutputFacts:
     minor: int | None = None
     reveal: str = FULL
     noise: AppliedNoise | None = None
+    made: tuple[str, ...] = ()
 
     @property
     def granularity(self) -> str:
@@ -63,7 +65,8 @@ class OutputFacts:
             "granularity": self.granularity,
             "noise": None if self.noise is None else vars(self.noise),
         }
-        return told if self.noise is not None else {k: v for k, v in told.items() if k != "noise"}
+        left_out = ("made",) if self.noise is not None else ("made", "noise")
+        return {k: v for k, v in told.items() if k not in left_out}
 
 
 @dataclass(frozen=True)

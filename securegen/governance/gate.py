@@ -30,6 +30,7 @@ from securegen.governance.history import PeopleFacts, history_of
 from securegen.governance.label_noise import noise_line
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
+from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
 from securegen.governance.policy import REFUSED, Policy
 from securegen.governance.signing import fingerprint, read_identity
@@ -72,7 +73,8 @@ class Asking:
 
 @dataclass
 class Gate:
-    """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked."""
+    """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked;
+    draws: folders of stored draws by which noise is believed, None where it was read from an authenticated record."""
 
     policy: Policy | None
     engine: str
@@ -88,6 +90,7 @@ class Gate:
     requests: list[str] = field(default_factory=list)
     witnesses: list[Checkpoint] = field(default_factory=list)
     noise: list[AppliedNoise] = field(default_factory=list)
+    draws: tuple[Path, ...] | None = ()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -165,12 +168,12 @@ class Gate:
             f"policy {self.policy['name']}, version {self.policy.version}: {who} asks as {self.role}, purpose "
             f"{self.asking.purpose or 'not named'}"
         ]
-        seen = dict.fromkeys(
-            f"  {'allowed' if r.allowed else 'REFUSED'}, {r}" for d in self.decisions for r in d.reasons
-        )
+        reasons = (r for d in self.decisions for r in d.reasons)
+        seen = dict.fromkeys(f"  {'allowed' if r.allowed else 'REFUSED'}, {r}" for r in reasons)
         return [*noise, *out, *seen]
 
     def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
+        outputs = believed(outputs, self.draws if enter else None, self.log)
         self.noise += [n for n in dict.fromkeys(o.noise for o in outputs) if n is not None and n not in self.noise]
         if self.policy is None or not outputs:  # nothing leaves
             return None
@@ -187,8 +190,7 @@ class Gate:
             folder = self.folder or Path(".")
             entries = audit_release.entries_beside(folder)
             audit_release.refuse_older(ledger, entries)
-            today = max([today, *(moment(e.at).date() for e in entries[-1:])])  # a clock set back makes nothing younger
-            request = replace(request, today=today)
+            request = replace(request, today=max([today, *(moment(e.at).date() for e in entries[-1:])]))  # never back
             request = replace(request, history=history_of(ledger, request, self.people))
             request = replace(
                 request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request, entries))
@@ -198,7 +200,7 @@ class Gate:
             if entered:
                 ledger.policy = Pin.of(policy).to_json()
                 if all(digest != request.digest for digest, _ in ledger.releases):
-                    ledger.releases.append((request.digest, today.isoformat()))
+                    ledger.releases.append((request.digest, request.today.isoformat()))
                 ledger.keep()  # before the log names it
             if enter and request.digest not in self.requests or not decision.allowed:  # a run asks again: one release
                 self.witnesses.append(audit_release.tell(folder, request, decision, ledger if entered else None))
@@ -275,7 +277,7 @@ def gate_of(
                 "released already: keep the policy, and the data, in one of them"
             )
     who, role = _who(policy, asking.identity)
-    return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra)
+    return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra, draws=(folder,))
 
 
 def _canonical(purpose: str | None) -> str | None:

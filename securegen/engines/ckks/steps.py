@@ -35,6 +35,7 @@ from securegen.engines.ckks.tables import (
     gate_of_results,
     read_design,
 )  # fmt: skip
+from securegen.engines.governed import refuse_forged
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.pin import Pin
@@ -254,6 +255,7 @@ def encrypt_design(
             + info.other_order(reader.variants)
         )
     refuse_left_out(state, info.samples, study.strata, study.inputs.asking)
+    refuse_forged(study)
     claim_release([study.inputs], study.reader.samples, study.strata, str(folder))
     make = make_encryptor(encryptor, key)
     secrets = designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)

@@ -197,6 +197,7 @@ def _take_part(
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, strata, samples, state, guard)
+    own.enter_made(strata)
     if gate.policy is not None:
         gate = gate.of(people_of(samples, strata, pooled=True), {"study": study.digest, "inputs": commitment})
         if study.qc:
