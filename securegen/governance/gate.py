@@ -26,6 +26,7 @@ from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.history import PeopleFacts, history_of
 from securegen.governance.label_noise import noise_line
 from securegen.governance.ledger import Entries
@@ -34,7 +35,7 @@ from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
 from securegen.governance.policy import REFUSED, Policy
 from securegen.governance.signing import fingerprint, read_identity
-from securegen.model import Samples
+from securegen.model import GenotypeReader, Samples
 from securegen.randomness import fresh_key
 
 LEDGER = "policy.ledger"
@@ -113,9 +114,8 @@ class Gate:
 
     def joined(self, other: Gate) -> Gate:
         """Another gate of the same run, whose decisions are kept with these."""
-        return replace(
-            other, decisions=self.decisions, requests=self.requests, witnesses=self.witnesses, noise=self.noise
-        )
+        kept = {name: getattr(self, name) for name in ("decisions", "requests", "witnesses", "noise")}
+        return replace(other, **kept)
 
     def check(self, outputs: Sequence[OutputFacts]) -> Decision | None:
         """What would be decided now; enters nothing. Raises PolicyError naming the rule that refuses."""
@@ -136,6 +136,13 @@ class Gate:
     def again(self, asked: Mapping[str, str]) -> Gate:
         """The same gate for what was made for the purpose of `asked`, whatever is named now."""
         return self.joined(replace(self, asking=self.asking.again(asked)))
+
+    def enrol(self, reader: GenotypeReader) -> None:
+        """Enter people whose genotypes are here in the clear into the ledger, so that they are known later by their ids alone.
+        Nothing where nothing governs. Raises StorageError."""
+        if self.policy is not None:
+            with self._ledger(True) as ledger:
+                ledger.rows(reader.samples, Fingerprints(reader))
 
     def passed(self) -> None:
         """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it."""
@@ -235,15 +242,9 @@ class _Forget(Exception):
 
 
 def gate_of(
-    engine: str,
-    asking: Asking,
-    files: Iterable[str | os.PathLike[str]],
-    *,
-    pins: Iterable[tuple[str, Pin | None]] = (),
-    log: Log = print,
-    consent: bool = True,
-    extra: Callable[[], Iterable[Reason]] = tuple,
-) -> Gate:
+    engine: str, asking: Asking, files: Iterable[str | os.PathLike[str]], *, pins: Iterable[tuple[str, Pin | None]] = (),
+    log: Log = print, consent: bool = True, extra: Callable[[], Iterable[Reason]] = tuple,
+) -> Gate:  # fmt: skip
     """The gate of a run: under the named policy, the one beside its files, or none where there is none.
 
     files: whatever the run reads; pins: what remembers a policy, and its pin; consent: False where no register of it is
