@@ -34,7 +34,10 @@ def test_residue_matmul_reach(benchmark, tiles, blocks, threads):
     k, lanes = len(PRIMES), RING.lanes
     rows = [residues(k, tiles, GROUPS, STRANDS + 1, lanes)] * blocks
     columns = residues(k, tiles, GROUPS, COLUMNS + 1, lanes)
-    packed, out = pack_columns([columns]), np.zeros((blocks, k, tiles, STRANDS + 1, COLUMNS + 1, lanes), np.uint32)
+    packed, out = (
+        pack_columns([columns], PRIMES),
+        np.zeros((blocks, k, tiles, STRANDS + 1, COLUMNS + 1, lanes), np.uint32),
+    )
     benchmark.extra_info["work"] = blocks * tiles * GROUPS * STRANDS * COLUMNS * lanes
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, before))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from securegen.engines.ckks.engine import Ckks
     from securegen.engines.federated import steps as federated
     from securegen.engines.federated.engine import Federated
+    from securegen.engines.merging import merge
     from securegen.engines.mpc import steps as mpc
     from securegen.engines.mpc.engine import Mpc
     from securegen.engines.plain.engine import Plain
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from securegen.io.plink1 import read_plink
     from securegen.io.vcf import read_vcf
     from securegen.python.crate import crate
+    from securegen.python.ld import clump, ld
     from securegen.python.pages import draw, write_report
     from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
@@ -55,6 +57,7 @@ _LATER = {
     "Study": ("study.opening", "Study"),
     "ckks": ("engines.ckks.steps", ""),
     "audit": ("governance.audit_steps", ""),
+    "clump": ("python.ld", "clump"),
     "compare": ("python.tables", "compare"),
     "consent": ("governance.consent_steps", ""),
     "crate": ("python.crate", "crate"),
@@ -63,6 +66,8 @@ _LATER = {
     "from_arrays": ("io.arrays", "from_arrays"),
     "inspect": ("inspection", "inspect"),
     "kinship": ("python.structure", "kinship"),
+    "ld": ("python.ld", "ld"),
+    "merge": ("engines.merging", "merge"),
     "meta": ("python.meta", "meta"),
     "mpc": ("engines.mpc.steps", ""),
     "open_qc": ("study.opening_qc", "open_qc"),
@@ -100,6 +105,7 @@ __all__ = [
     "__version__",
     "audit",
     "ckks",
+    "clump",
     "compare",
     "consent",
     "crate",
@@ -108,6 +114,8 @@ __all__ = [
     "from_arrays",
     "inspect",
     "kinship",
+    "ld",
+    "merge",
     "meta",
     "mpc",
     "open_qc",

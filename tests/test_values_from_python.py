@@ -32,6 +32,7 @@ WRONG = {
     "policy": [3, ["a"]], "identity": [3, ["a"]], "second_signature": [3, [""]],
     "dp_epsilon": [0, -1.0, float("nan"), float("inf"), "1", True, 1e6], "dp_delta": [1e-6], "dp_bounds": ["0,1", "a", (1,), 3],
     "interaction": [3, "", ["AGE"]], "condition": [3, [""]], "condition_list": [["a"]],
+    "blocks": [3, "", "3", "0/2", "3/2", (1, 2)],
     "correction": ["SPA", "", None, 1], "p_thresh": [-0.1, 1.1, "0.05", float("nan"), True], "fast": [1, "yes"],
     "anno_file": [3, ["a"], "anno.txt"], "set_list": [3, "sets.txt"], "mask_def": [3, "masks.txt"], "aaf_file": [3, "f.txt"],
     "aaf_bins": [0, -0.1, 1.5, "rare", float("nan"), True, {0.1}, (0.1,)], "build_mask": ["mean", 3, "sum"],

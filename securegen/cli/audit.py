@@ -59,7 +59,7 @@ def verify(log: str, seen: tuple[str, ...], auditor: str | None, key: str | None
 
 @command.command()
 @LOG
-@click.option("--kind", metavar="KIND", help="Only run, release, refusal, key, policy, consent or export.")
+@click.option("--kind", metavar="KIND", help="Only run, release, refusal, key, policy, consent, export or ledger.")
 @click.option("--since", metavar="DATE", help="Only from this day or time on, in UTC, as 2026-11-29.")
 @click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last N.")
 @json_option

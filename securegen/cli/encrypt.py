@@ -13,6 +13,7 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.mask_options import mask_options
+from securegen.cli.part_options import over_workers, part_options, part_out
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import DesignError, UsageError
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace a study that is complete: its results are lost.")
 @click.option("--other-covariates", is_flag=True, help="Although covariates that were planned are left out.")
 @opt.encryptor_option
+@part_options
 @opt.run_options
 @rehearses
 def command(
     key_file: str, passphrase_file: str | None, owner: str | None, append: bool, squares: bool, overwrite: bool,
-    other_covariates: bool, encryptor: str, out: str, threads: int | None, memory: int | None,
+    other_covariates: bool, encryptor: str, blocks: str | None, executor: str | None,
+    workers: int | None, out: str, threads: int | None, memory: int | None,
     quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Encrypt a cohort and its design (the owner's side).
@@ -60,8 +63,15 @@ def command(
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
     if append:
         _refuse_with_append(options, owner=owner, squares=squares, overwrite=overwrite)
+    if (blocks is not None or executor is not None) and (append or owner or overwrite):
+        raise UsageError(
+            "--blocks and --executor are of a cohort's first encryption: leave out --append, --owner and --overwrite"
+        )
+    if executor is not None and passphrase_file is None:
+        raise UsageError("--executor needs --passphrase-file: its processes cannot ask for a passphrase")
     opt.use_threads(threads)
-    log = CommandLog(out, "encrypt", quiet=quiet)
+    log = CommandLog(part_out(out, blocks), "encrypt", quiet=quiet)
+    over_workers(executor, workers, blocks, log)  # then what is left: the manifest, and the design
     inputs = opt.inputs_from(options)
     _refuse_masks(inputs, elsewhere=not genotypes_given(options))
     paths = steps.encrypted_paths(out)
@@ -93,7 +103,7 @@ def command(
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt_cohort(
                     reader, key, out, encryptor=encryptor, squares=squares, overwrite=overwrite, progress=report,
-                    inputs=inputs,
+                    inputs=inputs, blocks=blocks,
                 )  # fmt: skip
             written = [paths.cohort]
         else:
@@ -104,9 +114,13 @@ def command(
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt(
                     study, key, out, encryptor=encryptor, squares=squares or None, overwrite=overwrite,
-                    other_covariates=other_covariates, progress=report,
+                    other_covariates=other_covariates, blocks=blocks, progress=report,
                 )  # fmt: skip
             written = [paths.cohort, paths.design]
+    if blocks is not None:
+        log(f"part {blocks} of {paths.cohort} is encrypted; when all are, the same command without --blocks ends it")
+        log.write(inputs=inputs.digests(), key=key.public.fingerprint, blocks=blocks)
+        return
     sizes = {path.suffix[1:]: folder_bytes(path) for path in written}
     log(" and ".join(f"{p} ({sizes[p.suffix[1:]] / 1e6:.1f} MB)" for p in written) + " may travel to the server")
     public = f"{key_file.removesuffix('.secret')}.public"

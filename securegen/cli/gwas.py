@@ -12,6 +12,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.mask_options import mask_options
+from securegen.cli.part_options import JOIN, part_options, part_out, spread
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import ArtefactError, UsageError
@@ -30,6 +31,7 @@ from securegen.results.forms import TableForm
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @table_options
+@part_options
 @opt.run_options
 @rehearses
 def command(
@@ -45,14 +47,18 @@ def command(
         raise UsageError("give either genotypes (--bfile …: in the clear) or --cohort and --design (as the server)")
     if cohort and not design:
         raise UsageError("--cohort needs --design")
-    log = CommandLog(out, "gwas", quiet=quiet)
+    log = CommandLog(part_out(out, options["blocks"]), "gwas", quiet=quiet)
+    if spread(options, log):
+        return
     if cohort and design:
-        _serve(cohort, design, public, out, log, memory)
+        _serve(cohort, design, public, out, log, memory, options["blocks"])
     else:
-        _plain(options, out, form_from(options), log)
+        _plain(options, log.out, form_from(options), log)
 
 
-def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, memory: int | None) -> None:
+def _serve(
+    cohort: str, design: str, public: str | None, out: str, log: RunLog, memory: int | None, blocks: str | None
+) -> None:
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.server.associate import load_kernels
 
@@ -67,14 +73,18 @@ def _serve(cohort: str, design: str, public: str | None, out: str, log: RunLog, 
             "itself names, which anybody could have made")  # fmt: skip
     if dry_run():
         _check(Path(cohort), Path(design))
-        stop_rehearsal([f"{out}.results", *log.files])
+        stop_rehearsal([f"{log.out}.results", *log.files])
     load_kernels()
     _say_memory(Path(cohort), Path(design), memory, log)
     with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
         results = steps.associate(
-            cohort, design, f"{out}.results", progress=report, memory_bytes=memory and memory << 20
+            cohort, design, f"{log.out}.results", progress=report, memory_bytes=memory and memory << 20, blocks=blocks
         )
     size = folder_bytes(results)
+    if blocks is not None:
+        log(f"wrote {results} ({size / 1e6:.1f} MB); {JOIN}")
+        log.write(engine="ckks", role="server", bytes={"results": size}, blocks=blocks)
+        return
     log(f"wrote {results} ({size / 1e6:.1f} MB), which goes back to the owner; next, there: securegen decrypt --key "
         f"KEY.secret --owner OUT.owner --results {shlex.quote(results.name)} --out RESULT")  # fmt: skip
     log.write(engine="ckks", role="server", bytes={"results": size})

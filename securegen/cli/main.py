@@ -40,6 +40,7 @@ SECTIONS = {
         "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
         "kinship": "Kinship of all pairs of samples, and whom to leave out.",
         "pca": "Principal components.",
+        "ld": "Correlations of variants, clumps of a table, credible sets.",
         "step1": "The whole-genome model of phenotypes, whose predictions --pred reads.",
     },
     "Several sites, one table": {
@@ -66,6 +67,7 @@ SECTIONS = {
         "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",
         "plot": "Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.",
         "check": "Compare two tables of results.",
+        "merge": "Join the parts of a run that --blocks made.",
         "meta": "Meta-analysis of finished tables.",
         "risk": "What a finished run would give away: power of membership tests, columns per sample, small scores.",
         "inspect": "Say what a file or folder is, without any key.",

@@ -35,7 +35,7 @@ def names_of(_: click.Context, parameter: click.Parameter, value: tuple[str, ...
     return tuple(names) or None
 
 
-def _prefix(ctx: click.Context, _: click.Parameter, value: str) -> str:
+def prefix(ctx: click.Context, _: click.Parameter, value: str) -> str:
     """A prefix that files can be written under, found out before anything is read or computed."""
     if not os.path.basename(value) or os.path.basename(value) in (".", ".."):
         raise UsageError(f"--out {value!r}: a prefix of files is expected, as results/run1, not a folder")
@@ -244,7 +244,7 @@ def run_options(command: Function, *, config: str = "--config") -> Function:
     """--out, --threads, --memory, --quiet, and what every command has. config: the flag of the file of options."""
     return apply_options(
         [
-            click.option("--out", default="securegen", show_default=True, metavar="PREFIX", callback=_prefix,
+            click.option("--out", default="securegen", show_default=True, metavar="PREFIX", callback=prefix,
                          help="Prefix of what is written."),
             click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads [all cores]."),
             click.option(

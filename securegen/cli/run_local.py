@@ -13,10 +13,11 @@ from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
 from securegen.cli.engine_options import engine_from, engine_options, given_engine
 from securegen.cli.form_options import form_from, gzip_option, table_options
 from securegen.cli.mask_options import mask_options
+from securegen.cli.part_options import JOIN, part_options, part_out, spread
 from securegen.cli.progress import progress
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
-from securegen.engines.protocol import Engine, EngineRun, study_facts
+from securegen.engines.protocol import Engine, EngineRun, part_facts, study_facts
 from securegen.record.run_log import RunLog, print_end
 from securegen.results.forms import TableForm
 from securegen.results.summary import print_summaries
@@ -43,6 +44,7 @@ command.add_command(prs)
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @table_options
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
+@part_options
 @opt.run_options
 @rehearses
 def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any) -> None:
@@ -56,10 +58,10 @@ def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None,
     filters, form = opt.filters_from(options), form_from(options)
     cohorts = opt.cohorts_from(options)
     members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
-    run_engine(
-        engine, members, out, form, CommandLog(out, f"run-local gwas --engine {name}", quiet=quiet), filters,
-        compare=compare_plain,
-    )  # fmt: skip
+    log = CommandLog(part_out(out, options["blocks"]), f"run-local gwas --engine {name}", quiet=quiet)
+    if spread(options, log):
+        return
+    run_engine(engine, members, log.out, form, log, filters, compare=compare_plain)
 
 
 @command.command()
@@ -69,6 +71,7 @@ def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None,
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
 @opt.sex_option
 @gzip_option
+@part_options
 @opt.run_options
 @rehearses
 def qc(gzip: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any) -> None:
@@ -76,8 +79,10 @@ def qc(gzip: bool, out: str, threads: int | None, memory: int | None, quiet: boo
     opt.use_threads(threads)
     name, engine = given_engine(options), engine_from(options, threads=threads, memory=memory)
     inputs = opt.inputs_from(options, qc=True)
-    log = CommandLog(out, f"run-local qc --engine {name}", quiet=quiet)
-    run_engine(engine, [inputs], out, TableForm(gzip=gzip), log, qc_only=True)
+    log = CommandLog(part_out(out, options["blocks"]), f"run-local qc --engine {name}", quiet=quiet)
+    if spread(options, log):
+        return
+    run_engine(engine, [inputs], log.out, TableForm(gzip=gzip), log, qc_only=True)
 
 
 def run_engine(
@@ -97,7 +102,7 @@ def run_engine(
         engine.describe(study, log)
         _end_rehearsal(engine, study, out, form, log, qc_only=qc_only)
     run = engine.run(study, out, form, log, filters=filters, qc_only=qc_only, bars=partial(progress, quiet=log.quiet))
-    _report(run, log, filters)
+    _report(run, study, log, filters)
     if compare:
         compare_with_plain(engine, run, study, form, log, filters)
 
@@ -111,10 +116,10 @@ def _end_rehearsal(engine: Engine, study: Study, out: str, form: TableForm, log:
     stop_rehearsal([*tables, *log.files], **study_facts(study))
 
 
-def _report(run: EngineRun, log: RunLog, filters: Filters | None) -> None:
+def _report(run: EngineRun, study: Study, log: RunLog, filters: Filters | None) -> None:
     print_summaries(run.tables, log, filters)
     for line in run.remarks:
         log(line)
     log.note(run.receipt.lines())
-    log.write(**run.record())
-    print_end(log, run.paths)
+    log.write(**run.record(), **part_facts(study, log.out, run.paths))
+    print_end(log, run.paths, None if study.part is None else JOIN)

@@ -39,6 +39,17 @@ def exact_gram(x: np.ndarray, y: np.ndarray) -> list[list[int]]:
     return [[int(v) for v in row] for row in result.reshape(x.shape[1], y.shape[1])]
 
 
+def exact_cross(x: np.ndarray, wide: np.ndarray) -> list[int]:
+    """xᵀw of an int64 matrix (N, K) with |entries| <= 2^40 and (N,) Python integers of any size, exactly."""
+    out, rest, place = [0] * x.shape[1], wide, 0
+    while len(rest) and any(rest):
+        low = rest & ((1 << 40) - 1) if max(rest.max(), -rest.min()) >= 1 << 40 else rest
+        part = exact_gram(x, np.asarray(low, np.int64)[:, None])
+        out = [v + (row[0] << place) for v, row in zip(out, part, strict=True)]
+        rest, place = (rest - low) >> 40, place + 40
+    return out
+
+
 def _halves(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """a = high·2^20 + low, 0 <= low < 2^20, as float64."""
     return (a >> 20).astype(np.float64), (a & ((1 << 20) - 1)).astype(np.float64)

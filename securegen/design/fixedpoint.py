@@ -29,13 +29,10 @@ MORE_DIGITS = (9, 12)  # tried in turn where the standard deviation has fewer th
 SMALL_DIGITS = (15, 18, 21, 24, 27, 30)  # and then, where it has fewer than ENOUGH_UNITS
 ENOUGH_UNITS, FEWEST_UNITS = 3000, 1000  # of a standard deviation: reading moves T by about 1e-4, by 3e-4
 LARGEST_DECIMAL = 1 << 53
-DEFAULT_BITS = 16
-MINIMUM_BITS = 14
-MAXIMUM_BITS = 24
-PRECISE_BITS = 30  # of the columns in which y is regressed on the covariates
+PRECISE_BITS = 30  # of the columns in which y is regressed on the covariates, and of rounding errors
 COEFFICIENT_BITS = 24
+RESIDUAL_BITS = 44  # of the coefficients that are subtracted from y
 MAXIMUM_CONDITION = 1e8
-TARGET_ERROR = 1e-3  # of T, at T = 0
 VERIFIED_SUM = 1 << 60  # sums that are verified modulo 2^61 − 1 lie strictly between this and its negative
 
 
@@ -104,13 +101,22 @@ class Scaling:
     def integers(self, x: np.ndarray, numerator: int | np.ndarray, denominator: int = 1) -> np.ndarray:
         """(N,) int64: (x/grid − centre)/scale × numerator/denominator, rounded half up; numerator: one, or (N,) Python
         integers. Raises OwnValueError at 2^40."""
-        up, down = max(self.exponent, 0), max(-self.exponent, 0)
-        top = (x.astype(object) * (16 << down) - self.centre_16th * (self.grid << up)) * (2 * numerator)
-        bottom = 16 * (self.grid << up) * denominator
-        out = (top + bottom) // (2 * bottom)
+        out = self._quotients(x, numerator, denominator)
         if len(out) and max(out.max(), -out.min()) >= 1 << 40:
             raise OwnValueError("a value lies more than a thousand standard deviations from the mean: check the column")
         return np.asarray(out, dtype=np.int64)
+
+    def errors(self, x: np.ndarray, integers: np.ndarray, numerator: int, denominator: int = 1) -> np.ndarray:
+        """(N,) int64: how far `integers` are from what they were rounded from, in units of 2^-30 of one."""
+        exact = self._quotients(x, numerator << PRECISE_BITS, denominator)
+        return np.asarray(integers.astype(object) * (1 << PRECISE_BITS) - exact, dtype=np.int64)
+
+    def _quotients(self, x: np.ndarray, numerator: int | np.ndarray, denominator: int) -> np.ndarray:
+        up, down = max(self.exponent, 0), max(-self.exponent, 0)
+        top = (x.astype(object) * (16 << down) - self.centre_16th * (self.grid << up)) * (2 * numerator)
+        bottom = 16 * (self.grid << up) * denominator
+        out: np.ndarray = (top + bottom) // (2 * bottom)
+        return out
 
     @property
     def scale(self) -> float:
@@ -217,6 +223,13 @@ def column_integers(scaling: Scaling, decimals: np.ndarray, bits: int) -> np.nda
     return scaling.integers(decimals, 1 << bits, 5)
 
 
+def errors_of(integers: np.ndarray, precise: np.ndarray, bits: int) -> np.ndarray:
+    """(N,) int64: how far a column's integers are from the column at 2^-30 of its scale, in units of 2^-30 of an integer."""
+    # products may wrap, their difference does not
+    out: np.ndarray = (integers * (5 << PRECISE_BITS) - precise * (1 << bits) + 2) // 5
+    return out
+
+
 def sum_gram(x: np.ndarray, total: SumOverSites, check: Callable[[Matrix, Matrix], None]) -> list[list[int]]:
     """xᵀx of int64 columns (N, A), summed over the sites and shown to a check of the guard."""
     own = exact_gram(x, x)
@@ -256,21 +269,6 @@ def refuse_collinear(gram: list[list[int]], names: Sequence[str]) -> float:
             "leave one of them out"
         )
     return float(values[0])
-
-
-def bits_for(df: int, residual_share: float, covariates: int) -> int:
-    """Bits a column needs so that the certain bound of T at T = 0 stays at or below 1e-3.
-
-    residual_share: residual standard deviation over its scale, in (1/2, 1]; covariates: without intercept. The share
-    of the covariates in the bound is planned as √covariates; the bound printed after the run uses the variant's own.
-    """
-    need = planned_error(df, residual_share, covariates, 0) / TARGET_ERROR
-    return min(max(DEFAULT_BITS, math.ceil(math.log2(need))), MAXIMUM_BITS)
-
-
-def planned_error(df: int, residual_share: float, covariates: int, bits: int) -> float:
-    """The certain bound of T at T = 0 as `bits_for` plans it."""
-    return math.sqrt(max(df, 1)) * 2.5 * (1 / residual_share + math.sqrt(covariates)) * 2.0**-bits
 
 
 def check_sum_bound(bound: int, what: str, *, verified: bool = False) -> None:

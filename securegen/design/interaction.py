@@ -53,7 +53,7 @@ def interaction(group: DesignData, total: fp.SumOverSites) -> Design:
     refuse_few(len(group.values), names, group.names, total, regressors=2)
     c = remembered_covariates(group.analysed, group.covariates, names, total, group.scaled)
     base = design_of_scaled(
-        group.analysed, c, group.values, group.names, total=total, bits=group.bits, finer=FINER
+        group.analysed, c, group.values, group.names, total=total, bits=group.bits, finer=FINER, even=True
     )  # fmt: skip
     values, of_linear = base.columns.values[group.analysed], base.columns.names
     place, bits, k = names.index(e) + 1, base.analyses[0].model.bits, len(c.gram)

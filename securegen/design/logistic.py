@@ -6,12 +6,14 @@ sums g². Where dosages are a genetic model's 0 and 1, whose squares they are, p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
+from securegen.design import column_bits
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import INTERCEPT, Analysis, Design, scatter
 from securegen.design.covariates import ScaledCovariates, remembered_covariates
@@ -31,8 +33,10 @@ class ScoreModel:
 
     samples, cases: people analysed; weight_gram: K × K float64, CᵀWC with the intercept's row from the quantised columns;
     residual_cross: K float64, Cᵀr of the quantised r; residual_unit, weight_units: value of one integer of r, and of w
-    and each w·c; weight_total: Σ of the integer w; covariate_gram: (K−1) × (K−1), CᵀC; bits: of the columns; coding: the
-    genetic model of the dosages; most: copies that a person may have.
+    and each w·c; weight_total: Σ of the integer w; covariate_gram: (K−1) × (K−1), CᵀC; residual_error: norm of r's rounding
+    errors, weight_errors: K × K products of those of w and each w·c, of values and not of integers; bits: of r, weight_bits:
+    of the others; coding: the genetic model of the dosages; most: copies that a person may
+    have.
     """
 
     phenotype: str
@@ -45,19 +49,38 @@ class ScoreModel:
     weight_units: tuple[float, ...]
     weight_total: int
     covariate_gram: tuple[tuple[float, ...], ...]
+    residual_error: float
+    weight_errors: tuple[tuple[float, ...], ...]
     bits: int
+    weight_bits: int
     coding: str = ADDITIVE
     most: int = 2
 
 
-def _quantise(values: np.ndarray, bits: int, total: fp.SumOverSites, what: str) -> tuple[np.ndarray, float]:
-    """Integers of float64 values (no centre), 2^bits/5 per power of two ≥ the root mean square, and their unit."""
-    fine = np.rint(values * UNIT).astype(np.int64)
-    n, _, s2 = fp.moments(fine, total, what)
-    scaling = fp.scale_of(n, 0, s2, 1 << fp.PRECISE_BITS)
-    if scaling is None:
-        raise DesignError(f"{what} is zero for every analysed sample")
-    return scaling.integers(fine, 1 << bits, 5), scaling.scale * 5 / 2.0**bits
+@dataclass(frozen=True)
+class _Fine:
+    """A column (n,) at 2^-30 and its scale: a power of two from its root mean square, without a centre; share: of the scale
+    that the root mean square is."""
+
+    values: np.ndarray
+    scaling: fp.Scaling
+    share: float
+
+    @staticmethod
+    def of(values: np.ndarray, total: fp.SumOverSites, what: str) -> _Fine:
+        fine = np.rint(values * UNIT).astype(np.int64)
+        n, _, s2 = fp.moments(fine, total, what)
+        scaling = fp.scale_of(n, 0, s2, 1 << fp.PRECISE_BITS)
+        if scaling is None:
+            raise DesignError(f"{what} is zero for every analysed sample")
+        return _Fine(fine, scaling, float(Fraction(s2, n) ** 0.5) / UNIT / scaling.scale)
+
+    def quantised(self, bits: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """Integers, 2^bits/5 per scale, their rounding errors in units of 2^-30 of one, and the value of one."""
+        integers = self.scaling.integers(self.values, 1 << bits, 5)
+        return (
+            integers, self.scaling.errors(self.values, integers, 1 << bits, 5), self.scaling.scale * 5 / 2.0**bits
+        )  # fmt: skip
 
 
 def logistic(group: DesignData, total: fp.SumOverSites) -> Design:
@@ -105,9 +128,6 @@ def logistic_design(
     x = c.precise / UNIT
     null = fit_null_model(cases, x, (INTERCEPT, *c.names), phenotype, total, offset)
     residual, weight = cases - null.mean, null.mean * (1.0 - null.mean)
-    if bits is None:
-        # as for T, and √3 more: χ² doubles the error of z, and its bound does not know Σg²
-        bits = fp.bits_for(3 * (count - k), 0.5, k - 1)
     sums = total([int(np.rint(weight * x[:, i] * UNIT).sum()) for i in range(k)])
     shift = [0]
     for i in range(1, k):
@@ -115,18 +135,24 @@ def logistic_design(
         shift.append(round_half_up(mean.numerator, mean.denominator) << (fp.PRECISE_BITS - fp.COEFFICIENT_BITS))
     exact = c.precise - np.array(shift, np.int64)
     centred = exact / UNIT
-    r, r_unit = _quantise(residual, bits, total, f"the residual of {phenotype}")
-    columns, units = [], []
-    for i in range(k):
-        integers, unit = _quantise(
-            weight * centred[:, i], bits, total, f"the weighted covariate {(INTERCEPT, *c.names)[i]}"
-        )
-        columns.append(integers)
-        units.append(unit)
+    what = (f"the residual of {phenotype}", *(f"the weighted covariate {name}" for name in (INTERCEPT, *c.names)))
+    fine = [_Fine.of(residual, total, what[0])]
+    fine += [_Fine.of(weight * centred[:, i], total, what[i + 1]) for i in range(k)]
+    weight_bits = bits
+    if bits is None or weight_bits is None:
+        # as for T, and √32 more: χ² doubles the error of z, its bound does not know Σg², and covariates explain variants
+        bits, weight_bits = column_bits.phenotype_bits(32 * (count - k), fine[0].share), column_bits.COVARIATE_BITS
+    r, r_error, r_unit = fine[0].quantised(bits)
+    columns, column_errors, units = zip(*(f.quantised(weight_bits) for f in fine[1:]), strict=True)
+    errors = np.stack([r_error, *column_errors], axis=1)
+    for j, name in enumerate(what):
+        if errors[:, j].any():
+            guard.column(f"what rounding took from {name}", errors[:, j])
     inner = rounded_products(weight, centred[:, 1:], UNIT)
     cross = [row[0] for row in exact_gram(exact, r[:, None])]
     values = np.stack([np.ones(len(cases), np.int64), cases.astype(np.int64), r, *columns], axis=1)
     guard.opened(f"score test of {phenotype}", values, analysed)
+    error_gram = fp.sum_gram(errors, total, guard.gram)
     summed = total([*(int(v.sum()) for v in columns), *cross, *inner])
     column_sums, cross, rest = summed[:k], summed[k : 2 * k], iter(summed[2 * k :])
     gram = [[0.0] * k for _ in range(k)]
@@ -137,19 +163,26 @@ def logistic_design(
             gram[i][j] = gram[j][i] = next(rest) / UNIT
     model = ScoreModel(
         phenotype, c.names, count, case_count, tuple(map(tuple, gram)), tuple(v / UNIT * r_unit for v in cross), r_unit,
-        tuple(units), column_sums[0], _centred_gram(c.gram, shift), bits,
-        coding, most,
+        tuple(units), column_sums[0], _centred_gram(c.gram, shift), *_of_values(error_gram, (r_unit, *units)),
+        bits, weight_bits, coding, most,
     )  # fmt: skip
     names: tuple[str, ...] = (INTERCEPT, f"{phenotype}:case", f"{phenotype}:residual", f"{phenotype}:weight")
     names += tuple(f"{phenotype}:weight×{n}" for n in c.names)
     coded = coding != ADDITIVE
     squared = tuple(j < 2 if coded else n == f"{phenotype}:weight" for j, n in enumerate(names))
-    fp.check_sum_bound(8 * count << bits, f"the sums of {phenotype}")
+    fp.check_sum_bound(8 * count << max(bits, weight_bits), f"the sums of {phenotype}")
     analysis = Analysis("logistic", phenotype, tuple(range(len(names))), (0, 1) if coded else (0,), model)
     if corrected:
         kept = NullPeople(np.flatnonzero(analysed), cases == 1, c.precise, null.mean, offset)
         analysis = replace(analysis, null=kept)
     return Design(Columns(names, scatter(values, analysed), squared), (analysis,))
+
+
+def _of_values(gram: list[list[int]], units: Sequence[float]) -> tuple[float, tuple[tuple[float, ...], ...]]:
+    """The norm of r's errors and the products of the others', of values: from their products in units of 2^-30."""
+    one, size = 2.0**fp.PRECISE_BITS, range(1, len(units))
+    products = tuple(tuple(gram[i][j] * (units[i] * units[j] / one**2) for j in size) for i in size)
+    return math.sqrt(gram[0][0]) * units[0] / one, products
 
 
 def _centred_gram(gram: list[list[int]], shift: list[int]) -> tuple[tuple[float, ...], ...]:

@@ -17,6 +17,7 @@ from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
 from securegen.io.tables import read_header
 from securegen.model import OpenedSums, Sums, coding_of
+from securegen.record.parts import part_record
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm
@@ -26,6 +27,7 @@ from securegen.stats.qc import Filters
 from securegen.study import checks
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study, qc_of, study_of
+from securegen.study.parts import PartReader
 from securegen.study.traits import used_columns
 from securegen.vocabulary import ADDITIVE
 
@@ -76,7 +78,8 @@ class Engine(ABC):
     """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
     filters: it can leave variants out by quality; quality: it computes tables of quality control alone; conditions:
     dosages of named variants may become covariates; codings: genetic models may recode genotypes; corrections: rows of small
-    P may be corrected from the genotypes; masks: sets of variants may be tested in their place."""
+    P may be corrected from the genotypes; masks: sets of variants may be tested in their place; parts: a run may be of some
+    variants, with the designs of all."""
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -91,6 +94,8 @@ class Engine(ABC):
     codings: ClassVar[bool] = False
     corrections: ClassVar[bool] = False
     masks: ClassVar[bool] = False
+    parts: ClassVar[bool] = False
+    steps_of_parts: ClassVar[str] = ""  # what takes `blocks` instead
 
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]
@@ -114,6 +119,12 @@ class Engine(ABC):
             raise UsageError(f"several cohorts are for sites that share no data: engine federated, not {self.name}")
         if first.model is not None and first.model not in self.tests:
             raise UsageError(f"`model` {first.model} is not for engine {self.name}: {', '.join(sorted(self.tests))}")
+        if first.blocks is not None and not self.parts:
+            raise UsageError(f"`blocks` {first.blocks} is for engine plain, not for {self.name}{self.steps_of_parts}")
+        if first.blocks is not None and form.kind.sorts:
+            raise UsageError(
+                f"`format` {form.format} sorts its rows, which parts of a table cannot: leave `blocks` out"
+            )
         if first.missing not in self.missing and uses_missing(first.model):
             raise UsageError(f"`missing` {first.missing} needs genotypes in the clear: engine plain, not {self.name}")
         if (first.condition or first.condition_list) and not self.conditions:
@@ -211,6 +222,15 @@ def study_facts(study: Study) -> dict[str, Any]:
         | coding_facts(coding_of(study.reader))
         | strata_facts(study.strata)
     )
+
+
+def part_facts(study: Study, out: str, tables: Sequence[str]) -> dict[str, Any]:
+    """The key of run.json that says which part of the variants a run had; nothing where it had all."""
+    if study.part is None or not isinstance(study.reader, PartReader):
+        return {}
+    return part_record(
+        study.part.number, study.part.of, study.reader.start, len(study.reader.variants), out, tables
+    )  # fmt: skip
 
 
 def strata_facts(strata: Sequence[Stratum]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ texts of reasons not at all.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -20,13 +21,13 @@ from securegen.governance.audit_entry import ENGINES, PURPOSES, ROLES, Entry
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.audit_verify import read_log
 from securegen.governance.decision import Decision, Reason
-from securegen.governance.door import ASSOCIATION, PEOPLE, QUALITY, SCORES, Request, second_signers
+from securegen.governance.door import ASSOCIATION, LD, PEOPLE, QUALITY, SCORES, Request, second_signers
 from securegen.governance.ledger import Entries
 from securegen.governance.policy_file import POLICY
 from securegen.governance.signing import canonical, fingerprint, sha256
 
 RULES_FILE = "alerts.toml"
-_WHAT = {ASSOCIATION: "table", QUALITY: "counts", SCORES: "scores", PEOPLE: "components"}
+_WHAT = {ASSOCIATION: "table", QUALITY: "counts", SCORES: "scores", PEOPLE: "components", LD: "table"}
 _GENOTYPES = {"bed", "pgen", "vcf", "bgen", "cohort"}
 
 
@@ -72,7 +73,7 @@ def _fingerprint(request: Request, name: str | None) -> str | None:
 def rules_beside(folder: Path) -> Sequence[AlertRule] | None:
     """The rules of alerts beside a policy, None where there are none. Raises InputError for a file that is not rules."""
     path = folder / RULES_FILE
-    return read_rules(path) if path.exists() else None
+    return read_rules(path) if os.path.lexists(path) else None
 
 
 def entries_beside(folder: Path) -> list[Entry]:

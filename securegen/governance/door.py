@@ -7,7 +7,7 @@ data; for the holder it is a record and a brake.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -27,17 +27,19 @@ from securegen.governance.policy import (
 )
 from securegen.governance.signing import canonical, sha256
 
-ASSOCIATION, QUALITY, SCORES, PEOPLE = KINDS = ("association", "quality", "scores", "people")
+ASSOCIATION, QUALITY, SCORES, PEOPLE, LD = KINDS = ("association", "quality", "scores", "people", "ld")
 
 
 @dataclass(frozen=True)
 class OutputFacts:
     """One table that is to leave.
 
-    kind: of KINDS, `people` has kinship, components or predictions; name: phenotype or score; samples: people in it; cases,
-    controls: None where it has none; columns: of its model, intercept included; variants: rows or weights; minor: fewest
+    kind: of KINDS, `people` has kinship, components or predictions, `ld` correlations of variants; name: phenotype or score;
+    samples: people in it; cases, controls: None where it has none; columns: of its model, intercept included, or the variants
+    that each is correlated with; variants: rows or weights; minor: fewest
     minor alleles of a row with numbers, None where rows below the floor will be NA; reveal: of an association; noise: that the
-    values of its phenotype have, as they were built, None where they are exact.
+    values of its phenotype have, as they were built, None where they are exact; made: `Design.mark_of` of its columns wherever it
+    is analysed, by which stored draws know that.
     """
 
     kind: str
@@ -50,11 +52,12 @@ class OutputFacts:
     minor: int | None = None
     reveal: str = FULL
     noise: AppliedNoise | None = None
+    made: tuple[str, ...] = ()
 
     @property
     def granularity(self) -> str:
         """Of Beacon v2: `record` has a row a person, `count` sums of people."""
-        return COUNT if self.kind in (ASSOCIATION, QUALITY) else RECORD
+        return COUNT if self.kind in (ASSOCIATION, QUALITY, LD) else RECORD
 
     def to_json(self) -> dict[str, Any]:
         told = {
@@ -62,7 +65,8 @@ class OutputFacts:
             "granularity": self.granularity,
             "noise": None if self.noise is None else vars(self.noise),
         }
-        return told if self.noise is not None else {k: v for k, v in told.items() if k != "noise"}
+        left_out = ("made",) if self.noise is not None else ("made", "noise")
+        return {k: v for k, v in told.items() if k not in left_out}
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def _limits(p: Policy, o: OutputFacts) -> Iterator[Reason]:
         for count, what in ((o.cases, "cases"), (o.controls, "controls")):
             if count is not None:
                 yield least("limits.smallest_cases", "policy.smallest_cases", count, what)
-    if o.kind == ASSOCIATION:
+    if o.kind in (ASSOCIATION, LD):
         yield least(
             "limits.degrees_of_freedom", "policy.degrees_of_freedom", o.samples - o.columns, "degrees of freedom"
         )
@@ -234,9 +238,18 @@ def _budgets(r: Request) -> Iterator[Reason]:
 
 
 def second_signers(r: Request) -> list[str]:
-    """Who signed a request as its second person: of a role that may, not expired, and not who asks."""
+    """Who signed a request as its second person: of a role that may, not expired, and not who asks. Who asks without an
+    identity may be any one of those who signed, so that one alone is nobody."""
     able = {i.name for i in r.policy.identities if i.role in r.policy["second_signature.by"] and r.today <= i.expires}
-    return sorted((able - {r.who}) & set(r.second))
+    signed = sorted((able - {r.who}) & set(r.second))
+    return signed if r.who is not None or len(signed) > 1 else []
+
+
+def exact_reasons(policy: Policy, names: Sequence[str]) -> Iterator[Reason]:
+    """What a policy that wants noise says of phenotypes whose statistics are exact."""
+    if names and policy["noise.required"]:
+        said = f"exact statistics of a phenotype are refused: {', '.join(names)}"
+        yield Reason("policy.noise", False, said, policy.line("noise.required"))
 
 
 def _asked(r: Request) -> Iterator[Reason]:
@@ -253,10 +266,7 @@ def _asked(r: Request) -> Iterator[Reason]:
             "policy.second_signature", bool(given), f"{', '.join(wanted)} needs a second signature: {said}",
             p.line("second_signature.for"),
         )  # fmt: skip
-    exact = [o.name for o in r.outputs if o.kind == ASSOCIATION and o.noise is None]
-    if exact and p["noise.required"]:
-        said = f"exact statistics of a phenotype are refused: {', '.join(exact)}"
-        yield Reason("policy.noise", False, said, p.line("noise.required"))
+    yield from exact_reasons(p, [o.name for o in r.outputs if o.kind == ASSOCIATION and o.noise is None])
     for noise in dict.fromkeys(o.noise for o in r.outputs if o.noise is not None):
         for key, found in (("epsilon", noise.epsilon), ("delta", noise.delta or 0.0)):
             most = p[f"noise.{key}"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -29,16 +30,17 @@ class SiteGuard(fp.Guard):
     """The rules for one study at one site.
 
     level: strict, consortium, or all, which leaves only what others' parts must satisfy; fewest: people, k of the rules;
-    consent: the named one, to more leverage a person; end: ends this site's part in the study for good.
+    consent: the named one, to more leverage a person; end: ends this site's part in the study for good;
+    policies: folders of those that govern the site, whose audit logs know its ledger.
     """
 
     def __init__(
         self, log: Callable[[str], None], *, level: str = openings.STRICT, fewest: int = FEWEST, consent: bool = False,
-        end: Callable[[str], NoReturn] | None = None,
+        end: Callable[[str], NoReturn] | None = None, policies: Sequence[Path] = (),
     ) -> None:  # fmt: skip
         self.level, self.fewest = level, fewest
         self._limit = openings.CONSENTED if consent else openings.LEVERAGE
-        self.log, self._end = log, end
+        self.log, self._end, self.policies = log, end, policies
         self._columns: list[np.ndarray] = []
         self._covariates: tuple[Matrix, Matrix] | None = None
 

@@ -1,8 +1,8 @@
 """The file of a ledger of people, beside its key: both 0600, locked while in use, replaced whole, with an HMAC over all.
 
-An older copy is refused by the mark in the lock beside it (`io.changes`). Losing ledger and lock, or bringing both back,
-forgets what was opened, unless what is written after the ledger names how far it was: a register of consent does
-(`consent_file`), and the audit log of a policy (`audit_release`).
+An older copy is refused by the mark in the lock beside it (`io.changes`), and with its lock by what is written after the ledger
+and names how far it was: the audit log of a policy (`audit_ledger`; of the policy's own ledger `audit_release`), and a register
+of consent (`consent_file`). Without these, losing ledger and lock, or bringing both back, forgets what was opened.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from securegen.errors import StorageError
-from securegen.governance import ledger_format
+from securegen.governance import audit_ledger, ledger_format
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_former import read_former
 from securegen.io.changes import raise_mark, read_mark
@@ -24,16 +26,21 @@ from securegen.io.schema import hex_text
 from securegen.io.strict_json import open_regular, parse_json
 from securegen.randomness import fresh_key
 
+_NAMED = ("sets", "charged", "released")
 _MOST = 1 << 30  # bytes of a ledger of an earlier version
 
 
 @contextlib.contextmanager
-def open_ledger(path: str | Path, log: Callable[[str], None] | None = None) -> Iterator[Entries]:
+def open_ledger(
+    path: str | Path, log: Callable[[str], None] | None = None, *, policies: Sequence[Path] = (), audited: bool = True
+) -> Iterator[Entries]:
     """The ledger, made at the first call, locked; what the block enters is written when it ends without an error.
 
-    log: told when the ledger is new, so that nobody loses an old one without a word.
+    log: told when the ledger is new, so that nobody loses an old one without a word; policies: folders of policies that govern
+    it, where none stands beside it; audited: False for the policy's own, of which releases tell.
 
-    Raises StorageError when it is damaged, older than its mark, readable by others, a link, or its key is gone.
+    Raises StorageError when it is damaged, older than its mark or than the audit log, readable by others, a link, or its key is
+    gone; PolicyError as `policy_file.beside`.
     """
     path = Path(path)
     make_folder(path.parent, PRIVATE_FOLDER)
@@ -52,6 +59,8 @@ def open_ledger(path: str | Path, log: Callable[[str], None] | None = None) -> I
                 f"{path} is older than the mark in {beside} ({entries.changes} changes, {mark} were made): what was opened and "
                 "released since would be forgotten. Bring back the latest ledger"
             )
+        if audited:
+            audit_ledger.refuse_older(path, entries.changes, partial(_same, entries, before), policies)
 
         def keep() -> None:
             nonlocal before
@@ -61,12 +70,27 @@ def open_ledger(path: str | Path, log: Callable[[str], None] | None = None) -> I
                 write_bytes(path, ledger_format.framed(entries.key, body, entries.changes), mode=PRIVATE)
                 raise_mark(lock, beside, entries.changes)
                 before = after
+                if audited:
+                    audit_ledger.tell(path, entries.changes, _facts(entries, after), policies)
 
         entries.keep = keep
         yield entries
         keep()
     finally:
         os.close(lock)
+
+
+def _facts(entries: Entries, digest: bytes) -> dict[str, Any]:
+    counts = entries.counts
+    named = {"ledger": entries.digest_of(counts), "whole": entries.mark("whole", digest)}
+    return dict(zip(_NAMED, counts, strict=True)) | named
+
+
+def _same(entries: Entries, digest: bytes, facts: Mapping[str, Any]) -> bool:
+    """Whether a ledger begins with what an entry of the audit log names, and is that where it has as many changes."""
+    sets, charged, released = (facts[name] for name in _NAMED)
+    whole = entries.changes != facts["changes"] or entries.mark("whole", digest) == facts["whole"]
+    return bool(whole and entries.digest_of((sets, charged, released)) == facts["ledger"])
 
 
 def _regular(path: Path, flags: int) -> int:

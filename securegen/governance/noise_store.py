@@ -3,19 +3,22 @@
 Every change makes a new key and a new file, and the key file, which says which file is the latest and where it stands, is put in
 place last: killed at any write there is the state of before or of after. A place begins with a key file that names none, so
 that a key file that is gone is seen. An older file of draws under the new key's file, an edited one, or a copied folder is
-refused. Both files brought back together from a backup cannot be told from the state of then: draws that were made since are
-made again. Keep them with the data, and the key file apart in backups.
+refused. Both files brought back together from a backup, or taken away, are refused by the audit log of the policy beside them
+(`audit_ledger`). Without a policy they cannot be told from the state of then: draws that were made since are made again. Keep
+them with the data, and the key file apart in backups.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +26,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from securegen.errors import PolicyError, StorageError
+from securegen.governance import audit_ledger
+from securegen.governance.door import OutputFacts
 from securegen.governance.label_noise import LabelNoise
 from securegen.governance.noise_ledger import MARK_BYTES, NoiseEntries, NoisyTrait
 from securegen.io import envelope
@@ -47,14 +52,36 @@ _CONTENT = record(
         ),
         0, 1 << 16,
     ),
+    may_have={"made": list_of(hex_text(MARK_BYTES), 0, _PEOPLE)},
 )  # fmt: skip
 
 
 def has_draws(folder: str | Path) -> bool:
-    """Whether noise was drawn in this place: its key or a file of draws is there."""
+    """Whether noise was drawn in this place: its key or a file of draws is there, or the audit log names one."""
     with contextlib.suppress(OSError):
-        return any(name == _KEY or name.startswith(f"{DRAWS}.") and name != _LOCK for name in os.listdir(folder))
-    return False
+        if any(name == _KEY or name.startswith(f"{DRAWS}.") and name != _LOCK for name in os.listdir(folder)):
+            return True
+    return audit_ledger.known(Path(folder) / DRAWS)
+
+
+def believed(
+    outputs: Sequence[OutputFacts], folders: Iterable[Path] | None, log: Callable[[str], None]
+) -> Sequence[OutputFacts]:
+    """Outputs at a door, whose noise is believed where the draws of one of these folders know what their columns were built of;
+    the others count as exact, aloud. folders: None where it is not asked. Raises as `open_draws`."""
+    if folders is None:
+        return outputs
+    out = list(outputs)
+    open_claims = {i for i, o in enumerate(out) if o.noise is not None}
+    for folder in dict.fromkeys(folders) if open_claims else ():
+        if has_draws(folder):
+            with open_draws(folder) as entries:
+                claims = [(i, out[i].name, noise, out[i].made) for i in open_claims if (noise := out[i].noise)]
+                open_claims -= {i for i, name, noise, made in claims if entries.made_here(name, noise, made)}
+    for i in sorted(open_claims):
+        log(f"noise of {out[i].name}: no draws are stored of which these columns were built: they count as exact")
+        out[i] = replace(out[i], noise=None)
+    return out
 
 
 @contextlib.contextmanager
@@ -70,10 +97,15 @@ def open_draws(folder: str | Path, log: Callable[[str], None] | None = None) -> 
     try:
         entries, latest = _read(folder, log)
         before = _content(entries)
+        audit_ledger.refuse_older(
+            folder / DRAWS, latest, lambda facts: latest != facts["changes"] or _digest(before) == facts["whole"],
+            what="the store of noise",
+        )  # fmt: skip
         yield entries
         after = _content(entries)
         if after != before:
             _write(folder, after, latest + 1)
+            audit_ledger.tell(folder / DRAWS, latest + 1, {"whole": _digest(after)})
     finally:
         os.close(lock)
 
@@ -151,6 +183,11 @@ def _write_key(folder: Path, latest: int, key: bytes) -> None:
         stream.write(envelope.sealed(MAGIC, {"folder": str(folder), "latest": latest}, key, None))
 
 
+def _digest(content: str) -> str:
+    """Of the draws with the key of their marks, which nobody guesses."""
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def _content(entries: NoiseEntries) -> str:
     traits = [
         {"name": t.name, "binary": t.binary, "epsilon": t.noise.epsilon, "delta": t.noise.delta,
@@ -158,7 +195,9 @@ def _content(entries: NoiseEntries) -> str:
          "draws": t.draws}
         for t in entries.traits
     ]  # fmt: skip
-    return json.dumps({"mark_key": entries.key.hex(), "people": list(entries.people), "traits": traits})
+    return json.dumps(
+        {"mark_key": entries.key.hex(), "people": list(entries.people), "traits": traits, "made": entries.made}
+    )
 
 
 def _entries(value: dict[str, Any], path: Path) -> NoiseEntries:
@@ -170,4 +209,4 @@ def _entries(value: dict[str, Any], path: Path) -> NoiseEntries:
         bounds = None if t["bounds"] is None else (float(t["bounds"][0]), float(t["bounds"][1]))
         noise = LabelNoise(float(t["epsilon"]), t["delta"], bounds)
         traits.append(NoisyTrait(t["name"], t["binary"], noise, t["people"], t["values"], t["draws"]))
-    return NoiseEntries(bytes.fromhex(value["mark_key"]), people, traits)
+    return NoiseEntries(bytes.fromhex(value["mark_key"]), people, traits, value.get("made") or [])

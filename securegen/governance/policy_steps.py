@@ -25,6 +25,7 @@ from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import audit_beside, policy_file, second_signature, signing
 from securegen.governance.decision import Decision
 from securegen.governance.door import ASSOCIATION, KINDS, History, OutputFacts, Request, release
+from securegen.governance.duo import NotDuo, parse_purpose
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.policy import FULL, REVEALS, ROLES, Policy
 from securegen.governance.policy_draft import draft
@@ -127,10 +128,18 @@ def explain(
             outputs,
             today or datetime.datetime.now(datetime.UTC).date(),
             who,
-            purpose,
+            _canonical(purpose),
             history=History(columns=spent + columns, people=samples, day=releases, month=releases, ever=releases),
         )  # fmt: skip
     )
+
+
+def _canonical(purpose: str | None) -> str | None:
+    """A purpose as a run takes it, in the codes of DUO; other text as it is, which the door refuses."""
+    try:
+        return None if purpose is None else str(parse_purpose(purpose))
+    except NotDuo:
+        return purpose
 
 
 __all__ = ["Asking", "check", "countersign", "explain", "gate_of", "init", "sign"]

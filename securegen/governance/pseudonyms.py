@@ -210,10 +210,20 @@ def _refuse_personal(path: Name) -> None:
             continue
         cells = np.array([row[i] for row in body], object)
         refuse_dates(text, name, cells, categories=True)
+        same = [row[i] for row in body if any(_alike(row[i], row[k]) for k in kinds)]
+        if 2 * len(same) > len(body) and len(set(same)) > 2:  # of a few numbers, as sex, some are anybody's
+            raise InputError(f"{text}: column {name} repeats ids: leave it out")
         if not all(is_missing(cell) or _is_number(cell) for cell in cells):
             if any(not _is_number(row[i]) and row[i] in {row[k] for k in kinds} for row in body):
                 raise InputError(f"{text}: column {name} repeats an id: leave it out")
             refuse_free_text(text, name, cells)
+
+
+def _alike(cell: str, name: str) -> bool:
+    """Whether a cell is an id, be it written as another number of that value."""
+    if name == _UNKNOWN:
+        return False
+    return cell == name or (_is_number(cell) and _is_number(name) and float(cell) == float(name))
 
 
 def _is_number(text: str) -> bool:

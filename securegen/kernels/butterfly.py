@@ -40,9 +40,12 @@ class Butterfly(Emitter):
         w, quotient = root
         long, factor = self.words(x), self.words(quotient)
         even, odd = self.multiply(long, factor), self.multiply(self.high(long), self.high(factor))
+        return self.b.sub(self.b.mul(x, w), self.b.mul(self.upper_halves(even, odd), self.q))
+
+    def upper_halves(self, even: ir.Value, odd: ir.Value) -> ir.Value:
+        """The upper halves of the words of two vectors: lanes of the first and of the second in turn."""
         lanes = [i if not i & 1 else self.lanes + i for i in range(self.lanes)]
-        upper = self.shuffle(self.halves(self.high(even)), self.halves(odd), lanes)
-        return self.b.sub(self.b.mul(x, w), self.b.mul(upper, self.q))
+        return self.shuffle(self.halves(self.high(even)), self.halves(odd), lanes)
 
     def words(self, x: ir.Value) -> ir.Value:
         return self.b.bitcast(x, self.vector)

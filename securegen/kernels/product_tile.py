@@ -1,11 +1,13 @@
-"""The innermost loop of `residue_matmul`, in vectors: a square of products, summed over groups.
+"""The innermost loop of `residue_matmul`, in vectors: a rectangle of products, summed over groups.
 
 A vector of 32-bit residues is read as 64-bit words, first for the lanes in the lower halves, then for those in the
-upper: multiplying two lower halves is one instruction, so nothing is widened. The sums of a square and what they are
-made from fit the registers: 3 × 3 and the 16 of AVX2, 5 × 5 and the 32 of AVX-512.
+upper: multiplying two lower halves is one instruction, so nothing is widened. The sums of a rectangle and what they are
+made from fit the registers: 3 × 3 and the 16 of AVX2, 9 × 3 and the 32 of AVX-512. What GROUPS of its factors take fits
+the first cache.
 
-Exactness: residues are below 2^30, so 16 products added to a remainder below 2^32 stay below 2^64: 16·(2^30 − 1)^2 +
-2^32 < 2^64. Then the upper half of each sum moves to memory. Nothing is reduced in the loop.
+Exactness: residues are balanced, |x| ≤ (q − 1)/2, so GROUPS = 32 products stay within 8·(q − 1)² < 2^63 for q below 2^30:
+nothing is reduced in the loop, and one word holds a sum. Columns bring a factor of 2^32, which the one reduction at the
+end takes away (Montgomery 1985).
 """
 
 from __future__ import annotations
@@ -16,134 +18,138 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from securegen.kernels.emit import WORD, Emitter, vector_words
+from securegen.kernels.butterfly import Butterfly
+from securegen.kernels.emit import WORD, vector_words
 
-GROUPS = 16  # between two moves of the upper halves
-
-
-def square_side() -> int:
-    """Rows and columns of a square on the machine that is compiled for."""
-    return 5 if vector_words() == 8 else 3
+GROUPS = 32  # of a rectangle at most
+ARGUMENTS = 15
 
 
-def product_tile(side: int, lanes: int) -> Any:
-    """A Numba intrinsic: out_ij += Σ_groups x_i · y_j modulo q, for i, j < side, on `lanes` lanes.
+def rectangle() -> tuple[int, int]:
+    """Rows and columns of a rectangle on the machine that is compiled for; nine rows are a block's strands and their half."""
+    return (9, 3) if vector_words() == 8 else (3, 3)
 
-    Arguments, all uint64: addresses of x and y, which lie as [group][side][lanes] of uint32; of `scratch`, side² vectors;
-    of out_00, and its strides of a row and a column, in bytes; how many rows and columns of out there are; how many groups,
-    at least 1; q, 2^32 mod q =: r, and the quotients floor(w·2^32/q) of w = r and w = 1.
+
+def product_tile(rows: int, columns: int, lanes: int) -> Any:
+    """A Numba intrinsic: out_ij += 2^-32 · Σ_groups x_i · y_j modulo q, for i < rows, j < columns, on `lanes` lanes.
+
+    Arguments, all uint64: addresses of x and y, which lie as [group][row or column][lanes] of int32, balanced; of out_00,
+    canonical uint32, and its strides of a row and a column, in bytes; how many rows and columns of out there are; how many
+    groups, 1 to GROUPS; q and its inverse modulo 2^32; where the y of the next call lies, and what is asked for from memory
+    meanwhile: twice an address and a stride, a line a group.
     """
 
     @intrinsic
-    def run(typing_context, x, y, scratch, out, row, column, rows, columns, groups, q, r, r_quotient, one_quotient):
+    def run(
+        typing_context, x, y, out, row, column, inside, beside, groups, q, inverse, following, one, step, other, stride
+    ):
         def generate(context, builder, signature, arguments):
-            function = _function(builder.module, side, lanes)
+            function = _function(builder.module, rows, columns, lanes)
             for offset in range(0, 4 * lanes, 8 * vector_words()):
                 at = WORD(offset)
-                x, y, scratch, out, *rest = arguments
-                builder.call(function, [builder.add(x, at), builder.add(y, at), scratch, builder.add(out, at), *rest])
+                x, y, out, *rest = arguments
+                builder.call(function, [builder.add(x, at), builder.add(y, at), builder.add(out, at), *rest])
             return context.get_dummy_value()
 
-        return types.void(*[types.uint64] * 13), generate
+        return types.void(*[types.uint64] * ARGUMENTS), generate
 
     return run
 
 
-def _function(module: ir.Module, side: int, lanes: int) -> ir.Function:
-    """The square on one vector as a function of its own: inlined, it would have to share the registers with its caller."""
-    name = f"securegen_square_{side}_{lanes}"
+def _function(module: ir.Module, rows: int, columns: int, lanes: int) -> ir.Function:
+    """The rectangle on one vector as a function of its own: inlined, it would have to share the registers with its caller."""
+    name = f"securegen_products_{rows}_{columns}_{lanes}"
     if name in module.globals:
         return module.globals[name]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [WORD] * 13), name)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [WORD] * ARGUMENTS), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
     builder = ir.IRBuilder(function.append_basic_block())
-    _emit(Emitter(builder, vector_words()), side, 4 * lanes, list(function.args))
+    _emit(builder, rows, columns, 4 * lanes, list(function.args))
     builder.ret_void()
     return function
 
 
-def _emit(e: Emitter, side: int, size: int, arguments: list[ir.Value]) -> None:
-    x, y, scratch, out, row, column, rows, columns, groups, *constants = arguments
-    b, count = e.b, side * side
-    place = [b.add(out, b.add(b.mul(row, WORD(i // side)), b.mul(column, WORD(i % side)))) for i in range(count)]
+def _emit(builder: ir.IRBuilder, rows: int, columns: int, size: int, arguments: list[ir.Value]) -> None:
+    x, y, out, row, column, inside, beside, groups, q, inverse, following, *lines = arguments
+    e = Butterfly(builder, q, vector_words())
+    b, count = e.b, rows * columns
+    place = [b.add(out, b.add(b.mul(row, WORD(i // columns)), b.mul(column, WORD(i % columns)))) for i in range(count)]
     for address in place:
         e.prefetch(address)
-    sums = [_sums(e, side, size, parity, x, y, scratch, groups) for parity in (0, 1)]
-    q, r, r_quotient, one_quotient = (e.splat(c) for c in constants)
-    results = [
-        [_reduce(e, h, l, q, r, r_quotient, one_quotient) for h, l in zip(high, low, strict=True)] for low, high in sums
-    ]
-    modulus = e.halves(b.or_(q, b.shl(q, e.half)))
+    strip = [v for j in range(columns) for v in (b.add(following, WORD(j * size)), WORD(columns * size))]
+    even, odd = (
+        _sums(e, (rows, columns), size, parity, x, y, groups, soon) for parity, soon in enumerate((lines, strip))
+    )
+    long_q, inverse = e.splat(q), e.splat(inverse)
     for i, address in enumerate(place):
-        inside = b.and_(b.icmp_unsigned("<", WORD(i // side), rows), b.icmp_unsigned("<", WORD(i % side), columns))
-        with b.if_then(inside):
-            new = e.halves(b.or_(results[0][i], b.shl(results[1][i], e.half)))
-            e.store(e.subtract_once(b.add(e.halves(e.load(address)), new), modulus), address)
+        there = b.and_(
+            b.icmp_unsigned("<", WORD(i // columns), inside), b.icmp_unsigned("<", WORD(i % columns), beside)
+        )
+        with b.if_then(there):
+            e.store(_reduce(e, even[i], odd[i], long_q, inverse, e.residues(address)), address)
 
 
 def _sums(
-    e: Emitter, side: int, size: int, parity: int, x: ir.Value, y: ir.Value, scratch: ir.Value, groups: ir.Value
-) -> tuple[list[ir.Value], list[ir.Value]]:
-    """Lower and upper halves of the side² sums over the lanes of one parity."""
-    b, count = e.b, side * side
-    zero, step = e.constant(0), WORD(side * size)
-    places = [b.add(scratch, WORD(i * 8 * e.width)) for i in range(count)]
-    lanes = lambda address: e.high(e.load(address)) if parity else e.low(e.load(address))  # noqa: E731
+    e: Butterfly, shape: tuple[int, int], size: int, parity: int, x: ir.Value, y: ir.Value, groups: ir.Value,
+    soon: list[ir.Value],
+) -> list[ir.Value]:  # fmt: skip
+    """The signed sums of a rectangle over the lanes of one parity. soon: addresses, each with its stride, of lines that are
+    read into a cache meanwhile."""
+    b, (rows, columns) = e.b, shape
+    count = rows * columns
+
+    def lanes(address: ir.Value) -> ir.Value:
+        words = e.load(address)
+        return b.ashr(words if parity else b.shl(words, e.half), e.half)
 
     def one_group(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
-        sums, left, above = state[:count], state[count], state[count + 1]
-        line = [lanes(b.add(left, WORD(i * size))) for i in range(side)]
-        for j in range(side):
-            one = lanes(b.add(above, WORD(j * size)))
-            for i in range(side):
-                sums[i * side + j] = b.add(sums[i * side + j], b.mul(line[i], one))
-        return [*sums, b.add(left, step), b.add(above, step)]
+        sums, left, above, *places = state[:count], *state[count:]
+        for place in places:
+            e.prefetch(place)
+        places = [b.add(place, stride) for place, stride in zip(places, soon[1::2], strict=True)]
+        line = [lanes(b.add(above, WORD(j * size))) for j in range(columns)]
+        for i in range(rows):
+            one = lanes(b.add(left, WORD(i * size)))
+            for j in range(columns):
+                sums[i * columns + j] = b.add(sums[i * columns + j], b.mul(line[j], one))
+        return [*sums, b.add(left, WORD(rows * size)), b.add(above, WORD(columns * size)), *places]
 
-    def one_run(state: list[ir.Value], left: ir.Value) -> list[ir.Value]:
-        run = b.select(b.icmp_signed("<", left, WORD(GROUPS)), left, WORD(GROUPS))
-        state = e.loop(run, state, 1, one_group)
-        for i, upper in enumerate(places):
-            e.store(b.add(e.load(upper), e.high(state[i])), upper)
-            state[i] = e.low(state[i])
-        return state
-
-    for place in places:
-        e.store(zero, place)
-    state = e.loop(groups, [*[zero] * count, x, y], GROUPS, one_run)
-    return state[:count], [e.load(place) for place in places]
+    return e.loop(groups, [*[e.constant(0)] * count, x, y, *soon[::2]], 1, one_group)[:count]
 
 
-def _reduce(e: Emitter, high, low, q, r, r_quotient, one_quotient) -> ir.Value:
-    """(high·2^32 + low) mod q, for low < 2^32.
+def _reduce(e: Butterfly, even: ir.Value, odd: ir.Value, q: ir.Value, inverse: ir.Value, before: ir.Value) -> ir.Value:
+    """before + 2^-32·(even, odd) modulo q, canonical, in lanes of 32 bits; for signed sums within 2^33·q.
 
-    The estimated quotients are floors, so never too large: x·w − floor(x·floor(w·2^32/q)/2^32)·q lies in [0, 2q) for
-    every x < 2^32 (Shoup), and nothing wraps below zero.
+    With m = s/q modulo 2^32, s − m·q is a multiple of 2^32: its upper half is that of s less that of m·q, without a borrow.
     """
     b = e.b
-
-    def times_r(v: ir.Value) -> ir.Value:
-        return b.sub(e.multiply(v, r), e.multiply(e.high(e.multiply(v, r_quotient)), q))
-
-    def once(v: ir.Value) -> ir.Value:
-        return b.sub(v, e.multiply(e.high(e.multiply(v, one_quotient)), q))
-
-    upper = b.add(times_r(e.high(high)), once(e.low(high)))  # below 4q, so below 2^32
-    total = b.add(times_r(upper), once(low))
-    return e.subtract_once(e.subtract_once(total, b.add(q, q)), q)
+    upper = e.upper_halves(even, odd)  # in [−2q, 2q); as unsigned numbers negative ones are the larger
+    lifted = b.add(upper, e.two_q)
+    upper = b.select(b.icmp_unsigned("<", lifted, upper), lifted, upper)
+    taken = e.upper_halves(*(e.multiply(e.multiply(s, inverse), q) for s in (even, odd)))  # below q
+    return e.canonical(b.sub(b.add(b.add(upper, e.q), before), taken))  # of less than 4q
 
 
-def copy_line(lanes: int) -> Any:
-    """A Numba intrinsic that copies `lanes` residues between two addresses, destination first."""
+def balanced_line(lanes: int, *, scaled: bool) -> Any:
+    """A Numba intrinsic that copies `lanes` canonical residues, balanced, between two addresses, destination first; scaled:
+    times 2^32. Further arguments: q, and 2^32 modulo q with its quotient, as `butterfly` has roots."""
 
     @intrinsic
-    def run(typing_context, destination, source):
+    def run(typing_context, destination, source, q, factor):
         def generate(context, builder, signature, arguments):
-            e = Emitter(builder, vector_words())
+            destination, source, q, factor = arguments
+            e = Butterfly(builder, q, vector_words())
+            b, root = e.b, e.root(factor)
+            half = e.splat_halves(b.lshr(q, WORD(1)))
             for offset in range(0, 4 * lanes, 8 * e.width):
-                e.store(e.load(builder.add(arguments[1], WORD(offset))), builder.add(arguments[0], WORD(offset)))
+                x = e.residues(b.add(source, WORD(offset)))
+                if scaled:
+                    x = e.subtract_once(e.times_root(x, root), e.q)
+                x = b.select(b.icmp_signed(">", x, half), b.sub(x, e.q), x)
+                e.store(x, b.add(destination, WORD(offset)))
             return context.get_dummy_value()
 
-        return types.void(types.uint64, types.uint64), generate
+        return types.void(*[types.uint64] * 4), generate
 
     return run

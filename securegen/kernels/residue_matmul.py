@@ -1,9 +1,9 @@
 """Products of matrices of residues, one matrix product for every coefficient: the server's inner loop.
 
 Polynomials lie as [prime, tile, group, row, lane]: a tile is `lanes` consecutive coefficients in NTT form, so every lane is
-on its own, and a group is what is summed over: out[r, q] += Σ_groups row[r] · column[q]. Both factors are copied into
-squares that the inner loop (see `product_tile`) reads in sequence (Goto and van de Geijn 2008): the columns once for all
-blocks, the rows a tile at a time. Nothing here is secret: both factors are halves of ciphertexts.
+on its own, and a group is what is summed over: out[r, q] += Σ_groups row[r] · column[q]. Both factors are copied, as the
+inner loop (see `product_tile`) reads them in sequence (Goto and van de Geijn 2008): the columns once for all blocks, the
+rows a tile at a time. Nothing here is secret: both factors are halves of ciphertexts.
 """
 
 from __future__ import annotations
@@ -15,34 +15,46 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, uint64
 
-from securegen.kernels.product_tile import copy_line, product_tile, square_side
-from securegen.kernels.residue_mac import PRIME_LIMIT, wide_constants
+from securegen.kernels.product_tile import GROUPS, balanced_line, product_tile, rectangle
+from securegen.kernels.residue_mac import PRIME_LIMIT
 from securegen.kernels.threads import over_range
 
 LANES = 16  # a cache line
-GROUPS_AT_ONCE = 64  # so that the rows of a tile stay in the second cache
 
 
 @dataclass(frozen=True, eq=False)
 class PackedColumns:
-    """Columns in squares: (k, T, ⌈Q/side⌉, G, side, LANES) uint32; count: Q."""
+    """Columns for rectangles of some width: (k, T, ⌈Q/width⌉, G, width, LANES) int32, times 2^32 and balanced; count: Q."""
 
-    squares: np.ndarray
+    strips: np.ndarray
     count: int
 
 
-def pack_columns(columns: Sequence[np.ndarray], *, threads: int | None = None) -> PackedColumns:
-    """Arrays (k, T, G, Q_i, L) uint32, taken one after the other as Q = Σ Q_i columns, for `matmul_residues`."""
+def pack_columns(columns: Sequence[np.ndarray], primes: np.ndarray, *, threads: int | None = None) -> PackedColumns:
+    """Arrays (k, T, G, Q_i, L) uint32, taken one after the other as Q = Σ Q_i columns, for `matmul_residues`.
+
+    primes: (k,) uint64, odd and below 2^30, of which the residues are canonical."""
     k, tiles, groups = columns[0].shape[:3]
+    constants = _constants(primes, k)
     y = _places(columns, (k, tiles, groups))
-    squares = _aligned((k, tiles, -(-len(y) // _SIDE), groups, _SIDE, LANES))
-    over_range(k * tiles, lambda a, z: _pack_all(y, squares, a, z), threads=threads)
-    return PackedColumns(squares, len(y))
+    strips = _aligned((k, tiles, -(-len(y) // _WIDTH), groups, _WIDTH, LANES))
+    over_range(k * tiles, lambda a, z: _pack_all(y, strips, primes, constants, a, z), threads=threads)
+    return PackedColumns(strips, len(y))
+
+
+def _constants(primes: np.ndarray, count: int) -> np.ndarray:
+    """(k, 2) uint64: 2^32 modulo each prime with its quotient, as `butterfly` has roots; the inverse modulo 2^32."""
+    if len(primes) != count or int(primes.max()) >= PRIME_LIMIT or not (primes & np.uint64(1)).all():
+        raise ValueError(
+            f"{len(primes)} primes up to {int(primes.max())}, expected {count} odd ones below {PRIME_LIMIT}"
+        )
+    rows = [((r := (1 << 32) % q) | (r << 32) // q << 32, pow(q, -1, 1 << 32)) for q in map(int, primes)]
+    return np.array(rows, np.uint64)
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
     """Zeros that begin at a cache line."""
-    memory = np.zeros(math.prod(shape) + LANES, np.uint32)
+    memory = np.zeros(math.prod(shape) + LANES, np.int32)
     start = -memory.ctypes.data // 4 % LANES
     return memory[start : start + math.prod(shape)].reshape(shape)
 
@@ -61,14 +73,13 @@ def matmul_residues(
     below 2^30; out: (B, k, T, R, Q, L) uint32. Residues are canonical in and out. L must be LANES. Threads (None: as many
     as Numba may use) share the tiles.
     """
-    k, tiles, _, groups = columns.squares.shape[:4]
-    if int(primes.max()) >= PRIME_LIMIT or len(primes) != k:
-        raise ValueError(f"{len(primes)} primes up to {int(primes.max())}, expected {k} below {PRIME_LIMIT}")
+    k, tiles, _, groups = columns.strips.shape[:4]
+    constants = _constants(primes, k)
     x = np.stack([_places(rows, (k, tiles, groups)) for rows in blocks])
     if out.shape != (len(blocks), k, tiles, x.shape[1], columns.count, LANES) or out.dtype != np.uint32:
         raise ValueError(f"products of {out.dtype} {out.shape} do not fit their factors")
     if groups and out.size:
-        arguments = x, columns.squares, primes, wide_constants(primes), out
+        arguments = x, columns.strips, primes, constants, out
         over_range(k * tiles, lambda a, z: _matmul(*arguments, a, z), threads=threads)
 
 
@@ -87,62 +98,84 @@ def _places(factors: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray
     return np.array(rows, np.uint64).reshape(-1, 4)
 
 
-_SIDE = square_side()
-_square = product_tile(_SIDE, LANES)
-_copy = copy_line(LANES)
+_HEIGHT, _WIDTH = rectangle()
+_multiply = product_tile(_HEIGHT, _WIDTH, LANES)
+_balance, _scale = balanced_line(LANES, scaled=False), balanced_line(LANES, scaled=True)
 
 
 @njit(inline="always")
-def _pack(place, prime, tile, first, squares, at):
-    """Copy a tile of some rows, from a group on, into squares, (⌈rows/side⌉, groups, side, L) uint32."""
-    _, groups, side, _ = squares.shape
-    step = uint64(squares.strides[1])
-    source, stride, target = at
+def _lines(place, prime, tile, first, lines):
+    """Address and stride of the lines of a tile of some rows, from a group on."""
     for i in range(len(place)):
-        source[i] = place[i, 0] + prime * place[i, 1] + tile * place[i, 2] + uint64(first) * place[i, 3]
-        stride[i] = place[i, 3]
-        target[i] = uint64(squares.ctypes.data) + uint64(i // side * squares.strides[0] + i % side * squares.strides[2])
-    for _ in range(groups):  # in the order of memory
-        for i in range(len(place)):
-            _copy(target[i], source[i])
-            source[i] += stride[i]
-            target[i] += step
+        lines[0, i] = (
+            place[i, 0] + uint64(prime) * place[i, 1] + uint64(tile) * place[i, 2] + uint64(first) * place[i, 3]
+        )
+        lines[1, i] = place[i, 3]
+
+
+@njit(inline="always")
+def _targets(strips, target):
+    """Addresses of the first lines in strips, (⌈rows/width⌉, groups, width, L)."""
+    width = strips.shape[2]
+    for i in range(len(target)):
+        target[i] = uint64(strips.ctypes.data) + uint64(i // width * strips.strides[0] + i % width * strips.strides[2])
 
 
 @njit(cache=True, nogil=True)
-def _pack_all(y, squares, first_task, last_task):
-    tiles = squares.shape[1]
-    at = np.empty((3, len(y)), np.uint64)
+def _pack_all(y, strips, primes, constants, first_task, last_task):
+    tiles, groups, step = strips.shape[1], strips.shape[3], uint64(strips.strides[3])
+    lines, target = np.empty((2, len(y)), np.uint64), np.empty(len(y), np.uint64)
     for task in range(first_task, last_task):
         p, t = task // tiles, task % tiles
-        _pack(y, uint64(p), uint64(t), 0, squares[p, t], at)
+        q, factor = primes[p], constants[p, 0]
+        _lines(y, p, t, 0, lines)
+        _targets(strips[p, t], target)
+        for _ in range(groups):  # in the order of memory
+            for i in range(len(y)):
+                _scale(target[i], lines[0, i], q, factor)
+                lines[0, i] += lines[1, i]
+                target[i] += step
 
 
 @njit(cache=True, nogil=True)
-def _matmul(x, squares, primes, constants, out, first_task, last_task):
+def _matmul(x, strips, primes, constants, out, first_task, last_task):
     blocks, k, tiles, rows, columns, lanes = out.shape
-    groups, side = squares.shape[3], _SIDE
-    shape = (-(-rows // side), min(groups, GROUPS_AT_ONCE), side, lanes)
-    memory = np.zeros(shape[0] * shape[1] * side * lanes + lanes, np.uint32)
+    groups, height, width = strips.shape[3], _HEIGHT, _WIDTH
+    shape = (-(-rows // height), min(groups, GROUPS), height, lanes)
+    memory = np.zeros(shape[0] * shape[1] * height * lanes + lanes, np.int32)
     start = int(-memory.ctypes.data // 4 % lanes)
-    left = memory[start : start + shape[0] * shape[1] * side * lanes].reshape(shape)
-    scratch, at = np.empty((side * side, 16), np.uint32), np.empty((3, rows), np.uint64)
-    row, column = uint64(out.strides[3]), uint64(out.strides[4])
-    beside, above, group = uint64(left.strides[0]), uint64(squares.strides[2]), uint64(squares.strides[3])
-    lefts, room = uint64(left.ctypes.data), uint64(scratch.ctypes.data)
+    left = memory[start : start + shape[0] * shape[1] * height * lanes].reshape(shape)
+    lines, soon, target = np.empty((2, rows), np.uint64), np.empty((2, rows), np.uint64), np.empty(rows, np.uint64)
+    row, column, step = uint64(out.strides[3]), uint64(out.strides[4]), uint64(left.strides[1])
+    beside, above, group = uint64(left.strides[0]), uint64(strips.strides[2]), uint64(strips.strides[3])
+    lefts, count = uint64(left.ctypes.data), strips.shape[2]
     for task in range(first_task, last_task):
         p, t = task // tiles, task % tiles
-        q, (r, r_quotient, one_quotient) = primes[p], constants[p]
-        for first in range(0, groups, GROUPS_AT_ONCE):
-            n = min(GROUPS_AT_ONCE, groups - first)
-            aboves = uint64(squares[p, t].ctypes.data) + uint64(first) * group
+        q, (factor, inverse) = primes[p], constants[p]
+        for first in range(0, groups, GROUPS):
+            n = min(GROUPS, groups - first)
+            aboves = uint64(strips[p, t].ctypes.data) + uint64(first) * group
             for b in range(blocks):
-                _pack(x[b], uint64(p), uint64(t), first, left[:, :n], at)
-                target = uint64(out[b, p, t].ctypes.data)
-                for i in range(0, rows, side):
-                    for j in range(0, columns, side):
-                        _square(
-                            lefts + uint64(i // side) * beside, aboves + uint64(j // side) * above, room,
-                            target + uint64(i) * row + uint64(j) * column, row, column, uint64(rows - i),
-                            uint64(columns - j), uint64(n), q, r, r_quotient, one_quotient,
+                _lines(x[b], p, t, first, lines)
+                _targets(left, target)
+                for _ in range(n):
+                    for i in range(rows):
+                        _balance(target[i], lines[0, i], q, factor)
+                        lines[0, i] += lines[1, i]
+                        target[i] += step
+                # what is copied next, read into the second cache while these are multiplied
+                last_block, last_groups = b + 1 == blocks, first + GROUPS >= groups
+                following = min(task + (last_block and last_groups), last_task - 1)
+                some = (0 if last_groups else first + GROUPS) if last_block else first
+                _lines(x[0 if last_block else b + 1], following // tiles, following % tiles, some, soon)
+                products = uint64(out[b, p, t].ctypes.data)
+                for i in range(0, rows, height):
+                    for j in range(count):
+                        strip = aboves + uint64(j + 1 if j + 1 < count else 0) * above
+                        one, other = j % rows, (j + count) % rows
+                        _multiply(
+                            lefts + uint64(i // height) * beside, aboves + uint64(j) * above,
+                            products + uint64(i) * row + uint64(j * width) * column, row, column, uint64(rows - i),
+                            uint64(columns - j * width), uint64(n), q, inverse, strip, soon[0, one], soon[1, one],
+                            soon[0, other], soon[1, other],
                         )  # fmt: skip

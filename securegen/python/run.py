@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securegen.engines.choosing import engine_of
-from securegen.engines.protocol import Engine, EngineRun, members_of
+from securegen.engines.protocol import Engine, EngineRun, members_of, part_facts
 from securegen.errors import UsageError
 from securegen.governance.signing import SigningIdentity, read_identity
 from securegen.io.output import copy_file
@@ -137,7 +137,8 @@ def run(
     """Run every role of an engine on this machine.
 
     engine: its name, or a record of its options (`sg.Plain`, `sg.Ckks`, `sg.Federated`, `sg.Mpc`); out: prefix of tables,
-    log and run.json, None: they are deleted with the results; digits, format, genome_build, frequency_floor, gzip, cols:
+    log and run.json (of a study with `blocks`, OUT.3of22 and so on),
+    None: they are deleted with the results; digits, format, genome_build, frequency_floor, gzip, cols:
     how tables are laid out; filters: rows to leave out, of a study with qc=True; qc_only: the tables of quality control;
     sign: a signing key, or the file of one, that signs the receipt OUT.receipt.json (`sg.receipt`).
 
@@ -154,11 +155,13 @@ def run(
     signer = read_identity(os.fspath(sign)) if isinstance(sign, str | os.PathLike) else sign
     folder = tempfile.mkdtemp(prefix="securegen.") if out is None else None
     prefix = f"{folder}/run" if out is None else os.fspath(out)
+    prefix = prefix if study.part is None else study.part.prefix(prefix)
     try:
         log = RunLog(prefix, f"run --engine {chosen.name}", quiet=True)
         made = chosen.run(study, prefix, form, log, filters=filters, qc_only=qc_only)
         log.note(made.receipt.lines())
-        log.write(**made.record(), **({} if out is None else {"outputs": made.paths}))
+        kept = {} if out is None else {"outputs": made.paths, **part_facts(study, prefix, made.paths)}
+        log.write(**made.record(), **kept)
         if signer is not None:
             write_receipt(prefix, signer)
     except BaseException:

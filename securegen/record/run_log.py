@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import InputError, PeerError
+from securegen.io import schema
 from securegen.io.output import PRIVATE, write_json, write_text
 from securegen.io.schema import Check, anything, either, has, integer, list_of, map_of, number, one_line, optional, text
 from securegen.io.strict_json import read_json
@@ -34,6 +35,11 @@ def _sizes(value: object, where: str) -> dict[str, Any]:
     return {k: (map_of(_SIZE, 256) if k == "sent" else _SIZE)(v, f"{where}.{k}") for k, v in found.items()}
 
 
+_PART = schema.record(
+    number=integer(1, 1 << 20), of=integer(1, 1 << 20), first=_SIZE, variants=_SIZE,
+    tables=map_of(schema.hex_text(32), 1 << 14, name=text(4096)),
+)  # fmt: skip
+_STRATA = list_of(has("name", "variants", name=text(255), variants=_SIZE), 0, 64)
 _WORDS = list_of(text(1 << 12), 0, 1 << 12)
 _FIELDS: dict[str, Check] = {
     "command": text(256), "version": text(64), "engine": text(64), "samples": _COUNT, "variants": _COUNT,
@@ -48,6 +54,7 @@ _FIELDS: dict[str, Check] = {
             assumptions=_WORDS, warnings=_WORDS,
         )
     ),
+    "part": optional(_PART), "strata": optional(_STRATA),
     "covariates": _COUNT, "covariate_names": optional(list_of(text(255), 0, 1 << 14)), "outputs": optional(_WORDS),
     "catalog": optional(map_of(map_of(text(1 << 12), 64), 1 << 12, name=text(4096))),
     "call": has(

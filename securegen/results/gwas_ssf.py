@@ -143,4 +143,5 @@ def metadata_text(name: str, md5: str, samples: int, counts: dict[str, int], abo
 FORMAT: Final = TableFormat(
     "gwas-ssf", "{out}.{phenotype}.gwas-ssf.tsv", write_gwas_ssf, options=frozenset({"genome_build", "frequency_floor"}),
     needs={"genome_build": "GRCh37 or GRCh38, as the standard demands"}, codings=False,
+    sorts=True,
 )  # fmt: skip

@@ -31,7 +31,8 @@ class TableFormat:
     """name: of --format; place: of the file, with {out} and {phenotype}; write: (file, our own table, layout) -> how many rows
     were left out, by the reason, None where tables stay as they are; takes: the tests that it has columns for; options:
     fields of `TableForm` that it uses; needs: those that it cannot go without, and why; chisq: its χ² of a linear model has
-    the variance of the null model; codings: it has a word for a genetic model."""
+    the variance of the null model; codings: it has a word for a genetic model; sorts: its rows are not in
+    the order of the file."""
 
     name: str
     place: str
@@ -41,6 +42,7 @@ class TableFormat:
     needs: Mapping[str, str] = field(default_factory=dict)
     chisq: bool = False
     codings: bool = True
+    sorts: bool = False
 
     def __repr__(self) -> str:
         return f"TableFormat({self.name!r})"

@@ -9,7 +9,7 @@ checked against what is charged and reserved together.
 A model is known by its weights, not by a file or what a cohort matched of them. It is counted under the name of one
 that it shares half of them with (`identity`); a client by the name that the model owner gave it. The file is one,
 whatever links lead to it; it holds its own digest, and the lock beside it a mark that only grows, so that a damaged or
-older ledger is refused.
+older ledger is refused; where a policy stands beside it, with its lock too (`audit_ledger`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from securegen.errors import ArtefactError, InputError, PolicyError, StorageError
+from securegen.governance import audit_ledger
 from securegen.io.changes import raise_mark, read_mark
 from securegen.io.output import PRIVATE, make_folder, write_text
 from securegen.io.schema import Refused, hex_text, integer, map_of, one_of, record, text
@@ -129,11 +131,13 @@ class Ledger:
             refuse_shared(os.fstat(lock), self._lock)
             mark = read_mark(lock, self._lock, InputError)
             content = self._read(mark)
+            audit_ledger.refuse_older(self.path, content["sequence"], partial(_same, content))
             yield content
             if write:
                 content["sequence"] += 1
                 write_text(self.path, _sealed(content), mode=PRIVATE)
                 raise_mark(lock, self._lock, content["sequence"])
+                audit_ledger.tell(self.path, content["sequence"], {"whole": _digest(content)})
         except OSError as error:
             raise StorageError(f"cannot keep {self.path}: {error.strerror}") from None
         finally:
@@ -212,6 +216,11 @@ def _empty() -> dict[str, Any]:
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _same(content: dict[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Whether a ledger is what an entry of the audit log names, where it has as many changes."""
+    return bool(content["sequence"] != facts["changes"] or _digest(content) == facts["whole"])
 
 
 def _sealed(content: dict[str, Any]) -> str:

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design.fixedpoint import planned_error
+from securegen.design.column_bits import planned_error
 from securegen.design.interaction import FINER, InteractionModel
 from securegen.model import ImputedSums, IntArray, Sums
-from securegen.stats import linear
+from securegen.stats import linear, rounding
 from securegen.stats.imputed import frequency, quadratic_sums
 from securegen.stats.pvalue import f_of_two, student_t
 from securegen.stats.two_regressors import Partial, System, off, partial, system, tangent, turns
@@ -81,7 +81,7 @@ def _columns(
     for (x, moved), (turn, tau_squared) in zip(
         ((add.x, add.x_error), (by.x, by.x_error), (joint, spread)), turns(model, s, add, by, shift, hh0), strict=True
     ):
-        certain = linear.t_error_bound(np.sqrt(free) * (np.abs(x) + moved), free, turn, tau_squared)
+        certain = rounding.t_error_bound(np.sqrt(free) * (np.abs(x) + moved), free, turn, tau_squared)
         scaled.append((certain + np.sqrt(free) * moved) / (1 + x * x))
     unit = model.unit * grid
     units = (unit, unit / model.scale, np.nan)

@@ -6,6 +6,9 @@ With g the dosage, C the covariates and y the phenotype, and everything centred:
 With a null variance σ₀² in the model, as regenie has it: χ² = u²/(v σ₀²) with one degree of freedom, β = u/v, SE = σ₀/√v, and
 t is the root of χ² with the sign of β.
 
+y was regressed on the covariates as they are, C an engine sums is rounded: of Cᵀy what the rounding of y adds is left, which
+is known (`LinearModel.moved`). u takes only that from Σgy; Σgc, rounded, enters v (docs/precision.md).
+
 Missing genotypes. `mean`: ḡ = Σg/n_called in their place (as regenie): every centred product is (I − S Σx)/n with n called,
 S = Σg and the integer I = n Σgx + S Σmx, so nothing is rounded. `complete` (as plink): each variant over its called
 samples, df = n_called − K − 1; the centred products are the same, and Σ m x x is needed beside them.
@@ -21,10 +24,10 @@ from dataclasses import replace
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.design.fixedpoint import planned_error
+from securegen.design.fixedpoint import PRECISE_BITS
 from securegen.design.linear import LinearModel
 from securegen.model import ImputedSums, IntArray, Sums
-from securegen.stats import algebra
+from securegen.stats import algebra, rounding
 from securegen.stats.algebra import Entry
 from securegen.stats.imputed import frequency, linear_sums
 from securegen.stats.pvalue import chisq_1, student_t
@@ -89,11 +92,12 @@ def _linear(
     with np.errstate(divide="ignore", invalid="ignore"):
         rss = np.maximum(y_left - u * u / v, 0.0)
         beta_raw = u / v
-        rounded_g, rounded_y = (_rounding(algebra.backward(lower, scale, x), model, used) for x in (z, zy))
-        rounded_y = rounded_y + model.y_rounding * np.sqrt(used)
+        off = rounding.moved(model, (lower, scale), (z, zy), v, variance, y_left, used, _absent(sums, model, n))
         if model.null_variance is None:
             # of an exact fit, the rounding of its columns is all that is left
-            code[np.sqrt(rss) <= rounded_y + np.abs(beta_raw) * rounded_g + 1e-7 * np.sqrt(y_left)] = voc.PERFECT_FIT
+            code[np.sqrt(rss) <= rounding.left_of_exact_fit(off, np.abs(u) / np.sqrt(v), np.sqrt(y_left))] = (
+                voc.PERFECT_FIT
+            )
         code[~(regular & (v > CORRELATED * variance))] = voc.CORR_TOO_HIGH
         code[df <= 0] = voc.TOO_FEW_SAMPLES
         code[variance <= 0] = voc.CONST_OMITTED_ALLELE
@@ -107,12 +111,10 @@ def _linear(
             p, log10p = chisq_1(np.where(ok, t * t, 0.0))
         beta, se = beta_raw * (model.unit * grid), se_raw * (model.unit * grid)
         freq = frequency(sums.copies, n, grid, copies, single)
-        turn = rounded_y / np.sqrt(y_left), rounded_g / np.sqrt(v)
-        tau_squared = _tau_squared(lower, scale, model, used)
         if model.null_variance is None:
-            bound = t_error_bound(t, df, turn, tau_squared)
+            bound = rounding.t_bound(t, df, off)
         else:
-            bound = root_error_bound(t, np.sqrt(y_left / model.null_variance), turn, tau_squared)
+            bound = rounding.root_bound(t, np.sqrt(y_left / model.null_variance), off)
 
     def hide(x: np.ndarray) -> np.ndarray:
         return np.where(ok, x, np.nan)
@@ -136,15 +138,15 @@ def _linear(
 def _centred_design(
     sums: ImputedSums, model: LinearModel, n: np.ndarray
 ) -> tuple[list[list[Entry]], list[Entry], Entry, np.ndarray | np.int64]:
-    """Centred Gram matrix of the covariates, their products with y, yᵀy, and the samples used: numbers for mean
-    imputation, (V,) arrays for complete cases."""
-    k = len(model.gram)
+    """Centred Gram matrix of the covariates, what their products with y were moved by, yᵀy, and the samples used: numbers for
+    mean imputation, (V,) arrays for complete cases. Of these, what the people without a call had in the products is taken off."""
+    k, one = len(model.gram), 1 << PRECISE_BITS
     if sums.pairs is None:
         count, c0 = model.samples, model.gram[0]
         a: list[list[Entry]] = [
             [centre_exactly(model.gram[i][j], c0[i], c0[j], count) for j in range(1, k)] for i in range(1, k)
         ]
-        cy = [centre_exactly(model.cty[i], c0[i], model.cty[0], count) for i in range(1, k)]
+        cy = [centre_exactly(model.moved[i], c0[i], model.moved[0], count) / one for i in range(1, k)]
         return a, cy, centre_exactly(model.yty, model.cty[0], model.cty[0], count), np.int64(count)
     full = [[*model.gram[i], model.cty[i]] for i in range(k)] + [[*model.cty, model.yty]]
     pair = {}
@@ -161,52 +163,17 @@ def _centred_design(
         return out
 
     a = [[centred(i, j) for j in range(1, k)] for i in range(1, k)]
-    return a, [centred(i, k) for i in range(1, k)], centred(k, k), n
+    along = [model.moved[i] / one - (model.cty[i] - pair[i, k]) for i in range(k)]
+    cy = [along[i] - pair[0, i] * (along[0] / count) for i in range(1, k)]
+    return a, cy, centred(k, k), n
 
 
-def _rounding(coefficients: Sequence[Entry], model: LinearModel, used: Entry) -> np.ndarray:
-    """Largest norm of Σ_k coefficient_k·δc_k over the samples used."""
-    out: np.ndarray = algebra.dot([np.abs(c) for c in coefficients], model.rounding) * np.sqrt(used)
+def _absent(sums: ImputedSums, model: LinearModel, n: np.ndarray) -> np.ndarray | None:
+    """(V,) the norm of y over people who are not used though the covariates were projected over them, None where all are."""
+    if sums.pairs is None:
+        return None
+    out: np.ndarray = np.where(n < model.samples, np.sqrt(sums.pairs[:, -1].astype(np.float64)), np.nan)
     return out
-
-
-def _tau_squared(lower: list[list[Entry]], scale: list[Entry], model: LinearModel, used: Entry) -> np.ndarray:
-    """Bound of (‖δC‖/σ_min(C̃))²: N Σ r_k² tr (C̃ᵀC̃)⁻¹, the trace from the Cholesky factor."""
-    k = len(scale)
-    unit = ([1.0 if i == j else 0.0 for i in range(k)] for j in range(k))
-    trace = sum(algebra.dot(z, z) for z in (algebra.forward(lower, scale, e) for e in unit))
-    out: np.ndarray = used * sum(r * r for r in model.rounding) * trace
-    return out
-
-
-def t_error_bound(t: np.ndarray, df: Entry, turn: Sequence[np.ndarray], tau_squared: Entry) -> np.ndarray:
-    """Certain bound of |ΔT| against exact reals, for every variant (docs/precision.md has the proof).
-
-    turn: ‖η_y‖/‖ỹ‖ and ‖η_g‖/‖g̃‖, η = δ + Σ|γ_k| δc_k with δ the rounding of the column itself and γ its coefficients on
-    C: T = √df tan θ, and θ moves by at most asin of both and 3τ²√(1 + T²/df). Infinite where θ could reach π/2.
-    """
-    x = np.abs(t) / np.sqrt(df)
-    angle = sum(np.arcsin(np.minimum(r, 1)) for r in turn) + 3 * tau_squared * np.sqrt(1 + x * x)
-    tangent = np.tan(np.minimum(angle, 1.5))
-    room = 1 - x * tangent
-    return np.where((angle < 1.5) & (room > 0), np.sqrt(df) * (1 + x * x) * tangent / room, np.inf) + 1e-9
-
-
-def root_error_bound(
-    t: np.ndarray, length: Entry, turn: Sequence[np.ndarray], tau_squared: Entry
-) -> np.ndarray:  # fmt: skip
-    """Certain bound of |Δt|, t = u/(√v σ₀) with a null variance, as `t_error_bound`.
-
-    length: ‖ỹ‖/σ₀. t = length·sin θ: θ moves as there, the length by the share ‖η_y‖/‖ỹ‖ + τ², and σ₀ by less than that share.
-    """
-    sine = np.minimum(np.abs(t) / length, 1.0)
-    cosine = np.sqrt(1 - sine * sine)
-    x = sine / np.maximum(cosine, 1e-9)
-    angle = sum(np.arcsin(np.minimum(r, 1)) for r in turn) + 3 * tau_squared * np.sqrt(1 + x * x)
-    share = turn[0] + tau_squared
-    moved = length * (cosine * np.sin(angle) + sine * (1 - np.cos(angle)))
-    bound = (moved + 2 * np.abs(t) * share) * (1 + 2 * share)
-    return np.where((angle < 1.5) & (share < 0.1), bound, np.inf) + 1e-9
 
 
 def _residual_norm_squared(model: LinearModel) -> float:
@@ -220,6 +187,7 @@ def expected_t_error(model: LinearModel) -> float:
 
 
 def planned_t_error(model: LinearModel) -> float:
-    """The certain bound of T at T = 0 before any variant is seen, for a variant the covariates explain as planned."""
-    share = float(np.sqrt(_residual_norm_squared(model) / model.samples)) * 5 / 2.0**model.bits
-    return planned_error(model.samples - len(model.gram) - 1, share, len(model.covariates), model.bits)
+    """The certain bound of T at T = 0, before any variant is seen."""
+    df = max(model.samples - len(model.gram) - 1, 1)
+    off = model.y_moved + model.y_unread * float(np.sqrt(model.samples))
+    return off * float(np.sqrt(df / _residual_norm_squared(model)))

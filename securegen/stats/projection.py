@@ -22,11 +22,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from securegen.design.columns import Analysis, Design
+from securegen.design.fixedpoint import PRECISE_BITS
 from securegen.design.linear import LinearModel
 from securegen.errors import PlanError, UsageError
 from securegen.kernels.integer_sums import integer_sums, squared_sums
 from securegen.model import Columns, GenotypeBlock
 from securegen.stats import algebra
+from securegen.stats.linear import centre_exactly
 from securegen.stats.pvalue import chisq_1_limit, t_squared
 
 SPARE = 36  # bits of a column beyond log2 √N: every column is right to 2^-36 in norm
@@ -148,19 +150,32 @@ def project(design: Design) -> list[Projection]:
 def _linear(columns: Columns, analyses: Sequence[Analysis]) -> Projection:
     first = list(analyses[0].columns[:-1])
     analysed = columns.values[:, first[0]] == 1
-    x = columns.values[analysed][:, [*first[1:], *(a.columns[-1] for a in analyses)]].astype(np.float64)
+    x = columns.values[analysed][:, first[1:]].astype(np.float64)
     x -= x.mean(axis=0)
-    x /= np.linalg.norm(x, axis=0)
-    q, _ = np.linalg.qr(x[:, : len(first) - 1])
-    y = x[:, len(first) - 1 :]
-    for _ in range(2):  # once more: the first pass leaves the rounding of a large projection
-        y = y - q @ (q.T @ y)
-    norms = tuple(math.sqrt(a.model.yty - _explained(a.model)) * a.model.unit for a in analyses)
+    q, _ = np.linalg.qr(x / np.linalg.norm(x, axis=0))
+    left, norms = zip(*(_left(columns.values[analysed, a.columns[-1]], x, a.model) for a in analyses), strict=True)
+    units = [a.model.unit for a in analyses]
     null = [math.sqrt(a.model.null_variance) * a.model.unit for a in analyses if a.model.null_variance is not None]
     return Projection(
-        "linear", tuple(analyses), analysed, _scatter(q, analysed), _scatter(y / np.linalg.norm(y, axis=0), analysed), norms,
-        null=tuple(null),
+        "linear", tuple(analyses), analysed, _scatter(q, analysed), _scatter(np.stack(left, 1) / norms, analysed),
+        tuple(norm * unit for norm, unit in zip(norms, units, strict=True)), null=tuple(null),
     )  # fmt: skip
+
+
+def _left(column: np.ndarray, x: np.ndarray, model: LinearModel) -> tuple[np.ndarray, float]:
+    """Of a phenotype's integers and the centred covariates (n, K−1): y less what its rounding moved it along them, as
+    `stats.linear` takes it, and the norm of what is left of y."""
+    k, c0, n = len(model.gram), model.gram[0], model.samples
+    a = [[centre_exactly(model.gram[i][j], c0[i], c0[j], n) for j in range(1, k)] for i in range(1, k)]
+    along = [centre_exactly(model.moved[i], c0[i], model.moved[0], n) / (1 << PRECISE_BITS) for i in range(1, k)]
+    lower, scale, _ = algebra.cholesky(a)
+    z = algebra.forward(lower, scale, along)
+    y = column.astype(np.float64)
+    y -= y.mean()
+    if k > 1:
+        y = y - x @ np.array(algebra.backward(lower, scale, z))
+    total = centre_exactly(model.yty, model.cty[0], model.cty[0], n)
+    return y, math.sqrt(total - algebra.dot(z, z))
 
 
 def _logistic(columns: Columns, analyses: Sequence[Analysis]) -> Projection:
@@ -195,13 +210,6 @@ def _sum_to_zero(whole: np.ndarray, exact: np.ndarray) -> None:
         if abs(excess) > len(whole):
             raise ValueError(f"rounding left {excess} units for {len(whole)} entries")
         whole[np.argsort(sign * (exact - whole), kind="stable")[: abs(excess)]] -= sign
-
-
-def _explained(model: LinearModel) -> float:
-    """yᵀC(CᵀC)⁻¹Cᵀy of the integer columns, the mean included."""
-    gram, cty = np.array(model.gram, np.float64), np.array(model.cty, np.float64)
-    scale = 1 / np.sqrt(np.diag(gram))
-    return float(cty * scale @ np.linalg.solve(gram * np.outer(scale, scale), cty * scale))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from securegen import vocabulary as voc
 from securegen.design.logistic import ScoreModel
 from securegen.model import ImputedSums, IntArray, Sums
-from securegen.stats import algebra
+from securegen.stats import algebra, rounding
 from securegen.stats.imputed import alleles, as_float, frequency, score_sums
 from securegen.stats.linear import CORRELATED, HIGH_VIF
 from securegen.stats.pvalue import chisq_1
@@ -108,29 +108,28 @@ def chisq_error_bound(
 ) -> np.ndarray:
     """Certain bound of |Δχ²| for every variant, from sums alone (docs/score-test.md has the proof).
 
-    g_sum: Σ g in copies, imputed ones included; gamma: coefficients of g on the covariates under W. ρ is the largest
-    rounding error of a column. With e = g − γ₀, ‖e‖² ≤ E = (D − 2γ₀)Σg + Nγ₀² since g² ≤ D·g, D = 2 copies at
-    most, or more of masks:
-    |ΔU| ≤ ρ_r √N (√E + √(γᵀCᵀCγ)), |ΔV| ≤ ρ_w E + 2√(NE) Σ|γ_k|ρ_k + remainder.
+    g_sum: Σ g in copies, imputed ones included; gamma: coefficients of g on the covariates under W. With e = g − γ₀,
+    ‖e‖² ≤ E = (D − 2γ₀)Σg + Nγ₀² since g² ≤ D·g, D = 2 copies at most, or more of masks; δ are the columns' rounding errors,
+    whose products are known:
+    |ΔU| ≤ ‖δr‖ (√E + √(γᵀCᵀCγ)), |ΔV| ≤ ρ_w E + 2√E ‖Σγ_k δ(wc_k)‖ + remainder.
     """
     n, k = model.samples, len(gamma)
-    rho = [0.5 * unit + 2.0**-31 for unit in model.weight_units]
+    own = [np.sqrt(n) * (1 + unit) * 2.0**-31 for unit in (model.residual_unit, *model.weight_units)]
     e2 = np.maximum((model.most - 2 * gamma[0]) * g_sum + n * gamma[0] ** 2, 0.0)
-    e1 = np.sqrt(n * e2)
-    inner = sum(
-        (gamma[i] * gamma[j] * model.covariate_gram[i - 1][j - 1] for i in range(1, k) for j in range(1, k)), 0.0
-    )
-    spill = sum((np.abs(gamma[i]) * rho[i] for i in range(1, k)), 0.0)
-    du = (0.5 * model.residual_unit + 2.0**-31) * np.sqrt(n) * (np.sqrt(e2) + np.sqrt(np.maximum(inner, 0.0)))
+    inner = rounding.form(gamma[1:], model.covariate_gram)
+    off = np.sqrt(np.maximum(rounding.form(gamma[1:], [row[1:] for row in model.weight_errors[1:]]), 0.0))
+    spill = off + sum((np.abs(gamma[i]) * own[1 + i] for i in range(1, k)), 0.0)
+    du = (model.residual_error + own[0]) * (np.sqrt(e2) + np.sqrt(np.maximum(inner, 0.0)))
     # γ itself moves: a quadratic form, bounded through the smallest eigenvalue of the scaled CᵀWC
     gram = np.array(model.weight_gram)
     diagonal = np.diag(gram)
     smallest = np.linalg.eigvalsh(gram / np.sqrt(np.outer(diagonal, diagonal)))[0]
-    moved = [rho[0] * e1 + n * spill] + [rho[i] * e1 for i in range(1, k)]
+    norms = [np.sqrt(model.weight_errors[i][i]) + own[1 + i] for i in range(k)]
+    moved = [norms[0] * np.sqrt(e2) + np.sqrt(n) * spill] + [norm * np.sqrt(e2) for norm in norms[1:]]
     remainder = sum(m * m / d for m, d in zip(moved, diagonal, strict=True)) / max(smallest, 1e-12)
-    dv = rho[0] * e2 + 2 * e1 * spill + remainder
+    dv = (0.5 * model.weight_units[0] + 2.0**-31) * e2 + 2 * np.sqrt(e2) * spill + remainder
     left = np.where(v > dv, v - dv, np.nan)
-    bound = (np.abs(u) + du) ** 2 / left - u * u / v + NULL_MODEL * (1 + u * u / v)
+    bound = ((np.abs(u) + du) ** 2 / left - u * u / v) * rounding.WIDER + NULL_MODEL * (1 + u * u / v)
     return np.where(np.isnan(left), np.inf, bound)
 
 

@@ -172,7 +172,7 @@ def less(a: Sequence[Entry], slope: Entry, b: Sequence[Entry]) -> list[Entry]:
 def turns(
     model: InteractionModel, s: System, add: Partial, by: Partial, shift: float, hh0: np.ndarray
 ) -> list[tuple[list[np.ndarray], np.ndarray]]:
-    """Of each row what `linear.t_error_bound` takes: how far rounding turns y and the regressor, and τ²."""
+    """Of each row what `rounding.t_error_bound` takes: how far rounding turns y and the regressor, and τ²."""
     squares = model.samples * sum(r * r for r in model.rounding)
     read, y_own = model.reading * np.sqrt(s.variance), model.y_rounding * np.sqrt(model.samples)
     h0 = [h + shift * g for h, g in zip(s.h, s.g, strict=True)]

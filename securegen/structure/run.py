@@ -6,8 +6,9 @@ their owner alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 
 from securegen.errors import DesignError, UsageError
 from securegen.governance import releases
-from securegen.governance.door import PEOPLE, OutputFacts
+from securegen.governance.door import PEOPLE, OutputFacts, exact_reasons
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.gate import Gate, gate_of
+from securegen.governance.history import PeopleFacts
 from securegen.governance.signing import digest_of
 from securegen.io.text import count
 from securegen.model import Progress, SelectableReader, no_progress
@@ -62,15 +65,19 @@ def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
 
 def pass_door(
     inputs: Inputs, reader: SelectableReader, kind: str, out: str, log: Log, *,
-    options: Mapping[str, object], people: Mapping[str, np.ndarray] | None = None,
+    options: Mapping[str, object], people: Mapping[str, np.ndarray] | None = None, exact: Sequence[str] = (),
 ) -> Gate:  # fmt: skip
     """The door of tables with a row a person, before they are computed. kind: of `releases.ANALYSES`; options: of this
-    work, by name; people: (N,) bool of each of several tables, by name; everybody in one. Raises PolicyError where a policy
-    refuses, or consent does."""
+    work, by name; people: (N,) bool of each of several tables, by name; everybody in one; exact: phenotypes without noise of
+    which these tell. Raises PolicyError where a policy refuses, or consent does."""
     sets = {kind: np.ones(len(reader.samples), bool)} if people is None else people
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
-    if gate.policy is not None:
-        gate = replace(gate, inputs=inputs.asked_for() | {f"options.{kind}": digest_of(options)})
+    if (policy := gate.policy) is not None:
+        asked = inputs.asked_for() | {f"options.{kind}": digest_of(options)}
+        gate = replace(gate, inputs=asked, extra=partial(exact_reasons, policy, exact))
+        if people is not None:  # of phenotypes, of which noise asks what left before
+            members = tuple((name, "", mask) for name, mask in people.items())
+            gate = gate.of(PeopleFacts(reader.samples, members, genotypes=Fingerprints(reader)))
     gate.release([OutputFacts(PEOPLE, name, len(reader.samples), len(reader.variants)) for name in sets])
     claimed = [(releases.analysis_of(kind, name), members) for name, members in sets.items()]
     gate.claim(reader.samples, claimed, Path(out).name)

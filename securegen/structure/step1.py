@@ -44,8 +44,9 @@ def write_step1(
         if not p.test.predictions:
             raise UsageError(f"a whole-genome model is for `model` linear or logistic, not for {p.test.name}")
     people = {p.phenotype.name: p.mask for p in planned}
+    exact = [p.phenotype.name for p in planned if p.phenotype.noise is None]
     told = {"block": block, "write_score": write_score}
-    gate = pass_door(inputs, reader, releases.PREDICTIONS, out, log, options=told, people=people)
+    gate = pass_door(inputs, reader, releases.PREDICTIONS, out, log, options=told, people=people, exact=exact)
     sets: dict[bytes, list[int]] = {}
     for i, p in enumerate(planned):
         sets.setdefault(p.mask.tobytes(), []).append(i)

@@ -48,7 +48,8 @@ def build_design(
     coding = coding_of(reader)
     parts = designs(
         planned, traits, bits=inputs.bits, offsets=offsets, conditions=conditions, coding=coding,
-        interaction=inputs.interaction, corrected=inputs.corrects, most=most_copies(reader),
+        interaction=inputs.interaction, corrected=inputs.corrects, complete=inputs.missing == "complete",
+        most=most_copies(reader),
     )  # fmt: skip
     if inputs.qc:
         parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
@@ -80,6 +81,7 @@ def designs(
     coding: str = ADDITIVE,
     interaction: str | None = None,
     corrected: bool = False,
+    complete: bool = False,
     scaled: dict[bytes, ScaledCovariates] | None = None,
     most: int = 2,
 ) -> list[Design]:
@@ -89,8 +91,8 @@ def designs(
     alike: (masks) -> indices of those that are the same people, at every site; conditions:
     dosages that are covariates too; coding: the genetic model of the dosages that will be summed; interaction: the covariate
     whose product with a dosage is tested; corrected: null models are
-    kept of each person; scaled: remembers covariates of one owner for further calls with the same ones; most: copies that a
-    person may have.
+    kept of each person; complete: as of `DesignData`; scaled: remembers covariates of one owner for further calls with the
+    same ones; most: copies that a person may have.
     Raises DesignError as the test's design, UsageError for a test that no genetic model is for.
     """
     if total is not fp.pooled:
@@ -119,6 +121,7 @@ def designs(
             coding=coding,
             interaction=interaction,
             corrected=corrected,
+            complete=complete,
             most=most,
         )
         if offsets is not None:

@@ -21,13 +21,21 @@ DIPLOID = "genetic models are of people with two copies, as plink2 has them"
 
 
 def open_genotypes(
-    inputs: Inputs, log: Log = silent, opened: SelectableReader | None = None, *, haploid: bool = False
+    inputs: Inputs,
+    log: Log = silent,
+    opened: SelectableReader | None = None,
+    *,
+    haploid: bool = False,
+    parts: bool = False,
 ) -> SelectableReader:
     """Open the genotypes (or take a reader), apply the sample and variant filters and settle the dosage grid.
 
-    haploid: X, Y and MT too, for who has a design for each; with a genetic model X alone, where it is as regenie has it.
+    haploid: X, Y and MT too, for who has a design for each; with a genetic model X alone, where it is as regenie has it; parts:
+    whoever asks takes the part that `blocks` names.
     Raises UsageError when nothing is left, and for a genetic model of fractional dosages.
     """
+    if inputs.blocks is not None and not parts:
+        raise UsageError("`blocks` is of tables of association and of quality control")
     files = inputs.genotypes
     reader = opened if opened is not None else files.open(log)
     if opened is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from securegen.catalogue import CORRECTIONS, LINEAR, NONE, TESTS, models, uses_missing
-from securegen.design import fixedpoint as fp
+from securegen.design import column_bits
 from securegen.errors import UsageError
 from securegen.governance.consent_steps import purpose_of
 from securegen.governance.gate import Asking
@@ -20,6 +20,7 @@ from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFile
 from securegen.io.loco import read_prediction_list
 from securegen.study import checks
 from securegen.study.mask_options import FILES as MASK_FILES
+from securegen.study.parts import part_of
 from securegen.study.set_fields import SetFields
 from securegen.vocabulary import ADDITIVE, CODINGS
 
@@ -29,7 +30,7 @@ XCHR_MODELS = (0, 1, 2)
 PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
 _SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition", "generalise")
-_TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo",
+TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo",
            *MASK_FILES, "aaf_file")  # fmt: skip
 P_THRESH = 0.05  # regenie's
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
@@ -55,26 +56,25 @@ class Inputs(SetFields):
     """What names a study: genotypes as in `io.genotypes.GenotypeFiles`, sets as in `study.set_fields.SetFields`,
     phenotypes, and how they are analysed. Paths are text; pheno_name and covar_name None mean every column of the file.
 
-    model: linear, logistic, trend, allelic, or None to choose by the phenotype; missing: mean or complete;
-    bits: of a design column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent;
-    covar_categorical: covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative
-    traits; chr, from_bp, to_bp: where variants lie; qc: also sum what quality control needs; hwe_controls:
-    Hardy–Weinberg over controls of the first binary phenotype only; no_input_missing_phenotype: −9 is a number;
-    common_samples: analyse every phenotype in the people who have all of them, None where the engine decides; condition,
-    condition_list: ids of variants, and a file of them, whose dosages become covariates; xchr_model: males
-    on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0), None for 2 or for what regenie does; split_par: b37 or b38,
-    the build by which the ends of X are PAR1 and PAR2; sex_name: a column of the phenotype or covariate table that has the
-    sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it; statistic: plink2, or
-    regenie: a linear model has the variance of its null model, and X is as the file has it; None for regenie with pred;
-    dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or two, with two, or
-    with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model;
-    correction: spa, firth or none, what replaces the score test's P where it is below p_thresh; fast: as regenie approximates it;
-    purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent covers it are analysed; consent:
-    the register that has them; mondo: a table of diseases in place of the shipped one; generalise: COLUMN:k, bins of
-    width k of a phenotype or covariate, or the first k characters of one of categories; policy:
-    the file that governs the data, None for the one beside them; identity: signing key of who asks; second_signature: files
-    of second signatures; dp_epsilon: ε of noise on every phenotype; dp_delta: δ, of quantitative ones; dp_bounds: LO,HI, the
-    public bounds of quantitative ones, as text or two numbers.
+    model: linear, logistic, trend, allelic, or None to choose by the phenotype; missing: mean or complete; bits: of a design
+    column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent; covar_categorical:
+    covariates that are categories; apply_rint: rank-based inverse normal transform of quantitative traits; chr, from_bp, to_bp:
+    where variants lie; qc: also sum what quality control needs; hwe_controls: Hardy–Weinberg over controls of the first binary
+    phenotype only; no_input_missing_phenotype: −9 is a number; common_samples: analyse every phenotype in the people who have
+    all of them, None where the engine decides; condition, condition_list: ids of variants, and a file of them, whose dosages
+    become covariates; xchr_model: males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0), None for 2 or for what
+    regenie does; split_par: b37 or b38, the build by which the ends of X are PAR1 and PAR2; sex_name: a column of the phenotype
+    or covariate table that has the sex; pred: list of the predictions of a whole-genome model, as regenie's step 1 writes it;
+    statistic: plink2, or regenie: a linear model has the variance of its null model, and X is as the file has it; None for
+    regenie with pred; dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or
+    two, with two, or with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model;
+    correction: spa, firth or none, what replaces the score test's P where it is below p_thresh; fast: as regenie approximates
+    it; purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent
+    covers it are analysed; consent: the register that has them; mondo: a table of diseases in place of the shipped one;
+    generalise: COLUMN:k, bins of width k of a phenotype or covariate, or the first k characters of one of categories; policy:
+    the file that governs the data, None for the one beside them; identity: signing key of who asks; second_signature: files of
+    second signatures; dp_epsilon: ε of noise on every phenotype; dp_delta: δ, of quantitative ones; dp_bounds: LO,HI, the
+    public bounds of quantitative ones, as text or two numbers; blocks: i/n, the i-th of n parts of the variants, in file order.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -124,13 +124,14 @@ class Inputs(SetFields):
     dp_epsilon: float | None = None
     dp_delta: float | None = None
     dp_bounds: str | None = None
+    blocks: str | None = None
 
     def __post_init__(self) -> None:
         for name in _SEVERAL:
             object.__setattr__(self, name, checks.names(name, getattr(self, name)))
         for name in FORMATS:
             object.__setattr__(self, name, checks.paths(name, getattr(self, name)))
-        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *_TABLES):
+        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *TABLES):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
         for name in ("policy", "identity"):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
@@ -158,7 +159,8 @@ class Inputs(SetFields):
         self._check_interaction()
         self._check_correction()
         self.check_sets(self)
-        checks.whole("bits", self.bits, fp.MINIMUM_BITS, fp.MAXIMUM_BITS)
+        _ = self.blocks is None or part_of(self.blocks)
+        checks.whole("bits", self.bits, column_bits.MINIMUM_BITS, column_bits.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
         checks.whole("to_bp", self.to_bp, 0, None)
         checks.whole("dosage_grid", self.dosage_grid, 1, None)
@@ -256,7 +258,7 @@ class Inputs(SetFields):
     def files(self) -> dict[str, Path]:
         """Every input file by the name it has in run.json."""
         out = self.genotypes.files()
-        for name in _TABLES:
+        for name in TABLES:
             if getattr(self, name):
                 out[name] = Path(getattr(self, name))
         if self.pred:
@@ -269,5 +271,5 @@ class Inputs(SetFields):
 
     def asked_for(self) -> dict[str, str]:
         """What a policy is asked for: `digests`, and one of every option that names no file."""
-        named = {*FORMATS, *LISTS, *_TABLES, *ASKING, *(o.name for o in OPTIONS.values() if o.metavar)}
+        named = {*FORMATS, *LISTS, *TABLES, *ASKING, *(o.name for o in OPTIONS.values() if o.metavar)}
         return self.digests() | {"options": digest_of({k: v for k, v in vars(self).items() if k not in named})}

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from securegen.design.columns import AppliedNoise
+from securegen.design.strata import Stratum
 from securegen.errors import PolicyError
 from securegen.governance import policy_file
 from securegen.governance.gate import LEDGER
@@ -42,6 +43,13 @@ def noised(
     if noise is not None:
         for p in phenotypes:
             noise.mechanism(binary=p.binary)
+        if inputs.pred:
+            if policy is not None and policy["noise.required"]:
+                raise PolicyError(
+                    "policy.noise: predictions (`pred`) may be of exact values of the phenotype, which this policy refuses: "
+                    "leave them out"
+                )
+            log("WARNING: predictions are used as they are: those of exact values tell them, noise or not")
         log(
             "noise protects each person's value of a phenotype: not genotypes, covariates, who takes part, or who has no value"
         )
@@ -69,6 +77,16 @@ def noised(
     return tuple(out)
 
 
+def enter_made(inputs: Inputs, strata: Sequence[Stratum]) -> None:
+    """Enter, beside the draws, which columns were built of phenotypes with noise: by these every door believes it."""
+    noisy = [(s, a) for s in strata for a in s.design.analyses if a.noise is not None]
+    if noisy and inputs.label_noise is not None:
+        with open_draws(place_of(inputs)[0]) as entries:
+            for s, a in noisy:
+                if a.noise is not None:
+                    entries.enter_made(a.phenotype, a.noise, s.design.mark_of(a))
+
+
 def applied(noise: LabelNoise, *, binary: bool) -> AppliedNoise:
     """What a phenotype with these draws carries to every door."""
     return AppliedNoise(noise.epsilon, noise.delta, noise.mechanism(binary=binary))
@@ -84,7 +102,7 @@ def refuse_left(folder: Path, policy: Policy | None, name: str, samples: Samples
     """Raise PolicyError where the ledger of these people has exact tables of a phenotype: noise would be a false comfort."""
     if policy is None or not os.path.lexists(folder / LEDGER):
         return
-    with open_ledger(folder / LEDGER) as ledger:
+    with open_ledger(folder / LEDGER, audited=False) as ledger:
         asked = {ledger.person(str(samples.fid[i]), str(samples.iid[i])) for i in np.flatnonzero(known)}
         rows = [row for person, row in ledger.people.items() if person in asked]
         for what, members in ledger.sets:

@@ -23,6 +23,7 @@ from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.mask_options import parse_bins
 from securegen.study.mask_rows import with_masks
 from securegen.study.masks import MaskReader
+from securegen.study.parts import RunPart, part_between, part_of
 from securegen.study.predictions import with_rows
 from securegen.study.set_study import SetStudy, set_study_of
 from securegen.study.strata import build_strata
@@ -48,6 +49,11 @@ class Study:
             names = ", ".join(s.name for s in self.strata)
             raise UsageError(f"these chromosomes have designs of their own, in `strata` of the study: {names}")
         return self.strata[0].design
+
+    @property
+    def part(self) -> RunPart | None:
+        """Which part of the variants it has, None for all."""
+        return None if self.inputs.blocks is None else part_of(self.inputs.blocks)
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
@@ -114,6 +120,7 @@ def open_study(
     dp_epsilon: float | None = None,
     dp_delta: float | None = None,
     dp_bounds: str | tuple[float, float] | None = None,
+    blocks: str | None = None,
     qc: bool = False,
     hwe_controls: bool = False,
     bfile: Path | Sequence[Path] = "",
@@ -207,27 +214,28 @@ def open_study(
         dp_epsilon=dp_epsilon,
         dp_delta=dp_delta,
         dp_bounds=bounds_text(dp_bounds),
+        blocks=blocks,
     )
     return study_of(inputs, log, reader)
 
 
 def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`."""
-    reader = open_genotypes(inputs, log, genotypes, haploid=has_copies(inputs.model))
+    reader = open_genotypes(inputs, log, genotypes, haploid=has_copies(inputs.model), parts=True)
     if inputs.pred:
         reader = with_rows(reader, log)
     rows = with_masks(inputs, reader, log)
-    found = build_strata(inputs, rows, log)
+    found = part_between(inputs.blocks, *build_strata(inputs, rows, log), log)
     sets = set_study_of(inputs, rows) if inputs.vc_tests and isinstance(rows, MaskReader) else None
     return Study(inputs, *found, sets)
 
 
 def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """As `study_of`, for quality control alone."""
-    reader = open_genotypes(inputs, log, genotypes, haploid=True)
+    reader = open_genotypes(inputs, log, genotypes, haploid=True, parts=True)
     if reader.dosage_grid > 1:
         log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
-    return Study(inputs, *build_strata(inputs, reader, log, qc_only=True))
+    return Study(inputs, *part_between(inputs.blocks, *build_strata(inputs, reader, log, qc_only=True), log))
 
 
 def named(genotypes: Genotypes, bfile: Path | Sequence[Path]) -> tuple[str | tuple[str, ...], SelectableReader | None]:

@@ -31,6 +31,7 @@ def open_qc(
     chr: Names | None = None,
     from_bp: int | None = None,
     to_bp: int | None = None,
+    blocks: str | None = None,
     purpose: str | None = None,
     consent: Path | None = None,
     mondo: Path | None = None,
@@ -87,5 +88,6 @@ def open_qc(
         policy=path("policy", policy),
         identity=path("identity", identity),
         second_signature=names("second_signature", second_signature),
+        blocks=blocks,
     )
     return qc_of(inputs, log, reader)

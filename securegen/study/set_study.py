@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from securegen.design.column_bits import MAXIMUM_BITS
 from securegen.design.columns import Analysis
-from securegen.design.fixedpoint import MAXIMUM_BITS
 from securegen.design.strata import Stratum, analyses_of
 from securegen.model import GenotypeReader, IntArray, Variants
 from securegen.study.inputs import REGENIE, Inputs, silent

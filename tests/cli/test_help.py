@@ -135,6 +135,9 @@ BEFORE = {
     ],
     "prs-step offer": ["prs-step challenge --out hospital"],
     "check": ["gwas --bfile cohort --pheno cohort.pheno.tsv --pheno-name QT --covar cohort.covar.tsv --out plain"],
+    "merge": [
+        f"gwas --bfile cohort --pheno cohort.pheno.tsv --pheno-name QT --blocks {i}/2 --out array" for i in (2, 1)
+    ],
     "site variants": ["site variants --bfile cohort --out oslo.variants.tsv",
                       "site variants --bfile cohort --out turku.variants.tsv"],
     "study init": ["site keygen --state oslo --out oslo.public", "site keygen --state turku --out turku.public"],

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from securegen.design import column_bits, solving
 from securegen.design import fixedpoint as fp
-from securegen.design import solving
-from securegen.design.exact import combination, exact_gram, fraction_free, round_half_up, solve_exactly
+from securegen.design.exact import combination, exact_cross, exact_gram, fraction_free, round_half_up, solve_exactly
 from securegen.design.solving import Solver
 from securegen.errors import DesignError, PlanError
 
@@ -165,11 +165,39 @@ def test_smallest_eigenvalue_is_that_of_the_correlation_matrix():
 
 @given(st.integers(1, 1 << 20), st.floats(0.5000001, 1), st.integers(0, 40))
 def test_bits_keep_the_planned_bound_of_t_below_a_thousandth(df, share, covariates):
-    bits = fp.bits_for(df, share, covariates)
-    assert fp.DEFAULT_BITS <= bits <= fp.MAXIMUM_BITS
+    bits = column_bits.bits_for(df, share, covariates)
+    assert column_bits.DEFAULT_BITS <= bits <= column_bits.MAXIMUM_BITS
     bound = lambda b: math.sqrt(df) * 2.5 * (1 / share + math.sqrt(covariates)) / 2.0**b  # noqa: E731
-    assert bound(bits) <= fp.TARGET_ERROR * (1 + 1e-12) or bits == fp.MAXIMUM_BITS
-    assert bits == fp.DEFAULT_BITS or bound(bits - 1) > fp.TARGET_ERROR
+    assert bound(bits) <= column_bits.TARGET_ERROR * (1 + 1e-12) or bits == column_bits.MAXIMUM_BITS
+    assert bits == column_bits.DEFAULT_BITS or bound(bits - 1) > column_bits.TARGET_ERROR
+
+
+@given(st.integers(1, 1 << 20), st.floats(0.5000001, 1))
+def test_bits_of_a_phenotype_keep_what_its_rounding_turns_below_half_a_thousandth(df, share):
+    bits = column_bits.phenotype_bits(df, share)
+    turned = lambda b: math.sqrt(df / 12) * 5 / (share * 2.0**b)  # noqa: E731
+    assert column_bits.MINIMUM_BITS <= bits <= column_bits.MAXIMUM_BITS
+    assert turned(bits) <= 5e-4 * (1 + 1e-12) or bits == column_bits.MAXIMUM_BITS
+    assert bits == column_bits.MINIMUM_BITS or turned(bits - 1) > 5e-4
+
+
+@given(st.lists(st.integers(-(1 << 40), 1 << 40), max_size=5), st.integers(1, 30), st.integers(0, 2**32))
+def test_products_with_wide_integers_are_exact(values, width, seed):
+    rng = np.random.default_rng(seed)
+    x = np.array(values, np.int64)[:, None] * np.ones(2, np.int64)
+    wide = np.array([int(rng.integers(-(1 << 60), 1 << 60)) << (5 * width) | 1 for _ in values], dtype=object)
+    expected = sum(int(a) * b for a, b in zip(values, wide.tolist(), strict=True))
+    assert exact_cross(x, wide) == [expected, expected]
+
+
+@given(st.integers(14, 34), st.integers(-(1 << 40), 1 << 40))
+def test_rounding_errors_are_known_to_a_billionth_of_an_integer(bits, value):
+    scaling, x = fp.Scaling(1 << 30, 0, 0), np.array([value])
+    assume(abs(value) << bits >> 30 < 1 << 37)
+    integers = fp.column_integers(scaling, x, bits)
+    exact = int(integers[0]) - Fraction(value << bits, 5 << 30)
+    for found in (fp.errors_of(integers, x, bits), scaling.errors(x, integers, 1 << bits, 5)):
+        assert abs(Fraction(int(found[0]), 1 << 30) - exact) <= Fraction(1, 1 << 31)
 
 
 def test_sums_that_could_wrap_are_refused():

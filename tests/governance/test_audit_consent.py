@@ -26,7 +26,7 @@ def test_imports_and_withdrawals_are_logged_in_counts(register):
     consent.withdraw(register, register.with_name("gone.txt"))
     consent.withdraw(register, register.with_name("gone.txt"))  # nobody new: no change, no entry
     found = audit.verify(register.parent).entries
-    assert [(e.kind, e.facts["action"], e.facts["people"]) for e in found] == [
+    assert [(e.kind, e.facts["action"], e.facts["people"]) for e in found if e.kind != "ledger"] == [
         ("consent", "imported", 3), ("consent", "withdrawn", 1)
     ]  # fmt: skip
     text = re.sub('"sig":"[^"]*"', "", (register.parent / "audit/entries/000.jsonl").read_text())

@@ -174,6 +174,9 @@ def test_a_second_signature_is_of_another_person_who_may_give_it():
     own = replace(asked, who="olga", role="owner", second=("olga",))
     assert refusing(own) == {"policy.second_signature"}
     assert asked.digest in str(release(asked).refusals[0])
+    nobody = replace(asked, who=None, role="analyst")  # may be either of them
+    assert refusing(replace(nobody, second=("olga",))) == {"policy.second_signature"}
+    assert release(replace(nobody, second=("olga", "otto"))).allowed
 
 
 def test_the_digest_of_a_request_is_of_everything_that_is_asked_for():

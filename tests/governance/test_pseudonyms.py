@@ -125,6 +125,19 @@ def test_what_names_people_beside_the_ids_does_not_leave(text, error, key, tmp_p
     assert not (tmp_path / "away").exists()
 
 
+@pytest.mark.parametrize("form", ["{}", "{}.0", "0{}"])
+def test_a_column_that_repeats_ids_which_are_numbers_does_not_leave(form, key, tmp_path, monkeypatch):
+    ids = range(1_000_001, 1_000_021)
+    rows = [(i, i, form.format(i) if i % 5 else "NA", 30 + i % 40) for i in ids]
+    people = write_tsv(tmp_path / "p.tsv", ("#FID", "IID", "EID", "AGE"), rows)
+    with pytest.raises(InputError, match="column EID repeats ids"):
+        pseudonyms.make(key, [people], tmp_path / "away")
+    assert not (tmp_path / "away").exists()
+    monkeypatch.setattr(pseudonyms, "_alike", lambda *_: False)  # the protection
+    pseudonyms.make(key, [people], tmp_path / "away")
+    assert "1000001" in (tmp_path / "away" / "p.tsv").read_text()
+
+
 def test_all_files_are_read_before_one_is_written(key, tmp_path):
     good = write_tsv(tmp_path / "g.tsv", ("FID", "IID", "AGE"), [("A", "1", 40)])
     bad = write_tsv(tmp_path / "b.tsv", ("AGE",), [(1,)])

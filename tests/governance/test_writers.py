@@ -29,6 +29,7 @@ DOOR = {
     "results/meta_table.py": {"write_meta"},
     "results/sets.py": {"write_sets"},
     "scores/sscore.py": {"write_sscore"},
+    "structure/ld_files.py": {"write_matrix", "write_variants", "_write_rows"},
     "structure/people_tables.py": {
         "write_kin0", "write_people", "write_numbers", "write_eigenvalues", "write_loadings", "write_loco", "write_score_file",
     },
@@ -37,6 +38,7 @@ BEHIND = {  # a finished table in another form, which passed when it was written
     "results/gwas_ssf.py": {"write_gwas_ssf"},
     "results/regenie.py": {"write_regenie"},
     "results/chosen_columns.py": {"keep_columns"},
+    "results/join.py": {"join_tables"},
     "results/rows.py": {"write_table"},
     "structure/people_tables.py": {"write_prediction_list"},
     "scores/sscore.py": {"write_match_log"},

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from securegen.kernels import product_tile
-from securegen.kernels.residue_mac import wide_constants
-from securegen.kernels.residue_matmul import GROUPS_AT_ONCE, LANES, matmul_residues, pack_columns
+from securegen.kernels.product_tile import GROUPS
+from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
 from securegen.rlwe.ring import ntt_primes
 
 from . import reference
@@ -31,7 +31,7 @@ def residues(rng, primes, *shape, largest=False):
 
 def product(rows, columns, primes, out, **options):
     """One block of one array each, in place."""
-    matmul_residues([[rows]], pack_columns([columns], **options), primes, out[None], **options)
+    matmul_residues([[rows]], pack_columns([columns], primes, **options), primes, out[None], **options)
 
 
 @settings(max_examples=60)
@@ -41,8 +41,8 @@ def product(rows, columns, primes, out, **options):
     st.integers(0, 2**32),
     st.booleans(),
 )
-@example((1, 1, GROUPS_AT_ONCE, 3, 3), True, 0, True)
-@example((2, 1, GROUPS_AT_ONCE + 1, 5, 5), True, 0, True)
+@example((1, 1, GROUPS, 3, 3), True, 0, True)
+@example((2, 1, GROUPS + 1, 5, 5), True, 0, True)
 @example((1, 1, 200, 9, 14), False, 1, False)
 def test_products_are_exact(shape, largest, seed, odd):
     k, tiles, groups, rows, columns = shape
@@ -59,7 +59,7 @@ def test_products_are_exact(shape, largest, seed, odd):
 
 @pytest.mark.parametrize("prime", [int(LARGEST[0]), 97])
 def test_largest_residues_at_every_number_of_groups(prime):
-    """(q − 1)² is 1 modulo q, so that each group adds one; 1 … 200 groups pass every move of upper halves."""
+    """(q − 1)² is 1 modulo q, so that each group adds one; 1 … 200 groups pass every reduction."""
     primes = np.array([prime], np.uint64)
     for groups in range(1, 201):
         x = np.full((1, 1, groups, 4, LANES), prime - 1, np.uint32)
@@ -71,7 +71,7 @@ def test_largest_residues_at_every_number_of_groups(prime):
 
 def test_every_lane_and_group_is_on_its_own():
     """One residue that is not zero at a time: it reaches its own lane of its row and column, and nothing else."""
-    groups, rows, columns = 2 * product_tile.GROUPS + 3, 4, 6
+    groups, rows, columns = 2 * GROUPS + 3, 4, 6
     for group in range(groups):
         lane, r, c = group % LANES, group % rows, group % columns
         x, y = np.zeros((1, 1, groups, rows, LANES), np.uint32), np.zeros((1, 1, groups, columns, LANES), np.uint32)
@@ -110,7 +110,7 @@ def test_several_blocks_of_several_arrays(threads):
     columns = [residues(rng, PRIMES, tiles, groups, c, LANES) for c in (1, 0, 10, 1)]
     start = np.stack([residues(rng, PRIMES, tiles, 9, 12, LANES) for _ in blocks])
     got = start.copy()
-    matmul_residues(blocks, pack_columns(columns, threads=threads), PRIMES, got, threads=threads)
+    matmul_residues(blocks, pack_columns(columns, PRIMES, threads=threads), PRIMES, got, threads=threads)
     y = np.concatenate(columns, axis=3)
     q = PRIMES[:, None, None, None, None]
     for b, rows in enumerate(blocks):
@@ -158,6 +158,8 @@ def test_refuses_what_could_overflow_or_does_not_fit():
     x, out = np.zeros((1, 1, 1, 1, LANES), np.uint32), np.zeros((1, 1, 1, 1, LANES), np.uint32)
     with pytest.raises(ValueError):
         product(x, x, np.array([(1 << 30) + 3], np.uint64), out)
+    with pytest.raises(ValueError, match="odd"):
+        product(x, x, np.array([96], np.uint64), out)
     with pytest.raises(ValueError, match="lanes"):
         product(x[..., :8], x[..., :8], LARGEST, out)
     with pytest.raises(ValueError):
@@ -169,33 +171,61 @@ def test_refuses_what_could_overflow_or_does_not_fit():
 
 
 @pytest.mark.parametrize("words", [4, 8])
-@pytest.mark.parametrize("side", [3, 5])
-def test_both_squares_and_vector_widths_on_any_machine(side, words, monkeypatch):
-    """LLVM splits vectors that the machine does not have, so that AVX-512's 5 × 5 square runs everywhere."""
+@pytest.mark.parametrize("shape", [(3, 3), (9, 3)])
+def test_both_rectangles_and_vector_widths_on_any_machine(shape, words, monkeypatch):
+    """LLVM splits vectors that the machine does not have, so that AVX-512's 9 × 3 rectangle runs everywhere."""
     monkeypatch.setattr(product_tile, "vector_words", lambda: words)
-    square = product_tile.product_tile(side, LANES)
+    (height, width), (q,) = shape, (int(q) for q in LARGEST)
+    rectangle = product_tile.product_tile(height, width, LANES)
+    inverse, away = pow(q, -1, 1 << 32), pow(1 << 32, -1, q)
 
     @numba.njit
-    def run(x, y, scratch, out, rows, columns, q, constants):
-        square(
-            numba.uint64(x.ctypes.data), numba.uint64(y.ctypes.data), numba.uint64(scratch.ctypes.data),
-            numba.uint64(out.ctypes.data), numba.uint64(out.strides[0]), numba.uint64(out.strides[1]),
-            numba.uint64(rows), numba.uint64(columns), numba.uint64(len(x)), q, *constants,
+    def run(x, y, out, rows, columns, q, inverse):
+        here, line = numba.uint64(x.ctypes.data), numba.uint64(4 * x.shape[2])
+        rectangle(
+            here, numba.uint64(y.ctypes.data), numba.uint64(out.ctypes.data), numba.uint64(out.strides[0]),
+            numba.uint64(out.strides[1]), numba.uint64(rows), numba.uint64(columns), numba.uint64(len(x)), q, inverse,
+            numba.uint64(y.ctypes.data), here, line, here, line,
         )  # fmt: skip
 
-    rng = np.random.default_rng(side)
-    q, constants = LARGEST[0], tuple(wide_constants(LARGEST)[0])
-    scratch = np.empty((side * side, words), np.uint64)
-    for groups, largest in [(1, False), (15, False), (16, True), (17, True), (33, False), (64, True), (4096, True)]:
-        x = residues(rng, LARGEST, groups, side, LANES, largest=largest)[0]
-        y = residues(rng, LARGEST, groups, side, LANES, largest=largest)[0]
-        start = residues(rng, LARGEST, side, side, LANES, largest=True)[0]
-        sums = (slow_sums(x[None, None], y[None, None], LARGEST)[0, 0] + start) % q
-        for rows, columns in ((side, side), (side - 1, 1), (1, side - 1), (side + 4, side + 9)):
-            got, want = start.copy(), start.copy()
-            run(x, y, scratch, got, rows, columns, q, constants)
-            want[:rows, :columns] = sums[:rows, :columns]
-            np.testing.assert_array_equal(got, want)
+    def balanced(*shape, largest):
+        """±(q − 1)/2 of one sign a factor at the largest, so that no two products cancel."""
+        half = q // 2
+        some = np.full(shape, half) if largest else rng.integers(-half, half + 1, shape)
+        return some.astype(np.int32)
+
+    rng = np.random.default_rng(width)
+    for groups, largest in [(1, False), (1, True), (15, False), (16, True), (31, False), (32, False), (GROUPS, True)]:
+        x, y = balanced(groups, height, LANES, largest=largest), balanced(groups, width, LANES, largest=largest)
+        start = residues(rng, LARGEST, height, width, LANES, largest=True)[0]
+        for sign in (1, -1):
+            terms = (x.astype(object)[:, :, None] * (sign * y).astype(object)[:, None]).sum(0)
+            sums = ((terms * away + start) % q).astype(np.uint32)
+            for rows, columns in ((height, width), (height - 1, 1), (1, width - 1), (height + 4, width + 9)):
+                got, want = start.copy(), start.copy()
+                run(x, sign * y, got, rows, columns, numba.uint64(q), numba.uint64(inverse))
+                want[:rows, :columns] = sums[:rows, :columns]
+                np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("words", [4, 8])
+def test_lines_are_balanced_and_scaled(words, monkeypatch):
+    monkeypatch.setattr(product_tile, "vector_words", lambda: words)
+    copies = [product_tile.balanced_line(LANES, scaled=scaled) for scaled in (False, True)]
+    plain, times = copies
+
+    @numba.njit
+    def run(out, x, q, factor):
+        plain(numba.uint64(out[0].ctypes.data), numba.uint64(x.ctypes.data), q, factor)
+        times(numba.uint64(out[1].ctypes.data), numba.uint64(x.ctypes.data), q, factor)
+
+    for q in map(int, (*ODD_PRIMES, *PRIMES)):
+        edge = [0, 1, 2, q // 2 - 1, q // 2, q // 2 + 1, q - 2, q - 1]
+        x = np.array([*edge, *np.random.default_rng(q).integers(0, q, LANES - len(edge))], np.uint32)
+        out, r = np.empty((2, LANES), np.int32), (1 << 32) % q
+        run(out, x, numba.uint64(q), numba.uint64(r | (r << 32) // q << 32))
+        assert (abs(out.astype(np.int64)) <= q // 2).all()
+        np.testing.assert_array_equal(out.astype(object) % q, [x.astype(object), x.astype(object) * 2**32 % q])
 
 
 @pytest.mark.parametrize("features", ["+avx2,+avx,+sse4.2,+bmi,+bmi2,+fma", "+sse2"])
@@ -206,8 +236,8 @@ def test_machines_without_avx512_compute_the_same(features):
     environment = dict(os.environ, NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES=features)
     program = (
         "import tests.kernels.test_residue_matmul as m, tests.kernels.test_fold as f\n"
-        "from securegen.kernels.product_tile import square_side\n"
-        "assert square_side() == 3\n"
+        "from securegen.kernels.product_tile import rectangle\n"
+        "assert rectangle() == (3, 3)\n"
         "m.test_several_blocks_of_several_arrays(2)\n"
         "m.test_largest_residues_at_every_number_of_groups(97)\n"
         "m.test_views_and_broadcast_groups()\n"

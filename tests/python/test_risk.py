@@ -238,6 +238,29 @@ def test_under_a_policy_every_estimate_and_refusal_is_logged(runs, tmp_path):
     assert kinds == ["run", "run", "refusal"]
 
 
+def test_an_estimate_that_counts_in_genotypes_is_in_their_log_and_of_the_people_who_are_asked_for(
+    runs, small, tmp_path
+):
+    """A table from anywhere asks which variants are linked there."""
+    shutil.copy(runs / "both.QT.glm.linear", tmp_path / "x.QT.glm.linear")
+    away = tmp_path / "away"
+    away.mkdir()
+    for end in ("bed", "bim", "fam"):
+        shutil.copy(f"{small.bfile}.{end}", away / f"c.{end}")
+    (away / "policy.toml").write_text("")
+    whole = sg.risk(tmp_path / "x", genotypes=sg.Inputs(bfile=str(away / "c")))
+    entries = log_of(away / "policy.toml").folder / "entries"
+    assert sum(len(p.read_text().splitlines()) for p in entries.iterdir()) == 1
+    people = [line.split()[:2] for line in (away / "c.fam").read_text().splitlines()[:30]]
+    (tmp_path / "few").write_text("".join(f"{fid} {iid}\n" for fid, iid in people))
+    chosen = sg.Inputs(bfile=str(away / "c"), keep=str(tmp_path / "few"))
+    with pytest.raises(PolicyError, match=r"policy\.differing_people"):
+        sg.risk(tmp_path / "x", genotypes=chosen)
+    (away / "policy.toml").unlink()
+    fewer = sg.risk(tmp_path / "x", genotypes=chosen)
+    assert fewer.tests[0].independent != whole.tests[0].independent
+
+
 def test_the_report_shows_the_estimate_of_these_tables_alone(runs, tmp_path):
     pytest.importorskip("matplotlib", reason="needs securegen[plot]")
     head, *rows = (runs / "both.QT.glm.linear").read_text().splitlines(keepends=True)

@@ -65,13 +65,13 @@ DESIGN = record(
     squares=list_of(list_of(_HALF, 0, 2), 0, MOST_BLOCKS),
     encryptor=one_of(*ENCRYPTOR_NAMES),
 )
-RESULTS = record(
-    **_HEAD,
-    cohort=hex_text(32),
-    design=hex_text(32),
-    nonce=hex_text(16),
-    streams=list_of(list_of(_STREAM, 1, 3), 1, MOST_BLOCKS),
-    blocks=list_of(_FILE, 1, MOST_BLOCKS),
+_SUMS: dict[str, Any] = {
+    "cohort": hex_text(32), "design": hex_text(32), "nonce": hex_text(16),
+    "streams": list_of(list_of(_STREAM, 1, 3), 1, MOST_BLOCKS), "blocks": list_of(_FILE, 1, MOST_BLOCKS),
+}  # fmt: skip
+RESULTS = record(**_HEAD, **_SUMS)
+RESULTS_PART = record(
+    **_HEAD, **_SUMS, part=integer(1, MOST_BLOCKS), of=integer(1, MOST_BLOCKS), first=integer(0, MOST_BLOCKS)
 )
 
 

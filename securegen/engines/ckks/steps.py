@@ -17,12 +17,13 @@ True
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from securegen.engines.ckks.folders import Encrypted, encrypted_paths, refuse_complete
 from securegen.engines.ckks.later_study import later_study_of, open_later_study, refuse_other_copies, refuse_other_sexes
 from securegen.engines.ckks.study_plan import compare_with_plan, plan, stored_squares
 from securegen.engines.ckks.tables import (
@@ -34,13 +35,15 @@ from securegen.engines.ckks.tables import (
     gate_of_results,
     read_design,
 )  # fmt: skip
-from securegen.errors import ArtefactError, StorageError
+from securegen.engines.governed import refuse_forged
+from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.pin import Pin
 from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
 from securegen.study.consented import claim_release
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
+from securegen.study.parts import part_of
 from securegen.study.ploidy import counting_copies
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
@@ -69,33 +72,20 @@ def generate_key(plan: Plan, *, policy: PathLike | None = None, beside: PathLike
     return replace(secret_key.generate(plan.parameters, plan.design), policy=gate.pin)
 
 
-def pin_of_cohort(key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: Log = silent) -> Pin | None:
+def pin_of_cohort(
+    key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: Log = silent, reader: GenotypeReader | None = None
+) -> Pin | None:
     """The policy that governs a cohort which is encrypted: beside its files, the key or what is written, or named.
 
-    Raises PolicyError where the key names a policy that is not here.
+    reader: of its genotypes; then its people are entered into the ledger of that policy. Raises PolicyError where the key
+    names a policy that is not here.
     """
     files = [*([] if inputs is None else inputs.files().values()), *([] if key.file is None else [key.file]), prefix]
-    return gate_of(
-        "ckks",
-        Asking() if inputs is None else inputs.asking,
-        files,
-        pins=[("the key", key.policy)],
-        log=log,
-        consent=inputs is not None and bool(inputs.consent),
-    ).pin
-
-
-@dataclass(frozen=True)
-class Encrypted:
-    """Folders of an encrypted study: `cohort` and `design` go to the server, `owner` stays with the key."""
-
-    cohort: Path
-    design: Path
-    owner: Path
-
-
-def encrypted_paths(prefix: PathLike) -> Encrypted:
-    return Encrypted(*(Path(f"{os.fspath(prefix)}.{part}") for part in ("cohort", "design", "owner")))
+    asking, consent = (Asking(), False) if inputs is None else (inputs.asking, bool(inputs.consent))
+    gate = gate_of("ckks", asking, files, pins=[("the key", key.policy)], log=log, consent=consent)
+    if reader is not None:
+        gate.enrol(reader)
+    return gate.pin
 
 
 def encrypt(
@@ -107,11 +97,13 @@ def encrypt(
     squares: bool | None = None,
     overwrite: bool = False,
     other_covariates: bool = False,
+    blocks: str | None = None,
     progress: Progress | None = None,
     log: Log = silent,
 ) -> Encrypted:
     """Encrypt cohort and design into PREFIX.cohort and PREFIX.design; PREFIX.owner keeps what verification needs.
 
+    blocks: as in `encrypt_cohort`, with which no design is made;
     squares: as in `plan`; overwrite: replace a study that is complete, whose results can then no longer be read;
     other_covariates: although a covariate that was planned is left out. Raises StorageError and DesignError otherwise.
     """
@@ -120,24 +112,13 @@ def encrypt(
     refuse_complete(paths.owner, design=True, overwrite=overwrite)
     compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
     paths = encrypt_cohort(
-        study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=True, progress=progress,
-        inputs=study.inputs,
+        study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=overwrite or blocks is None,
+        progress=progress, inputs=study.inputs, blocks=blocks,
     )  # fmt: skip
+    if blocks is not None:
+        return paths
     encrypt_design(study, key, paths.owner, paths.design, encryptor=encryptor, overwrite=True, other_covariates=True)
     return paths
-
-
-def refuse_complete(owner: Path, *, design: bool, overwrite: bool) -> None:
-    """Raise StorageError when the study of an owner's folder is complete: with a design, or, if only a cohort is to be
-    encrypted, the cohort. Its results, which may be on their way, could not be read any more."""
-    complete = any((owner / f"{name}.box").exists() for name in ("cohort", "leaving")) and (
-        not design or any(owner.glob("design-*.box"))
-    )
-    if complete and not overwrite:
-        raise StorageError(
-            f"{owner} has a complete {'study' if design else 'cohort'}, which is not overwritten: results of it could not "
-            "be read any more. Choose another --out, or `overwrite`"
-        )
 
 
 def encrypt_cohort(
@@ -150,12 +131,14 @@ def encrypt_cohort(
     overwrite: bool = False,
     progress: Progress | None = None,
     inputs: Inputs | None = None,
+    blocks: str | None = None,
 ) -> Encrypted:
     """Encrypt the genotypes alone into PREFIX.cohort; designs may come later (with squares, without the genotypes).
 
     reader: `study.cohort_rows.open_cohort` opens it, and says how males on X count; of one that was not opened so they count
     0 and 2. overwrite: replace a cohort that is complete; inputs: what names the genotypes, and a policy, which then governs
-    the cohort for good, as one that stands beside them does. Raises StorageError otherwise.
+    the cohort for good, as one that stands beside them does; blocks: i/n, the i-th of n parts of the blocks alone, which may
+    be encrypted at the same time: the same call without it then ends the cohort. Raises StorageError otherwise.
     """
     from securegen.engines.ckks.owner import encrypt_cohort as cohorts
     from securegen.engines.ckks.owner.asked import keep_asked_of
@@ -163,11 +146,19 @@ def encrypt_cohort(
     from securegen.engines.ckks.owner.state import OwnerState
 
     paths = encrypted_paths(prefix)
+    part = None if blocks is None else part_of(blocks)
+    if part is not None and overwrite:
+        raise UsageError("`blocks` and `overwrite`: remove what is to be replaced, parts run at the same time")
     refuse_complete(paths.owner, design=False, overwrite=overwrite)
     state = OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
     report, reader = progress or no_progress, counting_copies(reader, 2)
-    pin = pin_of_cohort(key, inputs, prefix)
+    pin = pin_of_cohort(key, inputs, prefix, reader=reader if part is None else None)
+    if part is not None:
+        cohorts.encrypt_part(
+            reader, key, paths.cohort, state, part, encryptor=make, squares=squares, progress=report
+        )  # fmt: skip
+        return paths
     info = cohorts.encrypt_cohort(
         reader, key, paths.cohort, state, encryptor=make, squares=squares, policy=pin, progress=report
     )
@@ -264,6 +255,7 @@ def encrypt_design(
             + info.other_order(reader.variants)
         )
     refuse_left_out(state, info.samples, study.strata, study.inputs.asking)
+    refuse_forged(study)
     claim_release([study.inputs], study.reader.samples, study.strata, str(folder))
     make = make_encryptor(encryptor, key)
     secrets = designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
@@ -279,8 +271,12 @@ def associate(
     *,
     progress: Progress | None = None,
     memory_bytes: int | None = None,
+    blocks: str | None = None,
 ) -> Path:
-    """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder."""
+    """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder.
+
+    blocks: i/n, the i-th of n parts of the cohort's blocks alone; PREFIX.1of22.results and so on are joined by `sg.merge`.
+    """
     from securegen.engines.ckks.cohort import open_cohort
     from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
@@ -293,5 +289,6 @@ def associate(
         Path(out),
         progress=progress or no_progress,
         batch_bytes=memory_bytes or WORKING_BYTES,
+        part=None if blocks is None else part_of(blocks),
     )
     return Path(out)

@@ -18,20 +18,23 @@ from securegen.engines.federated.state import FOLDER
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import StorageError
 from securegen.governance import openings
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.site_sets import StudySites
-from securegen.model import IntArray, Samples
+from securegen.model import GenotypeReader, IntArray, Samples
 from securegen.study.inputs import Log
 
 LEDGER = "ledger"
 
 
-def guard_of_study(study: StudyFile, log: Log, end: Callable[[str], NoReturn]) -> SiteGuard:
-    """The rules of a study file, which end this site's part when they refuse."""
+def guard_of_study(
+    study: StudyFile, log: Log, end: Callable[[str], NoReturn], policies: Sequence[Path] = ()
+) -> SiteGuard:  # fmt: skip
+    """The rules of a study file, which end this site's part when they refuse. policies: folders of those that govern the site."""
     return SiteGuard(
-        log, level=study.openings, fewest=study.fewest_people, consent=study.consent_openings, end=end
+        log, level=study.openings, fewest=study.fewest_people, consent=study.consent_openings, end=end, policies=policies,
     )  # fmt: skip
 
 
@@ -47,18 +50,19 @@ def sites_of(study: StudyFile, own: str = "", agreed: Collection[str] = ()) -> S
 
 def admit(
     study: StudyFile, sets: Sequence[tuple[str, np.ndarray]], samples: Samples, state: Path, guard: SiteGuard,
-    sites: StudySites | None = None,
+    sites: StudySites | None = None, reader: GenotypeReader | None = None,
 ) -> None:  # fmt: skip
-    """Enter this study's sets of samples, (N,) bool each by what it is for, and of sites into the ledger below `state`.
+    """Enter this study's sets of samples, (N,) bool each by what it is for, and of sites into the ledger below `state`. reader:
+    of their genotypes, by which they are known under other ids.
 
     Raises PolicyError when two sets, now or in these people's lifetime, differ by a few people, or the sites so that one's
     own sums could be read, StorageError where the ledger is older than what this site has sent.
     """
     guard.sets(sets)
     sites = sites or sites_of(study)
-    with open_ledger(state / LEDGER, guard.log) as ledger:
+    with open_ledger(state / LEDGER, guard.log, policies=guard.policies) as ledger:
         _refuse_older(ledger, state)
-        rows = ledger.rows(samples)
+        rows = ledger.rows(samples, None if reader is None else Fingerprints(reader))
         _refuse_alone(ledger, sites, guard)
         for what, people in sets:
             fault = ledger.set_fault(rows, people, study.fewest_people)
@@ -73,7 +77,7 @@ def begin(sites: StudySites, state: Path, guard: SiteGuard) -> list[str]:
 
     Returns in words whose own sums can be read: they agreed. Raises as `admit`: another study may have begun meanwhile.
     """
-    with open_ledger(state / LEDGER) as ledger:
+    with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
         read = _refuse_alone(ledger, sites, guard)
         ledger.begin(sites.what)
     return read
@@ -105,7 +109,7 @@ def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state:
     """
     share, limit = _limits(study, guard)
     known: set[bytes] = set()
-    with open_ledger(state / LEDGER) as ledger:
+    with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
         for stratum in (s for s in strata if s.design.analyses):
             values = np.asarray(stratum.design.columns.values)
             pooled = max(a.model.samples for a in stratum.design.analyses)
@@ -132,7 +136,7 @@ def charge_products(
     if not guard.on:
         return
     share, _ = _limits(study, guard)
-    with open_ledger(state / LEDGER) as ledger:
+    with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
         fault = ledger.charge_products(
             f"study {study.name} {study.digest[:16]}", ledger.rows(samples), people, variants, block, predictors,
             share=share, consent=study.consent_openings,
@@ -151,7 +155,7 @@ def charge_columns(
     def charge(values: IntArray) -> None:
         columns = np.zeros((len(people), values.shape[1]), np.int64)
         columns[people] = values
-        with open_ledger(state / LEDGER) as ledger:
+        with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
             fault = ledger.charge(ledger.rows(samples), columns, share=share, limit=limit)
         if fault is not None:
             guard.refuse(what, fault)

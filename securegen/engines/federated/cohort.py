@@ -182,7 +182,7 @@ def federated_strata(
     ) -> list[Design]:
         return designs(
             members, own, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret),
-            interaction=study.interaction, coding=study.genetic_model,
+            interaction=study.interaction, coding=study.genetic_model, complete=study.missing == "complete",
         )  # fmt: skip
 
     quality = None

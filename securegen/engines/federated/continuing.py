@@ -131,14 +131,16 @@ def check_continued(study: StudyFile, state: Path) -> None:
     _judge(study, known, part)
 
 
-def end_continued(study: StudyFile, state: Path) -> None:
+def end_continued(study: StudyFile, state: Path, policies: Sequence[Path] = ()) -> None:
     """End this site's part in the study that goes on as this one, and delete what it kept of it. Raises as `check_continued`.
+
+    policies: folders of those that govern the site.
 
     Repeated after a crash it goes on where it was: first the part ends, then its keys go, then the ledger is told.
     """
     if not study.continues:
         return
-    with open_memory(state, study.continues) as memory, open_ledger(state / LEDGER) as ledger:
+    with open_memory(state, study.continues) as memory, open_ledger(state / LEDGER, policies=policies) as ledger:
         known = ledger.study(study.continues)
         _judge(study, known, part_of(memory))
         if memory.get("finished") is None:

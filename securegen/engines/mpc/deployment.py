@@ -149,9 +149,8 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
     and ProtocolError when another party fails.
     """
     split, role = check_task(parties, identity.name, task), parties[identity.name].role
-    task = replace(task, state=replace(task.state, study=parties.digest()))
     gate = task.gate or gate_of_party(parties, identity.name, task.inputs, scores=split == SCORES, log=log)
-    task = replace(task, gate=gate)
+    task = replace(task, gate=gate, state=replace(task.state, study=parties.digest(), policies=gate.folders))
     outcome = Outcome(gate=gate)
     started = time.perf_counter()
     reader = genotypes_of(task, split, log) if role == "genotypes" else None

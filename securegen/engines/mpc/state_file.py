@@ -18,8 +18,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import numpy as np
 
 from securegen.engines.mpc.shares.prg import derive_key
 from securegen.errors import PolicyError, StorageError, UsageError
+from securegen.governance import audit_ledger
 from securegen.io.changes import raise_mark, read_mark
 from securegen.io.schema import hex_text, integer, map_of, one_of, printable, record, text
 from securegen.io.strict_json import parse_json, read_regular
@@ -73,10 +75,12 @@ def digest_array(array: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class StateFile:
-    """The state file of one owner; made on first use, mode 0600. study: `Parties.digest`."""
+    """The state file of one owner; made on first use, mode 0600. study: `Parties.digest`; policies: folders of those that govern
+    the owner, where none stands beside it."""
 
     path: Path
     study: str = ""
+    policies: tuple[Path, ...] = ()
 
     def mask_key(self, cohort: str, place: str, digest: str) -> bytes:
         """The mask key of one piece of data: bound to cohort, place in it, and the data's digest.
@@ -100,7 +104,7 @@ class StateFile:
 
     def claim(self, use: str, digest: str) -> None:
         """Record that the one-time mask `use` covers `digest`; PolicyError when it was used before, whatever for."""
-        with self._update() as state:
+        with self._update(told=True) as state:
             if use in state["claims"]:
                 raise PolicyError(f"{self.path}: the mask {use!r} was used before; start a new session")
             state["claims"][use] = digest
@@ -111,7 +115,7 @@ class StateFile:
 
     def spend_together(self, asked: Sequence[tuple[str, int, int]]) -> list[int]:
         """As `spend`, of several (what, amount, limit): all are counted, or none."""
-        with self._update() as state:
+        with self._update(told=True) as state:
             totals = {what: state["spent"].get(what, 0) + amount for what, amount, _ in asked}
             for what, amount, limit in asked:
                 if totals[what] > limit:
@@ -124,7 +128,8 @@ class StateFile:
         return list(totals.values())
 
     @contextlib.contextmanager
-    def _update(self) -> Iterator[dict[str, Any]]:
+    def _update(self, *, told: bool = False) -> Iterator[dict[str, Any]]:
+        """The state under its lock, written when the block ends well. told: the audit log hears of it."""
         path = Path(os.path.realpath(self.path))  # of two links to one file, both must see every change
         beside = path.with_name(path.name + ".lock")
         try:
@@ -141,10 +146,15 @@ class StateFile:
                     "would be used twice, and what was answered asked again. Bring back the latest, or start a new state, in "
                     "another place, for new cohorts"
                 )
+            audit_ledger.refuse_older(
+                path, changes, partial(_same, state, changes), self.policies, what="the owner's state"
+            )
             yield state
             state["changes"] = changes + 1
             _replace(path, json.dumps(state | {"digest": _digest(state)}, indent=1, sort_keys=True).encode())
             raise_mark(lock, beside, state["changes"])
+            if told:
+                audit_ledger.tell(path, state["changes"], {"whole": _digest(state)}, self.policies)
         finally:
             os.close(lock)
 
@@ -175,6 +185,11 @@ def _sound(value: object, where: str) -> dict[str, Any]:
 def _digest(state: dict[str, Any]) -> str:
     """SHA-256 of the content: a limit must not rest on a bit that decayed."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _same(state: dict[str, Any], changes: int, facts: Mapping[str, Any]) -> bool:
+    """Whether a state is what an entry of the audit log names, where it has as many changes."""
+    return bool(changes != facts["changes"] or _digest(state) == facts["whole"])
 
 
 def _bind(state: dict[str, Any], use: str, digest: str, advice: str) -> None:

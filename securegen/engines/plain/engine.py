@@ -37,6 +37,7 @@ class Plain(Engine):
     conditions: ClassVar[bool] = True
     codings: ClassVar[bool] = True
     corrections: ClassVar[bool] = True
+    parts: ClassVar[bool] = True
     masks: ClassVar[bool] = True
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     reveals: ClassVar[frozenset[str]] = frozenset(PLAIN)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks import artefact, codec
-from securegen.engines.ckks.blocks import block_sizes, read_blocks, runs_of
+from securegen.engines.ckks.blocks import block_sizes, read_blocks, runs_of, starts_of
 from securegen.engines.ckks.ciphertexts import shares_public_half, write_ciphertexts
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.owner import verify
@@ -35,6 +35,7 @@ from securegen.io.envelope import canonical
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Progress, coding_of, no_progress
+from securegen.study.parts import PartReader, RunPart
 from securegen.study.ploidy import xchr_model_of
 from securegen.vocabulary import ADDITIVE
 
@@ -55,7 +56,9 @@ def _encrypt_one(
         first, count = chunks(p)[c]
         messages = codec.genotype_messages(streams[stream], first, count, p)
         made = encryptor.digits(messages, p.widths, p.genotype_scale)
-        return write_ciphertexts(folder, f"{stream}-{block_name(index)}-{c:04d}", made)
+        entries = write_ciphertexts(folder, f"{stream}-{block_name(index)}-{c:04d}", made)
+        encryptor.written(made)
+        return entries
 
     jobs = [(stream, c) for stream in streams for c in range(len(chunks(p)))]
     written: dict[str, list[Any]] = {stream: [] for stream in streams}
@@ -101,6 +104,7 @@ def encrypt_cohort(
     size = least_bytes(sizes, key.public.parameters, squares, encryptor)
     require_space(folder, size - sum(f.stat().st_size for f in folder.glob("*.npy")))
     with state.alone():
+        state.refuse_parts()
         return _encrypt_blocks(reader, sizes, key, folder, state, encryptor, squares, policy, like, progress)
 
 
@@ -128,14 +132,11 @@ def _encrypt_blocks(
     for stale in (folder / artefact.MANIFEST, state.folder / "cohort.box"):
         stale.unlink(missing_ok=True)
     remove_unfinished(folder, state)
-    coding = coding_of(reader)
-    told = [] if coding == ADDITIVE else [coding]
-    named = [key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION, *told]
-    cohort_id = hashlib.sha256(canonical(named)).hexdigest() if like is None else like.cohort_id
+    cohort_id = _cohort_id(reader, key, encryptor, squares) if like is None else like.cohort_id
     parts, identities = encrypt_blocks(reader, sizes, 0, cohort_id, key, folder, state, encryptor, squares, progress)
     info = CohortInfo(
         "", cohort_id, reader.samples, reader.variants, reader.dosage_grid, reader.dosage_max, with_missing(parts), squares,
-        encryptor.name, tuple(sizes), identities, coding=coding, xchr_model=xchr_model_of(reader),
+        encryptor.name, tuple(sizes), identities, coding=coding_of(reader), xchr_model=xchr_model_of(reader),
         policy=policy,
     )  # fmt: skip
     info = write_cohort(folder, info, parts, key)
@@ -143,6 +144,38 @@ def _encrypt_blocks(
     write_info(state, info)
     remove_blocks(folder, state, len(parts))
     return info
+
+
+def _cohort_id(reader: GenotypeReader, key: SecretKey, encryptor: Encryptor, squares: bool) -> str:
+    coding = coding_of(reader)
+    told = [] if coding == ADDITIVE else [coding]
+    named = [key.public.fingerprint, reader.variants.digest(), squares, encryptor.name, artefact.FORMAT_VERSION, *told]
+    return hashlib.sha256(canonical(named)).hexdigest()
+
+
+def encrypt_part(
+    reader: GenotypeReader, key: SecretKey, folder: Path, state: OwnerState, part: RunPart, *, encryptor: Encryptor,
+    squares: bool = False, progress: Progress = no_progress,
+) -> range:  # fmt: skip
+    """Encrypt the blocks of one part alone, beside processes that encrypt others; `encrypt_cohort` then finds them and ends
+    the cohort. Returns their numbers.
+
+    Each block is encrypted by one process at a time, freshly. Raises as `encrypt_cohort`, UsageError for more parts than blocks.
+    """
+    check_planned(reader, key, squares)
+    p = key.public.parameters
+    sizes = block_sizes(runs_of(reader), p.block_variants)
+    start, stop = part.span(len(sizes), "blocks")
+    refuse_retired(key, state.folder)
+    make_folder(folder, FOLDER_FOR_OTHERS)
+    state.make_folder()
+    with state.part(str(part).replace("/", "of")):
+        require_space(folder, least_bytes(sizes[start:stop], p, squares, encryptor))
+        first = starts_of(sizes)
+        own = PartReader(reader, int(first[start]), int(first[stop]))
+        cohort_id = _cohort_id(reader, key, encryptor, squares)
+        encrypt_blocks(own, sizes[start:stop], start, cohort_id, key, folder, state, encryptor, squares, progress)
+    return range(start, stop)
 
 
 def encrypt_blocks(
@@ -156,14 +189,15 @@ def encrypt_blocks(
     parts, identities = [], []
     for index, block in enumerate(read_blocks(reader, sizes), first):
         identity = state.identity(cohort_id, index, block)
-        part = _resume(state, folder, index, identity)
-        if part is None:
-            for stale in folder.glob(f"?-{block_name(index)}-*"):
-                stale.unlink()
-            part = _encrypt_one(block, index, key, encryptor, folder, squares)
-            r = verify.block_secrets(key, cohort_id, index, len(block))
-            h = verify.block_check(r, block, squares)
-            state.write(f"block-{block_name(index)}", {"identity": identity, "part": part}, {"h": h})
+        with state.one_block(index):
+            part = _resume(state, folder, index, identity)
+            if part is None:
+                for stale in folder.glob(f"?-{block_name(index)}-*"):
+                    stale.unlink()
+                part = _encrypt_one(block, index, key, encryptor, folder, squares)
+                r = verify.block_secrets(key, cohort_id, index, len(block))
+                h = verify.block_check(r, block, squares)
+                state.write(f"block-{block_name(index)}", {"identity": identity, "part": part}, {"h": h})
         parts.append(part)
         identities.append(identity)
         progress(index - first + 1, len(sizes))

@@ -71,6 +71,22 @@ class OwnerState:
         """Keep other processes from writing in this folder. Raises StorageError when one does."""
         return only_one(self.folder / ".lock", str(self.folder))
 
+    def part(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from encrypting the part of this name, and all of them from ending the cohort. Raises
+        StorageError when one does."""
+        with self.alone():  # nobody ends it now
+            return only_one(self.folder / f".part-{name}.lock", f"part {name} of {self.folder}")
+
+    def refuse_parts(self) -> None:
+        """Raise StorageError while processes encrypt parts."""
+        for lock in sorted(self.folder.glob(".part-*.lock")):
+            with only_one(lock, f"{lock.name[1:-5]} of {self.folder}"):
+                pass
+
+    def one_block(self, index: int) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from encrypting a block. Raises StorageError when one does."""
+        return only_one(self.folder / f".block-{block_name(index)}.lock", f"block {index} of {self.folder}")
+
     def _label(self, name: str) -> str:
         return f"{self.key.public.fingerprint}/{name}"
 

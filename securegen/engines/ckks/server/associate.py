@@ -29,6 +29,7 @@ from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.server.accumulators import Accumulators
 from securegen.engines.ckks.server.packed_design import ChunkColumns, Packed, PackedDesign, packed_designs
 from securegen.engines.ckks.server.pass_memory import TOGETHER, WORKING_BYTES, PassMemory, plan_pass
+from securegen.engines.ckks.server.results_parts import block_file, write_results
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
@@ -39,6 +40,7 @@ from securegen.model import Progress, no_progress
 from securegen.randomness import KEY_BYTES
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
+from securegen.study.parts import RunPart
 
 
 def associate(
@@ -48,10 +50,12 @@ def associate(
     *,
     progress: Progress = no_progress,
     batch_bytes: int = WORKING_BYTES,
+    part: RunPart | None = None,
 ) -> str:
     """Sum every stream of every block against every column; write the results folder and return its digest.
 
-    batch_bytes: of working memory, see `memory_of`. The threads are as many as Numba may use (`numba.set_num_threads`).
+    batch_bytes: of working memory, see `memory_of`; part: of the blocks, all where it is None. The threads are as many as
+    Numba may use (`numba.set_num_threads`).
     Raises ArtefactError when the design was not made for this cohort or a file was altered.
     """
     if design.body["cohort"] != cohort.digest:
@@ -67,6 +71,7 @@ def associate(
         )
     with artefact.found_in(design.folder):
         bodies.check_pair(cohort.body, design.body, cohort.parameters)
+    start, stop = (0, len(cohort.blocks)) if part is None else part.span(len(cohort.blocks), "blocks")
     cohort.require_files()
     make_folder(folder, FOLDER_FOR_OTHERS)
     (folder / artefact.MANIFEST).unlink(missing_ok=True)
@@ -76,10 +81,10 @@ def associate(
     wanted = [outputs[both] for both in zip(sets, streams, strict=True)]
     columns = packed_designs(design)
     threads = get_num_threads()
-    done = _Counter(len(streams) * len(chunks(cohort.parameters)), progress)
+    done = _Counter((stop - start) * len(chunks(cohort.parameters)), progress)
     entries: list[dict[str, Any]] = []
     memory = _memory(cohort, design, columns, batch_bytes)
-    for first, last in memory.batches:
+    for first, last in _between(memory.batches, start, stop):
         summed = [
             Accumulators(members, cohort, wanted, columns[sets[members[0]]].count, sets[members[0]])
             for members in _members(cohort, sets, first, last, threads)
@@ -87,7 +92,7 @@ def associate(
         _sum_chunks(summed, cohort, columns, threads, memory.early, done)
 
         def write(some: Accumulators) -> list[dict[str, Any]]:
-            return [vars(artefact.write_entry(folder, f"block-{b:06d}.npy", flat)) for b, flat in some.results(design)]
+            return [vars(artefact.write_entry(folder, block_file(b), flat)) for b, flat in some.results(design)]
 
         for written in in_threads(write, summed, threads=threads):
             entries += written
@@ -96,7 +101,12 @@ def associate(
         "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
         "nonce": design.body["nonce"], "streams": [list(s) for s in streams], "blocks": entries,
     }  # fmt: skip
-    return artefact.write_manifest(folder, "results", body, None)
+    return write_results(folder, body, part, start)
+
+
+def _between(batches: Sequence[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int]]:
+    """The batches of blocks start … stop."""
+    return [(max(a, start), min(b, stop)) for a, b in batches if a < stop and b > start]
 
 
 def load_kernels() -> None:
@@ -105,7 +115,8 @@ def load_kernels() -> None:
     row = np.zeros((len(ring.primes), ring.tiles, 1, 1, ring.lanes), np.uint32)
     out = np.zeros_like(row)[None]
     expand_uniform(bytes(KEY_BYTES), 1, ring, out=row[:, :, :, 0], threads=1)
-    matmul_residues([[row]], pack_columns([row]), np.array(ring.primes, np.uint64), out, threads=1)
+    primes = np.array(ring.primes, np.uint64)
+    matmul_residues([[row]], pack_columns([row], primes), primes, out, threads=1)
     fold_tiles(out[0], 1, ring.primes)
 
 

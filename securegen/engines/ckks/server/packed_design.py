@@ -14,7 +14,7 @@ from securegen.engines.ckks.ciphertexts import Ciphertexts
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.layout import has_ones, products
 from securegen.engines.ckks.studydesign import EncryptedDesign
-from securegen.kernels.product_tile import square_side
+from securegen.kernels.product_tile import rectangle
 from securegen.kernels.residue_matmul import PackedColumns, pack_columns
 from securegen.rlwe.residues import scaled_residues, to_tiles
 
@@ -51,7 +51,7 @@ class PackedDesign:
             if halves and stream != "g" and self._columns_of(stream) == self._columns_of("g"):
                 out[stream] = out["g"]
             elif halves:
-                out[stream] = pack_columns(halves)
+                out[stream] = pack_columns(halves, np.array(p.ring.primes, np.uint64))
         return out
 
     def _columns_of(self, stream: str) -> tuple[tuple[int, ...], bool]:
@@ -60,10 +60,10 @@ class PackedDesign:
 
     @property
     def packed(self) -> int:
-        """Polynomials a group in memory: streams with the same columns share them, and squares are filled up."""
-        side = square_side()
+        """Polynomials a group in memory: streams with the same columns share them, and strips are filled up."""
+        width = rectangle()[1]
         shared = {self._columns_of(s): self.count[s] for s in reversed(self._index)}
-        return sum(-(-count // side) * side for count in shared.values())
+        return sum(-(-count // width) * width for count in shared.values())
 
     @property
     def stored(self) -> int:

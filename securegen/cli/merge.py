@@ -1,0 +1,34 @@
+"""securegen merge"""
+
+from __future__ import annotations
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.command import common_options, rehearses, stop_rehearsal
+from securegen.cli.runlog import CommandLog, logs
+from securegen.record.run_log import print_end
+
+
+@click.command()
+@click.argument("out", metavar="PREFIX", callback=opt.prefix)
+@click.option("--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@common_options
+@logs
+@rehearses
+def command(out: str, quiet: bool) -> None:
+    """Join the parts of a run that --blocks made, PREFIX.1of22.… and so on.
+
+    Of tables: they are what one run writes, byte for byte. Of the server's gwas: PREFIX.results, which goes to the owner. Parts
+    may end in any order; one that is absent, cut or of another run is named. An encrypted cohort is ended by encrypt.
+    """
+    from securegen.engines.merging import merge, planned
+
+    log = CommandLog(out, "merge", quiet=quiet)
+    stop_rehearsal([*planned(out), *log.files])
+    with log.stage("merge"):
+        found = merge(out)
+    log(f"{found.parts} parts joined")
+    log.write(**found.facts)
+    to_owner = f"{found.paths[0]} goes to the owner; next, there: securegen decrypt --results {found.paths[0]}"
+    print_end(log, found.paths, to_owner if "role" in found.facts else None)
