@@ -64,6 +64,8 @@ class SetFields(GenotypeFiles):
             self._check_tests(others)
 
     def _check_tests(self, others: Any) -> None:
+        if others.blocks is not None:
+            raise UsageError("`vc_tests` are of whole runs: leave `blocks` out, or choose by `chr`")
         for given, what in (
             (others.model is not None and not TESTS[others.model].predictions, f"`model` {others.model}"),
             (others.interaction is not None, "`interaction`"), (others.missing != "mean", f"`missing` {others.missing}"),

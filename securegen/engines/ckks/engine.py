@@ -14,9 +14,9 @@ from securegen.engines.ckks import keys, steps
 from securegen.engines.ckks.describe import describe
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.governed import check_tables, gate_of_study
-from securegen.engines.plain.sets import gate_of_sets, write_study_sets
 from securegen.engines.protocol import KEEP_FILES, Engine, EngineRun, option, study_facts
 from securegen.engines.score_protocol import Bars, no_bars
+from securegen.engines.sets import gate_of_sets, write_study_sets
 from securegen.io.envelope import DRAWN_COST
 from securegen.local.launcher import party_folders, run_inside
 from securegen.model import Sums

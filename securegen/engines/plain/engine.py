@@ -9,9 +9,9 @@ from typing import ClassVar
 from securegen.catalogue import record_of
 from securegen.engines.governed import check_tables, gate_of_study
 from securegen.engines.plain import sums
-from securegen.engines.plain.sets import gate_of_sets, write_study_sets
 from securegen.engines.protocol import Engine, EngineRun, option, study_facts
 from securegen.engines.score_protocol import Bars, no_bars
+from securegen.engines.sets import gate_of_sets, write_study_sets
 from securegen.errors import UsageError
 from securegen.governance.gate import Gate
 from securegen.governance.policy import FULL

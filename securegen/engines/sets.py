@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from securegen.engines.governed import people_of
-from securegen.engines.plain.set_sums import results_of_sets
+from securegen.engines.set_sums import results_of_sets
 from securegen.governance.gate import Gate
 from securegen.results import outputs
 from securegen.results.forms import TableForm
