@@ -21,20 +21,22 @@ import numpy as np
 
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import audit_release, consent_steps, duo, policy_file, second_signature
+from securegen.governance import audit_release, consent_steps, policy_file, second_signature
+from securegen.governance.asker import canonical_purpose, who_asks
 from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.history import PeopleFacts, history_of
 from securegen.governance.label_noise import noise_line
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
-from securegen.governance.policy import REFUSED, Policy
-from securegen.governance.signing import fingerprint, read_identity
-from securegen.model import Samples
+from securegen.governance.policy import Policy
+from securegen.governance.signing import fingerprint
+from securegen.model import GenotypeReader, Samples
 from securegen.randomness import fresh_key
 
 LEDGER = "policy.ledger"
@@ -113,9 +115,8 @@ class Gate:
 
     def joined(self, other: Gate) -> Gate:
         """Another gate of the same run, whose decisions are kept with these."""
-        return replace(
-            other, decisions=self.decisions, requests=self.requests, witnesses=self.witnesses, noise=self.noise
-        )
+        kept = {name: getattr(self, name) for name in ("decisions", "requests", "witnesses", "noise")}
+        return replace(other, **kept)
 
     def check(self, outputs: Sequence[OutputFacts]) -> Decision | None:
         """What would be decided now; enters nothing. Raises PolicyError naming the rule that refuses."""
@@ -136,6 +137,13 @@ class Gate:
     def again(self, asked: Mapping[str, str]) -> Gate:
         """The same gate for what was made for the purpose of `asked`, whatever is named now."""
         return self.joined(replace(self, asking=self.asking.again(asked)))
+
+    def enrol(self, reader: GenotypeReader) -> None:
+        """Enter people whose genotypes are here in the clear into the ledger, so that they are known later by their ids alone.
+        Nothing where nothing governs. Raises StorageError."""
+        if self.policy is not None:
+            with self._ledger(True) as ledger:
+                ledger.rows(reader.samples, Fingerprints(reader))
 
     def passed(self) -> None:
         """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it."""
@@ -235,22 +243,16 @@ class _Forget(Exception):
 
 
 def gate_of(
-    engine: str,
-    asking: Asking,
-    files: Iterable[str | os.PathLike[str]],
-    *,
-    pins: Iterable[tuple[str, Pin | None]] = (),
-    log: Log = print,
-    consent: bool = True,
-    extra: Callable[[], Iterable[Reason]] = tuple,
-) -> Gate:
+    engine: str, asking: Asking, files: Iterable[str | os.PathLike[str]], *, pins: Iterable[tuple[str, Pin | None]] = (),
+    log: Log = print, consent: bool = True, extra: Callable[[], Iterable[Reason]] = tuple,
+) -> Gate:  # fmt: skip
     """The gate of a run: under the named policy, the one beside its files, or none where there is none.
 
     files: whatever the run reads; pins: what remembers a policy, and its pin; consent: False where no register of it is
     asked, here or by another party. Raises UsageError for a purpose that nothing is held against, PolicyError where a policy
     is not as it was signed, two govern, or a pin's is not there, KeyFileError for an identity that cannot be read.
     """
-    asking = replace(asking, purpose=_canonical(asking.purpose))
+    asking = replace(asking, purpose=canonical_purpose(asking.purpose))
     found = policy_file.beside(files)
     policy, folder = policy_file.governing(asking.policy, found)
     for what, pin in pins:
@@ -276,25 +278,5 @@ def gate_of(
                 f"policy.file: {folder} and {other.parent} both have this policy, and {other.with_name(LEDGER)} knows what was "
                 "released already: keep the policy, and the data, in one of them"
             )
-    who, role = _who(policy, asking.identity)
+    who, role = who_asks(policy, asking.identity)
     return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra, draws=(folder,))
-
-
-def _canonical(purpose: str | None) -> str | None:
-    """A purpose in the codes of DUO. Raises UsageError for other text."""
-    try:
-        return None if purpose is None else str(duo.parse_purpose(purpose))
-    except duo.NotDuo as problem:
-        raise UsageError(f"`purpose`: {problem}") from None
-
-
-def _who(policy: Policy, given: str | os.PathLike[str] | None) -> tuple[str | None, str]:
-    """Name and role of who asks. Raises PolicyError for a key that the policy does not have."""
-    if given is None:
-        role = policy["requests.unidentified"]
-        return None, role if role != REFUSED else "analyst"
-    key = read_identity(os.fspath(given))
-    found = policy.identity(key.verify_key.hex())
-    if found is None:
-        raise PolicyError(f"policy.identity: the policy has no identity with the key {fingerprint(key.verify_key)}")
-    return found.name, found.role

@@ -17,6 +17,7 @@ import numpy as np
 from securegen.errors import UsageError
 from securegen.governance import releases
 from securegen.governance.door import LD, OutputFacts
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.gate import Gate, gate_of
 from securegen.governance.history import PeopleFacts
 from securegen.io.text import count
@@ -124,7 +125,7 @@ def _pass(
     if gate.policy is not None:
         products = tuple((reader.variants.take(r.rows).digest(), len(r.rows)) for r in regions)
         everybody = ("ld", "", np.ones(samples, bool))
-        gate = gate.of(PeopleFacts(reader.samples, (everybody,), products=products))
+        gate = gate.of(PeopleFacts(reader.samples, (everybody,), products=products, genotypes=Fingerprints(reader)))
     outputs = [OutputFacts(LD, r.name or "all", samples, len(r.rows), columns=len(r.rows)) for r in regions]
     outputs += [OutputFacts(LD, "clumps", samples, clumped)] if clumped else []
     gate.release(outputs)

@@ -72,20 +72,20 @@ def generate_key(plan: Plan, *, policy: PathLike | None = None, beside: PathLike
     return replace(secret_key.generate(plan.parameters, plan.design), policy=gate.pin)
 
 
-def pin_of_cohort(key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: Log = silent) -> Pin | None:
+def pin_of_cohort(
+    key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: Log = silent, reader: GenotypeReader | None = None
+) -> Pin | None:
     """The policy that governs a cohort which is encrypted: beside its files, the key or what is written, or named.
 
-    Raises PolicyError where the key names a policy that is not here.
+    reader: of its genotypes; then its people are entered into the ledger of that policy. Raises PolicyError where the key
+    names a policy that is not here.
     """
     files = [*([] if inputs is None else inputs.files().values()), *([] if key.file is None else [key.file]), prefix]
-    return gate_of(
-        "ckks",
-        Asking() if inputs is None else inputs.asking,
-        files,
-        pins=[("the key", key.policy)],
-        log=log,
-        consent=inputs is not None and bool(inputs.consent),
-    ).pin
+    asking, consent = (Asking(), False) if inputs is None else (inputs.asking, bool(inputs.consent))
+    gate = gate_of("ckks", asking, files, pins=[("the key", key.policy)], log=log, consent=consent)
+    if reader is not None:
+        gate.enrol(reader)
+    return gate.pin
 
 
 def encrypt(
@@ -153,7 +153,7 @@ def encrypt_cohort(
     state = OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
     report, reader = progress or no_progress, counting_copies(reader, 2)
-    pin = pin_of_cohort(key, inputs, prefix)
+    pin = pin_of_cohort(key, inputs, prefix, reader=reader if part is None else None)
     if part is not None:
         cohorts.encrypt_part(
             reader, key, paths.cohort, state, part, encryptor=make, squares=squares, progress=report

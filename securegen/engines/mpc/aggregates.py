@@ -84,7 +84,7 @@ def genotype_run(
     rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
     forms = [plan.form() for plan in plans]
     costs = [(where, who, plan.columns) for where, who, plan in zip(places, sets, plans, strict=True)]
-    charge(state, cohort, costs, people=reader.samples, column_limit=column_limit)
+    charge(state, cohort, costs, people=reader, column_limit=column_limit)
     tell_number(session, roles.dealer, "dealer/plan", runs)
     kept: list[GenotypeBlock] = []
     for run in runs:

@@ -128,7 +128,7 @@ def outsourced_genotype_run(
     pass_owner(gate, reader, list(zip(places, sets, strict=True)), max(len(own["m"]) for own in opened), FULL)
     rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
     costs = [(where, who, len(own["m"])) for where, who, own in zip(places, sets, opened, strict=True)]
-    charge(state, cohort, costs, people=reader.samples, column_limit=column_limit)
+    charge(state, cohort, costs, people=reader, column_limit=column_limit)
     kept: list[GenotypeBlock] = []
 
     def blocks(run: VariantRun) -> Iterator[vertical.Block]:

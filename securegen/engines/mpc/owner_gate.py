@@ -15,6 +15,7 @@ from securegen.engines.governed import gate_of_inputs
 from securegen.engines.mpc.net.parties import Parties
 from securegen.governance import releases
 from securegen.governance.door import ASSOCIATION, SCORES, OutputFacts
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.gate import Gate
 from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin
@@ -68,7 +69,7 @@ def pass_owner(
                minor=floor, reveal=reveal)
         for what, place, chosen in sets
     ]  # fmt: skip
-    gate.of(PeopleFacts(reader.samples, tuple(sets))).release(outputs)
+    gate.of(PeopleFacts(reader.samples, tuple(sets), genotypes=Fingerprints(reader))).release(outputs)
 
 
 def rare_rows(
