@@ -98,7 +98,10 @@ def test_r_of_a_region_is_plinks_in_every_digit_and_polyfun_reads_it(whole, tmp_
     assert named["rsid"].tolist() == frame.columns.tolist() and len(named) == 37
     assert gzip.decompress((tmp_path / "r.gz").read_bytes()) == (tmp_path / "r.z").read_bytes()
     first = (tmp_path / "r.npz").read_bytes()
-    write(sg.Inputs(whole.bfile, **REGION), str(out))
+    assert not (tmp_path / "r.r2").exists()
+    write(sg.Inputs(whole.bfile, **REGION), str(out), squares=True, digits=17)
+    text = (tmp_path / "r.r2").read_text().splitlines()
+    np.testing.assert_array_equal([list(map(float, line.split(" "))) for line in text], frame.to_numpy() ** 2)
     assert (tmp_path / "r.npz").read_bytes() == first
 
 
@@ -280,7 +283,8 @@ def test_what_is_not_defined_is_said_and_constants_are_left_out(tmp_path):
 def test_what_cannot_be_right_is_refused_before_a_file_is_written(whole, tables, tmp_path, monkeypatch):
     inputs = sg.Inputs(whole.bfile, chr="1")
     for wrong in ({"p1": 2}, {"r2": "0.5"}, {"kb": -1}, {"window": -1}, {"coverage": 2, "window": 5}, {"coverage": 0.9},
-                  {"prior_variance": 0.1}, {"window": 5, "prior_variance": 0.0}, {"digits": 2}):  # fmt: skip
+                  {"prior_variance": 0.1}, {"window": 5, "prior_variance": 0.0}, {"digits": 2},
+                  {"squares": 1}, {"squares": True}):  # fmt: skip
         with pytest.raises(UsageError):
             sg.clump(inputs, tables["QT"], tmp_path / "x", **wrong)
     with pytest.raises(UsageError, match="for a table"):
