@@ -14,7 +14,7 @@ from support import MemoryReader, left, securegen, write_tsv
 
 import securegen as sg
 from securegen.errors import DesignError, InputError, UsageError
-from securegen.kernels.variant_pairs import pair_sums, variant_bits
+from securegen.kernels.variant_pairs import pair_counts, variant_bits
 from securegen.model import GenotypeBlock, Variants
 from securegen.python.ld import write
 from securegen.stats.credible import credible_set, log_bayes_factor, trait_variance
@@ -76,7 +76,7 @@ def test_bits_and_products_have_the_same_sums():
             for one, other in zip(ld._hard(a, b), ld._sums(a, b), strict=True):
                 np.testing.assert_array_equal(*np.broadcast_arrays(one, other))
     with pytest.raises(ValueError, match="do not fit"):
-        pair_sums(variant_bits(g, None), variant_bits(g[:, :64], None))
+        pair_counts(variant_bits(g, None), variant_bits(g[:, :64], None))
     with pytest.raises(ValueError, match="int8"):
         variant_bits(g.astype(np.int16), None)
 
@@ -287,6 +287,9 @@ def test_what_cannot_be_right_is_refused_before_a_file_is_written(whole, tables,
                   {"squares": 1}, {"squares": True}):  # fmt: skip
         with pytest.raises(UsageError):
             sg.clump(inputs, tables["QT"], tmp_path / "x", **wrong)
+    for command in (sg.ld, sg.kinship, sg.pca):
+        with pytest.raises(UsageError, match="`blocks` 1/2"):
+            command(sg.Inputs(whole.bfile, blocks="1/2"))
     with pytest.raises(UsageError, match="for a table"):
         write(inputs, str(tmp_path / "x"), window=5.0)
     stranger = write_tsv(tmp_path / "t.tsv", ("#CHROM", "POS", "ID", "REF", "ALT", "A1", "OBS_CT", "BETA", "SE", "P"),
