@@ -21,7 +21,8 @@ import numpy as np
 
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import audit_release, consent_steps, duo, policy_file, second_signature
+from securegen.governance import audit_release, consent_steps, policy_file, second_signature
+from securegen.governance.asker import canonical_purpose, who_asks
 from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
@@ -33,8 +34,8 @@ from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
-from securegen.governance.policy import REFUSED, Policy
-from securegen.governance.signing import fingerprint, read_identity
+from securegen.governance.policy import Policy
+from securegen.governance.signing import fingerprint
 from securegen.model import GenotypeReader, Samples
 from securegen.randomness import fresh_key
 
@@ -251,7 +252,7 @@ def gate_of(
     asked, here or by another party. Raises UsageError for a purpose that nothing is held against, PolicyError where a policy
     is not as it was signed, two govern, or a pin's is not there, KeyFileError for an identity that cannot be read.
     """
-    asking = replace(asking, purpose=_canonical(asking.purpose))
+    asking = replace(asking, purpose=canonical_purpose(asking.purpose))
     found = policy_file.beside(files)
     policy, folder = policy_file.governing(asking.policy, found)
     for what, pin in pins:
@@ -277,25 +278,5 @@ def gate_of(
                 f"policy.file: {folder} and {other.parent} both have this policy, and {other.with_name(LEDGER)} knows what was "
                 "released already: keep the policy, and the data, in one of them"
             )
-    who, role = _who(policy, asking.identity)
+    who, role = who_asks(policy, asking.identity)
     return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra, draws=(folder,))
-
-
-def _canonical(purpose: str | None) -> str | None:
-    """A purpose in the codes of DUO. Raises UsageError for other text."""
-    try:
-        return None if purpose is None else str(duo.parse_purpose(purpose))
-    except duo.NotDuo as problem:
-        raise UsageError(f"`purpose`: {problem}") from None
-
-
-def _who(policy: Policy, given: str | os.PathLike[str] | None) -> tuple[str | None, str]:
-    """Name and role of who asks. Raises PolicyError for a key that the policy does not have."""
-    if given is None:
-        role = policy["requests.unidentified"]
-        return None, role if role != REFUSED else "analyst"
-    key = read_identity(os.fspath(given))
-    found = policy.identity(key.verify_key.hex())
-    if found is None:
-        raise PolicyError(f"policy.identity: the policy has no identity with the key {fingerprint(key.verify_key)}")
-    return found.name, found.role
