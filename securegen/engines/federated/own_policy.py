@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from securegen.design.columns import AppliedNoise
+from securegen.engines.federated.admission import LEDGER
 from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.engines.governed import gate_of_inputs
 from securegen.errors import PolicyError
@@ -40,7 +41,7 @@ def gate_of_site(
     return gate_of_inputs("federated", inputs, log, more=places, pins=pins)
 
 
-def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples: Samples) -> None:
+def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples: Samples, state: Path) -> None:
     """Before anything is sent: raise PolicyError where this site's policy refuses what the study opens. Enters nothing."""
     _refuse_interaction(gate, study)
     wanted = [
@@ -55,7 +56,8 @@ def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples
             OutputFacts(QUALITY, "QC", max(o.samples for o in wanted), study.variants, minor=gate.minor_alleles)
         )
     wanted += predicted_outputs(study, len(samples))
-    gate.of(PeopleFacts(samples, tuple((p.phenotype.name, "", p.mask) for p in planned))).check(wanted)
+    sets = tuple((p.phenotype.name, "", p.mask) for p in planned)
+    gate.of(PeopleFacts(samples, sets, beside=(state / LEDGER,))).check(wanted)
 
 
 def predicted_outputs(study: StudyFile, people: int) -> list[OutputFacts]:
