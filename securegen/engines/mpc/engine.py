@@ -177,7 +177,8 @@ class Mpc(Engine):
             "samples_stored": sum(r["samples_stored"] for r in records.values() if "samples_stored" in r),
             "variants": max(r.get("variants", 0) for r in records.values()),
             "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records.values()),
-        } | coding_facts(coding_of(study.reader)) | strata_facts(study.strata) | noise_facts(study)  # fmt: skip
+        } | coding_facts(coding_of(study.reader)) | strata_facts(study.strata)  # fmt: skip
+        facts |= noise_facts(study.inputs, study.analyses)
         return EngineRun(self.name, tuple(tables), (), receipt, sizes, facts)
 
     def _options(self, inputs: Inputs, work: Path, limit: int, digits: int) -> dict[str, dict[str, Any]]:
