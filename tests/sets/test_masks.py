@@ -248,5 +248,7 @@ def test_options_that_do_not_go_together(small, sets, options, match):
 
 
 def test_sites_make_none(small, sets, tmp_path):
-    done = securegen("run-local", "gwas", "--engine", "federated", *small.options(), *flags(sets), "--out", tmp_path / "r")
+    done = securegen(
+        "run-local", "gwas", "--engine", "federated", *small.options(), *flags(sets), "--out", tmp_path / "r"
+    )
     assert done.code == 2 and "masks of sets of variants are not made at sites" in done.err
