@@ -85,7 +85,13 @@ def write_ld(
     refuse_inexact(reader)
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
     if gate.policy is not None:
-        told = {"rules": vars(rules or Rules()), "window": window, "coverage": coverage, "prior": prior_variance, "digits": digits}
+        told = {
+            "rules": vars(rules or Rules()),
+            "window": window,
+            "coverage": coverage,
+            "prior": prior_variance,
+            "digits": digits,
+        }
         gate = replace(gate, inputs=inputs.asked_for() | {"options.ld": digest_of(told)})
     on = None if table is None else table(reader.variants)
     if on is not None and gate.policy is not None:
@@ -129,14 +135,15 @@ def _above_floor(on: OnCohort, reader: SelectableReader, floor: int, log: Log) -
     minor = np.minimum(m.dosage, reader.dosage_max * m.called - m.dosage)
     rare = np.isfinite(on.log10p) & (minor < floor * reader.dosage_grid)
     if rare.any():
-        log(f"{count(int(rare.sum()), 'variant')} of the table with fewer than {floor} minor alleles (policy): in no clump")
+        few = count(int(rare.sum()), "variant")
+        log(f"{few} of the table with fewer than {floor} minor alleles (policy): in no clump")
     return replace(on, log10p=np.where(rare, np.nan, on.log10p))
 
 
 def _pass(
     gate: Gate, reader: SelectableReader, regions: Sequence[_Region], found: Sequence[Clump] | None, out: str
 ) -> Gate:
-    """The door, before the first byte. Index variants are columns: each was multiplied with the genotypes of all variants near it.
+    """The door, before the first byte. Index variants are columns: each was multiplied with the genotypes of variants near it.
     Raises PolicyError."""
     samples = len(reader.samples)
     index = np.array(sorted(c.index for c in found or ()), np.int64)

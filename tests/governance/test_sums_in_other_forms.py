@@ -1,4 +1,4 @@
-"""Sums that leave in another form than a table pass the door: clumps of a cohort, and the allele counts of a request for scores."""
+"""Sums that leave in another form than a table pass the door: clumps, and allele counts of a request for scores."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ def one_less(ruled) -> str:
 @pytest.mark.parametrize("protected", [True, False])
 def test_allele_counts_of_two_requests_are_not_the_person_between_them(ruled, monkeypatch, protected):
     ruled.write()
-    if not protected:  # the attack: a request with her and one without her are her genotypes, without purpose, role or trace
+    if (
+        not protected
+    ):  # the attack: a request with her and one without her are her genotypes, without purpose, role or trace
         monkeypatch.setattr(steps, "pass_counts", lambda made, *_: made)
         (whole, reader), (less, _) = request(ruled, "a"), request(ruled, "b", keep=one_less(ruled))
         block = reader.read(0, len(reader.variants))
@@ -124,5 +126,7 @@ def test_the_command_asks_and_without_files_no_counts_leave(ruled):
     assert done.code == PolicyError.exit_code and "policy.purpose" in done.err and ruled.results("r") == []
     with pytest.raises(UsageError, match="`inputs`"):
         steps.request(sg.read_plink(ruled.cohort.bfile), ruled.folder / "r")
-    done = securegen("prs-step", "request", "--bfile", ruled.cohort.bfile, "--imputation", "none", "--out", ruled.folder / "r")
+    done = securegen(
+        "prs-step", "request", "--bfile", ruled.cohort.bfile, "--imputation", "none", "--out", ruled.folder / "r"
+    )
     assert done.code == 0  # variants and a number of people

@@ -29,8 +29,8 @@ COUNTS = "allele counts"
 def pass_counts(
     request: ScoreRequest, reader: SelectableReader, inputs: Inputs | None, folder: str | os.PathLike[str], log: Log
 ) -> ScoreRequest:
-    """The request as it may leave: variants with fewer minor alleles than a policy's floor have no counts, as if nobody were called,
-    and scores leave them out. The same request where it has no counts.
+    """The request as it may leave: variants with fewer minor alleles than a policy's floor have no counts, as if nobody were
+    called, and scores leave them out. The same request where it has no counts.
 
     inputs: what names the genotypes, and who asks. Raises UsageError where it is None, PolicyError where the policy refuses, or
     consent does.
@@ -45,9 +45,7 @@ def pass_counts(
         )
     gate = gate_of_inputs("ckks", inputs, log, more=[folder])
     columns = np.ones((request.samples, 1), np.int64)
-    facts = PeopleFacts(
-        reader.samples, ((COUNTS, "", everybody),), (columns,), genotypes=Fingerprints(reader)
-    )
+    facts = PeopleFacts(reader.samples, ((COUNTS, "", everybody),), (columns,), genotypes=Fingerprints(reader))
     floor = gate.minor_alleles
     if gate.policy is not None:
         gate = gate.of(facts, inputs.asked_for())
@@ -57,6 +55,7 @@ def pass_counts(
         log(line)
     rare = np.minimum(c.dosage, 2 * request.dosage_grid * c.called - c.dosage) < floor * request.dosage_grid
     if rare.any():
-        log(f"{count(int(rare.sum()), 'variant')} with fewer than {floor} minor alleles (policy): without counts, scores leave them out")
+        few = count(int(rare.sum()), "variant")
+        log(f"{few} with fewer than {floor} minor alleles (policy): without counts, scores leave them out")
     dosage, second, called = (np.where(rare, 0, x) for x in (c.dosage, c.second, c.called))
     return replace(request, counts=replace(c, dosage=dosage, second=second, called=called))
