@@ -144,6 +144,10 @@ def _refuse_masks(inputs: Inputs, *, elsewhere: bool) -> None:
     if inputs.masks is not None and elsewhere:
         raise UsageError("masks are made of genotypes: give them (--bfile …), or leave --anno-file, --set-list and --mask-def "
                          "out for a cohort of masks that is encrypted already")  # fmt: skip
+    if inputs.vc_tests:
+        raise UsageError(
+            "--vc-tests are done where genotypes are in the clear: securegen gwas --bfile …, beside this study"
+        )
     if inputs.masks is not None and inputs.corrects:
         raise UsageError(f"--correction {inputs.correction} of masks is for engine plain, or from Python: decrypt does not make "
                          "masks again")  # fmt: skip

@@ -19,6 +19,11 @@ FOREIGN = {
     "--linear": "--model linear",
     "--freq": "the command is qc",
     "--hardy": "the command is qc",
+    "--clump": "the command is ld",
+    "--r": "the command is ld, OUT.ld",
+    "--r2": "the command is ld",
+    "--r-unphased": "the command is ld, OUT.ld",
+    "--ld-window-kb": "the command is ld, whose window is in kb",
     "--from-kb": "--from-bp",
     "--to-kb": "--to-bp",
     "--from-mb": "--from-bp",
@@ -40,6 +45,7 @@ FOREIGN = {
     "--bsize": "blocks are chosen by --memory",
     "--minMAC": "--mac",
     "--pThresh": "--p-thresh, with --correction",
+    "--vc-maxAAF": "--vc-max-aaf",
 }
 KINDS = (click.Choice, click.types.FloatParamType, click.types.IntParamType)
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import DesignError
+from securegen.kernels.variant_pairs import pair_counts, variant_bits
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, iterate_blocks
 
 STRIP, BLOCK = 256, 1024  # variants of a strip of the matrix, and of those that it is multiplied with
@@ -66,10 +67,11 @@ def correlations(reader: GenotypeReader) -> Iterator[Strip]:
     """The matrix of all variants of a reader, strip by strip, each with one pass over the genotypes. Memory: the strip, two
     blocks of genotypes and `PEOPLE` people of them as floats. Raises as `refuse_inexact`."""
     refuse_inexact(reader)
+    sums = _hard if reader.dosage_grid == 1 and reader.dosage_max == 2 else _sums
     for rows in iterate_blocks(reader, STRIP):
         r = np.empty((len(rows), len(reader.variants)))
         for columns in iterate_blocks(reader, BLOCK):
-            r[:, columns.start : columns.start + len(columns)] = _correlated(rows, columns)
+            r[:, columns.start : columns.start + len(columns)] = _correlated(*sums(rows, columns))
         yield Strip(rows.start, r)
 
 
@@ -84,23 +86,39 @@ class _Part:
         self.square = np.array([int(np.dot(g, g)) for g in block.dosage.astype(np.int64)], np.int64)
 
 
-def _correlated(a: GenotypeBlock, b: GenotypeBlock) -> np.ndarray:
-    """(A, B) r of the variants of two blocks."""
-    both = product(a.dosage, b.dosage)
-    if a.missing is None and b.missing is None:
-        one, other = _Part(a), _Part(b)
-        n: IntArray = one.called[:, None]
-        first, second = one.dosage[:, None], other.dosage[None, :]
-        first2, second2 = one.square[:, None], other.square[None, :]
-    else:
-        here, there = _called(a), _called(b)
-        n = product(here, there)
-        first, second = product(a.dosage, there), product(here, b.dosage)
-        first2, second2 = product(a.dosage, there, square=0), product(here, b.dosage, square=1)
+_Pairs = tuple[IntArray, IntArray, IntArray, IntArray, IntArray, IntArray]  # n, Σg, Σh, Σg², Σh², Σgh of every pair
+
+
+def _correlated(
+    n: IntArray, first: IntArray, second: IntArray, first2: IntArray, second2: IntArray, both: IntArray
+) -> np.ndarray:
+    """(A, B) r of these sums."""
     spread = (n * first2 - first * first).astype(np.float64) * (n * second2 - second * second).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         r = (n * both - first * second) / np.sqrt(spread)
     return np.where(spread > 0, r, np.nan)
+
+
+def _hard(a: GenotypeBlock, b: GenotypeBlock) -> _Pairs:
+    """The sums of the variants of two blocks of hard calls, by bits."""
+    c = pair_counts(variant_bits(a.dosage, a.missing), variant_bits(b.dosage, b.missing))
+    first, second = c[:, :, 1, 0], c[:, :, 0, 1]
+    twice, twice2 = c[:, :, 2, 0], c[:, :, 0, 2]
+    both = c[:, :, 1:, 1:].sum(axis=(2, 3))
+    return c[:, :, 0, 0], first + twice, second + twice2, first + 3 * twice, second + 3 * twice2, both
+
+
+def _sums(a: GenotypeBlock, b: GenotypeBlock) -> _Pairs:
+    """The same of dosages, by products."""
+    both = product(a.dosage, b.dosage)
+    if a.missing is None and b.missing is None:
+        one, other = _Part(a), _Part(b)
+        n, first, first2 = (np.asarray(v)[:, None] for v in (one.called, one.dosage, one.square))
+        return n, first, other.dosage[None, :], first2, other.square[None, :], both
+    here, there = _called(a), _called(b)
+    first, second = product(a.dosage, there), product(here, b.dosage)
+    first2, second2 = product(a.dosage, there, square=0), product(here, b.dosage, square=1)
+    return product(here, there), first, second, first2, second2, both
 
 
 def _called(block: GenotypeBlock) -> np.ndarray:

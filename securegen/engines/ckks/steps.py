@@ -252,6 +252,7 @@ def encrypt_design(
     if reader is not None and not info.same_people_and_variants(reader):
         raise ArtefactError(
             "these are not the genotypes that were encrypted: give the same files, filters and genetic model"
+            + info.other_people(reader.samples)
             + info.other_order(reader.variants)
         )
     refuse_left_out(state, info.samples, study.strata, study.inputs.asking)
