@@ -143,7 +143,7 @@ class Engine(ABC):
             raise UsageError(f"`correction` {first.correction} is of whole tables: leave `reveal` {self.opened} out")
         if first.masks is not None and not self.masks:
             raise UsageError(
-                f"masks of sets of variants are made where genotypes and phenotypes are: engine plain or ckks, not {self.name}"
+                f"masks of sets of variants are not made at sites: engine plain, ckks or mpc, not {self.name}"
             )
         if first.vc_tests and self.opened is not None:
             raise UsageError(f"`vc_tests` are whole tables: leave `reveal` {self.opened} out")
