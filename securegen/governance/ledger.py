@@ -38,7 +38,7 @@ class Products:
 
 
 @dataclass(frozen=True)
-class Place:
+class LedgerPlace:
     """Where a ledger is kept: file number of its lock, the machine, "" for none, after how many changes it came here, and the
     steward's signature, in hex, "" where it began here."""
 
@@ -72,7 +72,7 @@ class Entries:
     releases: list[tuple[str, str]] = field(default_factory=list)
     policy: dict[str, Any] | None = None
     prints: Prints = field(default_factory=Prints)
-    place: Place | None = None
+    place: LedgerPlace | None = None
     changes: int = 0
     keep: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from securegen.errors import StorageError
 from securegen.governance.fingerprint import MOST_BANDS, VARIANTS
-from securegen.governance.ledger import PERSON_BYTES, Entries, Place, Products, padded
+from securegen.governance.ledger import PERSON_BYTES, Entries, LedgerPlace, Products, padded
 from securegen.governance.policy import PIN
 from securegen.governance.same_people import Prints
 from securegen.governance.site_sets import StudySites
@@ -162,7 +162,7 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
         entries.columns.append((rows, values))
     read_beside(entries, value)
     if value.get("place"):
-        entries.place = Place(**value["place"])
+        entries.place = LedgerPlace(**value["place"])
     return entries, found
 
 

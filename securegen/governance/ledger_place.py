@@ -15,7 +15,7 @@ from typing import Final
 
 from securegen.errors import PolicyError, StorageError
 from securegen.governance import audit_ledger
-from securegen.governance.ledger import Entries, Place
+from securegen.governance.ledger import Entries, LedgerPlace
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.policy import Policy
 from securegen.governance.signing import SigningIdentity, canonical, verifies
@@ -59,12 +59,12 @@ def sign_over(path: Path, policy: Policy, steward: SigningIdentity) -> None:
     with open_ledger(path, audited=False) as entries:
         place = _here(entries, path, entries.changes + 1)
         signature = steward.sign(_told(entries, place))
-        entries.place = Place(place.file, place.machine, place.changes, signature.hex())
+        entries.place = LedgerPlace(place.file, place.machine, place.changes, signature.hex())
         entries.keep()
         audit_ledger.tell(path, entries.changes, {"whole": entries.mark("place", _told(entries, place))})
 
 
-def _told(entries: Entries, place: Place) -> bytes:
+def _told(entries: Entries, place: LedgerPlace) -> bytes:
     told = {
         "ledger": entries.mark("ledger", b""),
         "file": place.file,
@@ -78,8 +78,8 @@ def _lock(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
-def _here(entries: Entries, path: Path, changes: int) -> Place:
-    return Place(os.stat(_lock(path), follow_symlinks=False).st_ino, _machine(entries), changes)
+def _here(entries: Entries, path: Path, changes: int) -> LedgerPlace:
+    return LedgerPlace(os.stat(_lock(path), follow_symlinks=False).st_ino, _machine(entries), changes)
 
 
 def _machine(entries: Entries) -> str:

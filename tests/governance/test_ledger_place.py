@@ -19,7 +19,7 @@ from securegen.governance.audit_verify import read_log
 from securegen.governance.door import ASSOCIATION, OutputFacts
 from securegen.governance.gate import LEDGER, Asking, gate_of
 from securegen.governance.history import PeopleFacts
-from securegen.governance.ledger import Place
+from securegen.governance.ledger import LedgerPlace
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.signing import generate
 from securegen.model import Samples
@@ -111,7 +111,7 @@ def test_what_is_edited_or_signed_by_others_is_not_a_place(used):
     path, policy = used.folder / LEDGER, used.write()
     with open_ledger(path, audited=False) as entries:
         here = entries.place
-        entries.place = Place(here.file, here.machine, 1, "00" * 64)
+        entries.place = LedgerPlace(here.file, here.machine, 1, "00" * 64)
     with pytest.raises(StorageError, match="another key than the steward's"):
         ask(used.folder, 1)
     with pytest.raises(PolicyError, match=r"policy\.steward"):
