@@ -202,9 +202,7 @@ class Gate:
             ledger_place.settle(ledger, folder / LEDGER, policy)
             request = replace(request, today=max([today, *(moment(e.at).date() for e in entries[-1:])]))  # never back
             request = replace(request, history=history_of(ledger, request, self.people))
-            request = replace(
-                request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request, entries))
-            )
+            request = replace(request, reasons=(*request.reasons, *audit_release.unusual_reasons(request, entries)))
             decision = release(request)
             entered = enter and decision.allowed
             if entered:
@@ -274,5 +272,6 @@ def gate_of(
                 f"policy.file: {folder} and {other.parent} both have this policy, and {other.with_name(LEDGER)} knows what was "
                 "released already: keep the policy, and the data, in one of them"
             )
+    audit_release.refuse_unsigned_rules(folder)
     who, role = who_asks(policy, asking.identity)
     return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra, draws=(folder,))

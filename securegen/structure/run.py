@@ -52,7 +52,11 @@ class Made:
 
 
 def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
-    """The genotypes that inputs name, of chromosomes 1 to 22. Raises UsageError where none is left."""
+    """The genotypes that inputs name, of chromosomes 1 to 22. Raises UsageError where none is left, or for a part of them."""
+    if inputs.blocks is not None:
+        raise UsageError(
+            f"`blocks` {inputs.blocks} is a part of an association: here all variants are looked at together"
+        )
     reader = open_genotypes(inputs, log)
     known = np.array([canonical_chromosome(c) in AUTOSOMES for c in reader.variants.chromosome], bool)
     if not known.any():
