@@ -19,6 +19,7 @@ from securegen.errors import InputError, UsageError
 from securegen.io.text import iterate_lines
 from securegen.model import Progress, Variants, no_progress
 from securegen.python.aligned import matched, read_effects, variants_of
+from securegen.results.read import read_results
 from securegen.results.rows import FULL_DIGITS
 from securegen.stats.credible import trait_variance
 from securegen.structure.clump import Rules
@@ -94,16 +95,16 @@ def write(
         raise UsageError("`squares` are of matrices, which a table has with a `window`")
     if window is None and (coverage, prior_variance) != (COVERAGE, None):
         raise UsageError("`coverage` and `prior_variance` are of credible sets, which are of a `window`")
-    on = None if table is None else lambda variants: _on_cohort(table, variants)
+    on = None if table is None else lambda variants: _on_cohort(table, variants, effects=window is not None)
     return write_ld(
         inputs, out, log, table=on, rules=rules, window=window, coverage=coverage, prior_variance=prior_variance, digits=digits,
         squares=squares, progress=progress,
     )  # fmt: skip
 
 
-def _on_cohort(path: str, cohort: Variants) -> OnCohort:
-    """A table's numbers on the variants of a cohort, of the allele that the cohort counts."""
-    frame = read_effects(path, "clumps and credible sets have")
+def _on_cohort(path: str, cohort: Variants, *, effects: bool) -> OnCohort:
+    """A table's numbers on the variants of a cohort, of the allele that the cohort counts. effects: its P alone is not enough."""
+    frame = read_effects(path, "credible sets are of") if effects else read_results(path)
     table = variants_of(frame)
     m = matched(path, table, cohort, "auto", keep_ambiguous=False)
     if not len(m):
@@ -111,10 +112,13 @@ def _on_cohort(path: str, cohort: Variants) -> OnCohort:
     sign = np.where(m.swapped, -1.0, 1.0)
     columns = {name: np.full(len(cohort), np.nan) for name in ("log10p", "beta", "se")}
     for own, name, factor in (("log10p", "LOG10_P", 1.0), ("beta", "BETA", sign), ("se", "SE", 1.0)):
-        columns[own][m.variant] = frame[name].to_numpy(float)[m.row] * factor
+        if name in frame:
+            columns[own][m.variant] = frame[name].to_numpy(float)[m.row] * factor
     left = ", ".join(f"{n} {word}" for word, n in Counter(map(str, m.word)).items())
     return OnCohort(
-        **columns, trait_variance=_trait_variance(frame), lines=(f"{path}: {len(m)} of {len(frame)} rows used: {left}",)
+        **columns,
+        trait_variance=_trait_variance(frame) if effects else None,
+        lines=(f"{path}: {len(m)} of {len(frame)} rows used: {left}",),
     )
 
 

@@ -137,6 +137,16 @@ def test_clumps_are_those_of_plink19(whole, tmp_path, phenotype):
     np.testing.assert_allclose(ours["P"], theirs["P"], rtol=0.006)  # which has three digits
 
 
+def test_a_table_of_p_alone_has_clumps(whole, tables, tmp_path):
+    """As those of trend and allelic tests, which have no effects per copy."""
+    frame = pd.read_csv(tables["QT"], sep="\t", dtype=str)
+    frame[["#CHROM", "POS", "ID", "REF", "ALT", "A1", "P"]].to_csv(tmp_path / "p.tsv", sep="\t", index=False)
+    for name, table in (("a", tables["QT"]), ("b", tmp_path / "p.tsv")):
+        sg.clump(sg.Inputs(whole.bfile, chr="2"), table, tmp_path / name)
+    drop = lambda name: pd.read_csv(tmp_path / name, sep="\t").drop(columns=["P", "LOG10_P"])  # noqa: E731
+    pd.testing.assert_frame_equal(drop("a.clumps"), drop("b.clumps"))
+
+
 def test_a_clump_takes_by_distance_by_r2_and_once():
     rng = np.random.default_rng(3)
     g = rng.integers(0, 3, (6, 60)).astype(np.int8)
@@ -296,6 +306,10 @@ def test_what_cannot_be_right_is_refused_before_a_file_is_written(whole, tables,
                          [("9", 1, "zz", "A", "C", "C", 5, 1, 1, 0.5)])  # fmt: skip
     with pytest.raises(InputError, match="no variant in common"):
         sg.clump(inputs, stranger, tmp_path / "x")
+    bare = pd.read_csv(tables["QT"], sep="\t", dtype=str)[["#CHROM", "POS", "ID", "REF", "ALT", "A1", "P"]]
+    bare.to_csv(tmp_path / "p.tsv", sep="\t", index=False)
+    with pytest.raises(InputError, match="no column BETA, SE, OBS_CT: credible sets"):
+        sg.clump(inputs, tmp_path / "p.tsv", tmp_path / "x", window=5)
     silent = pd.read_csv(tables["QT"], sep="\t", dtype=str).drop(columns="T_STAT")
     silent.to_csv(tmp_path / "s.tsv", sep="\t", index=False)
     with pytest.raises(UsageError, match="prior_variance"):
