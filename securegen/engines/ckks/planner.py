@@ -41,14 +41,16 @@ LARGE_PACKS = (512, 1024)  # for large rings, of an association alone
 BLOCK_GENOTYPES = 1 << 27  # of a block at most, in memory where it is encrypted
 STRANDS = 8  # of a block: nine rows of products fill whole squares of the kernel
 
-# Seconds on one core that the choice between plans and the estimates rest on (docs/benchmarks.md): encrypting one residue
-# polynomial of 4096 coefficients, with its file; multiplying one pair of residues; the same for the server's reading of a
-# polynomial; opening one polynomial of sums in one prime; sending a byte at 8 Gbit/s.
-ENCRYPT_SECONDS = {"seal": 0.7e-3, "own": 0.06e-3}
-MULTIPLY_SECONDS = 0.22e-9
-READ_SECONDS = 12e-6
+# Seconds on one core that the choice between plans and the estimates rest on, fitted to processor time of runs with
+# n from 4096 to 16384 and 2 to 14 primes: encrypting one residue polynomial of 4096 coefficients, with its file;
+# multiplying one pair of residues; of the server's pass, reading a polynomial and writing one of results; opening one
+# polynomial of sums in one prime. A byte is sent at 1 Gbit/s, which is why plans are small rather than quick.
+ENCRYPT_SECONDS = {"seal": 0.7e-3, "own": 0.04e-3}
+MULTIPLY_SECONDS = 0.06e-9
+READ_SECONDS = 8.5e-6
+WRITE_SECONDS = 0.13e-3
 DECRYPT_SECONDS = 0.06e-3
-SEND_SECONDS = 1e-9
+SEND_SECONDS = 8e-9
 
 
 @dataclass(frozen=True)
@@ -125,26 +127,31 @@ class Plan:
         pairs = sum((strands + blocks) * (columns + 2) for columns, strands, blocks in self._shapes)
         return pairs * p.groups * w.streams * len(p.ring.primes) * p.ring.n
 
+    @property
+    def _server(self) -> float:
+        """Processor seconds of the server's pass."""
+        unit, results = self.parameters.ring.n / 4096, self.polynomials["results"]
+        return self.products * MULTIPLY_SECONDS + (self._read * READ_SECONDS + results * WRITE_SECONDS) * unit
+
     def cost(self) -> float:
         """Processor seconds that depend on ring and pack, to choose between plans."""
         size, unit = self.polynomials, self.parameters.ring.n / 4096
         encrypt = (size["cohort"] + size["design"]) * ENCRYPT_SECONDS["own"] * unit
-        server = self.products * MULTIPLY_SECONDS + self._read * READ_SECONDS * unit
         decrypt = self._opened * DECRYPT_SECONDS * unit
-        return encrypt + server + decrypt + sum(self.bytes().values()) * SEND_SECONDS
+        return encrypt + self._server + decrypt + sum(self.bytes().values()) * SEND_SECONDS
 
     def seconds(self, cores: int = 2, encryptor: str = "own", machine: float = 1.0) -> dict[str, float]:
         """Estimated wall seconds of encryption, the server's pass and decryption, files included.
 
-        machine: how many times as long as the reference this machine takes (`speed.machine_factor`). Fitted to runs of
-        500 × 5,000 to 5,000 × 20,000 on two cores (AVX2), held against what happens by benchmarks/test_plan.py.
+        machine: how many times as long as the reference this machine takes (`speed.machine_factor`); held against what
+        happens by benchmarks/test_plan.py.
         """
         w, size, unit = self.workload, self.polynomials, self.parameters.ring.n / 4096
         stored = size["cohort"] + size["design"]
-        each = {"own": 0.13e-3, "seal": ENCRYPT_SECONDS["seal"]}[encryptor]
+        each = {"own": 1.5 * ENCRYPT_SECONDS["own"], "seal": ENCRYPT_SECONDS["seal"]}[encryptor]  # with the disk's
         estimates = {
             "encrypt": 0.1 + stored * each * unit / cores,
-            "gwas": 0.05 + (self.products * MULTIPLY_SECONDS + self._read * READ_SECONDS * unit) / cores,
+            "gwas": 0.05 + self._server / cores,
             "decrypt": 0.1 + self._opened * DECRYPT_SECONDS * unit + w.variants * 10e-6,
         }
         return {step: machine * seconds for step, seconds in estimates.items()}
