@@ -14,12 +14,13 @@ one of them. Only what is in the table travels, as files of one shared folder.
 | copies of audit logs | sites | auditor | digests and counts |
 | request for a second signature | tartu | auditor | the digest of a request |
 
-The story. Consents are entered at each site, some for health research and some for none. The analyst asks what would be decided,
-for a purpose that the policy allows and for one that it does not; coordinates the study; receives the table, and verifies the
-receipt. One person withdraws at oslo: the same study again would be that person, and oslo refuses before it sends anything. When
-twenty have withdrawn the study runs again, without them. Somebody at tartu tries to export scores of people, is refused by the
-tier, exports table after table instead, and is stopped by an alert that asks for a second signature. The auditor gives none.
-Then tartu shows the log of an earlier day in place of its own: the auditor's file finds it.
+The story. Consents are entered at each site, some for health research and some for none. The policy refuses exact statistics:
+every site gives each person's height its noise, once. The analyst asks what would be decided, for a purpose that the policy
+allows and for one that it does not; coordinates the study; receives the table, and verifies the receipt. One person withdraws at
+oslo: the same study again would be that person, and oslo refuses before it sends anything. When twenty have withdrawn the study
+runs again, without them. Somebody at tartu tries to export scores of people, is refused by the tier, tries an exact table, is
+refused by the draws of noise, exports table after table with noise instead, and is stopped by an alert that asks for a second
+signature. The auditor gives none. Then tartu shows the log of an earlier day in place of its own: the auditor's file finds it.
 
 Who learns what: the sites and the analyst learn the pooled tables; the auditor learns digests and counts; the steward learns
 nothing. Safe against whoever does not hold the genotypes. A site holds its people's genotypes in the clear and can use them
@@ -46,7 +47,8 @@ from securegen.io.plink1_writer import write_plink
 from securegen.model import Samples, Variants
 
 SITES = ("oslo", "tartu", "turku")
-PEOPLE, VARIANTS, LEAVING = 220, 240, 20
+PEOPLE, VARIANTS, LEAVING = 300, 240, 20
+NOISE = {"dp_epsilon": 4.0, "dp_delta": 1e-6, "dp_bounds": (-3, 13)}  # bounds that are known without the data
 PATIENCE = 300  # seconds for another party
 RULES = """[alerts.bulk_rows]
 limit = 1000
@@ -117,12 +119,14 @@ def steward(me: Party) -> None:
     sg.policy.init(
         path, "Consortium", key=me.own / "steward.secret",
         identities={"analyst": ("analyst", analyst_key), "auditor": ("auditor", auditor_key)},
-        settings={"purposes.allowed": ["HMB"], "limits.smallest_cohort": 100},
+        settings={"purposes.allowed": ["HMB"], "limits.smallest_cohort": 100, "noise.required": True, "noise.epsilon": 4.0},
     )  # fmt: skip
     policy = sg.policy.sign(path, me.own / "steward.secret")
     me.send(path, "policy.toml")
     me.send(path.with_name("policy.toml.sig"), "policy.toml.sig")
-    me.say(f"signed policy version {policy.version}: health research (HMB), 100 people at least, no rows of people")
+    me.say(
+        f"signed policy version {policy.version}: health research (HMB), 100 people at least, no rows of people, noise"
+    )
 
 
 def analyst(me: Party) -> None:
@@ -133,7 +137,8 @@ def analyst(me: Party) -> None:
     policy = me.shared / "policy.toml"
     for purpose in ("POA", "HMB"):
         asked = sg.policy.explain(
-            policy, who="analyst", purpose=purpose, engine="federated", samples=len(SITES) * PEOPLE, variants=VARIANTS, columns=2
+            policy, who="analyst", purpose=purpose, engine="federated", samples=len(SITES) * PEOPLE, variants=VARIANTS, columns=2,
+            epsilon=NOISE["dp_epsilon"], delta=NOISE["dp_delta"],
         )  # fmt: skip
         why = "; ".join(map(str, asked.refusals)) or f"{len(asked.reasons)} rules allow it"
         me.say(f"a study for {purpose} would be {'allowed' if asked.allowed else 'refused'}: {why}")
@@ -215,6 +220,7 @@ def site(me: Party) -> None:
         words = {
             "dir": folder, "state": state, "bfile": data / "cohort", "pheno": data / "people.tsv", "covar": data / "people.tsv",
             "consent": register, "purpose": "HMB", "wait": PATIENCE, "sign": state / "site.secret", "out": out,
+            "dp-epsilon": NOISE["dp_epsilon"], "dp-delta": NOISE["dp_delta"], "dp-bounds": "{},{}".format(*NOISE["dp_bounds"]),
         }  # fmt: skip
         run = [str(w) for name, value in words.items() for w in (f"--{name}", value)]
         done = subprocess.run(
@@ -256,13 +262,17 @@ def export(me: Party, data: Path) -> None:
     for _ in range(2):
         refused(me, lambda: sg.scores.run(rows, engine="plain").write(me.own / "scores"))
     text = ""
-    for i in range(12):
-        study = sg.open_study(
+
+    def opened(i: int, **noise: object) -> sg.Study:
+        return sg.open_study(
             data / "cohort", pheno=data / "people.tsv", pheno_name="HEIGHT", covar=data / "people.tsv", covar_name="AGE",
-            chr="1", from_bp=1000 * i, purpose="HMB", consent=data / "consents.register",
+            chr="1", from_bp=1000 * i, purpose="HMB", consent=data / "consents.register", **noise,
         )  # fmt: skip
+
+    refused(me, lambda: opened(0))
+    for i in range(12):
         try:
-            sg.run(study, out=me.own / f"copy{i}")
+            sg.run(opened(i, **NOISE), out=me.own / f"copy{i}")
         except PolicyError as error:
             text = str(error)
             break

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from securegen.io.plink1 import read_plink
     from securegen.io.vcf import read_vcf
     from securegen.python.crate import crate
+    from securegen.python.ld import clump, ld
     from securegen.python.pages import draw, write_report
     from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
@@ -56,6 +57,7 @@ _LATER = {
     "Study": ("study.opening", "Study"),
     "ckks": ("engines.ckks.steps", ""),
     "audit": ("governance.audit_steps", ""),
+    "clump": ("python.ld", "clump"),
     "compare": ("python.tables", "compare"),
     "consent": ("governance.consent_steps", ""),
     "crate": ("python.crate", "crate"),
@@ -64,6 +66,7 @@ _LATER = {
     "from_arrays": ("io.arrays", "from_arrays"),
     "inspect": ("inspection", "inspect"),
     "kinship": ("python.structure", "kinship"),
+    "ld": ("python.ld", "ld"),
     "merge": ("engines.merging", "merge"),
     "meta": ("python.meta", "meta"),
     "mpc": ("engines.mpc.steps", ""),
@@ -102,6 +105,7 @@ __all__ = [
     "__version__",
     "audit",
     "ckks",
+    "clump",
     "compare",
     "consent",
     "crate",
@@ -110,6 +114,7 @@ __all__ = [
     "from_arrays",
     "inspect",
     "kinship",
+    "ld",
     "merge",
     "meta",
     "mpc",

@@ -21,6 +21,9 @@ ALLELIC_COLUMNS: Final = (
     *VARIANT_COLUMNS, "A1_CASE_CT", "A1_CTRL_CT", "CASE_CT", "CTRL_CT", "OR", "L95", "U95", "CHISQ", "P", "LOG10_P",
     "ERRCODE",
 )  # fmt: skip
+SET_COLUMNS: Final = (
+    *VARIANT_COLUMNS, "TEST", "OBS_CT", "VARIANT_CT", "COLLAPSED_CT", "CHISQ", "P", "LOG10_P", "ERRCODE",
+)  # fmt: skip
 
 # Quality control files (plink2's names and columns) and the files they go to.
 QC_COLUMNS: Final = {
@@ -52,6 +55,7 @@ ZERO_CELL: Final = "ZERO_CELL"
 LOW_MAC: Final = "LOW_MAC"
 FEW_CARRIERS: Final = "FEW_CARRIERS"
 
+SET_TESTS: Final = ("skat", "skato", "skato-acat", "acatv", "acato")  # of --vc-tests
 MASK_REF: Final = "ref"  # REF of a row that is a mask of several variants, as regenie writes it
 
 # Genetic models, by the word that TEST has for them: what a genotype counts, 0 or 1 of all but the first.

@@ -59,6 +59,7 @@ def nursery() -> Iterator[Nursery]:
 @pytest.fixture(scope="module")
 def forked_roles(nursery):
     """Roles that a module starts are forks of a process that has imported the package: for tests of what they compute."""
+    nursery.open()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(processes, "subprocess", nursery)
         yield

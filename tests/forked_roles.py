@@ -20,6 +20,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 
@@ -70,17 +71,21 @@ class Nursery:
 
     def __init__(self) -> None:
         self._line: socket.socket | None = None
+        self._one = threading.Lock()
 
-    def _open(self) -> socket.socket:
-        if self._line is None:
-            self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            environment = dict(os.environ, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-            environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-            with theirs:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment
-                )
-        return self._line
+    def open(self) -> socket.socket:
+        """Start the process to fork, which ends with the thread that calls this first."""
+        with self._one:
+            if self._line is None:
+                line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                environment = dict(os.environ, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+                environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
+                with theirs:
+                    self._process = subprocess.Popen(
+                        [sys.executable, "-P", __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment
+                    )  # fmt: skip
+                self._line = line
+            return self._line
 
     def close(self) -> None:
         if self._line is not None:
@@ -90,7 +95,7 @@ class Nursery:
     def Popen(self, call: Sequence[str], *, cwd, env: Mapping[str, str], **streams):  # noqa: N802
         if tuple(call[1:4]) != WORDS:
             return subprocess.Popen(call, cwd=cwd, env=env, **streams)
-        line = self._open()
+        line = self.open()
         said, stderr = os.pipe()
         ended, status = os.pipe()
         told = {"words": list(call[4:]), "folder": os.path.abspath(cwd or "."), "environment": dict(env)}

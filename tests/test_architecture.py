@@ -40,7 +40,7 @@ ALLOWED = {
     "results": NOUNS | {"kernels", "io", "design", "stats", "catalogue", "governance"},  # tables pass the door
     "record": NOUNS | {"io", "governance"},
     "scores": STUDY | {"study"},
-    "structure": STUDY | {"kernels", "study", "results"},
+    "structure": STUDY | {"kernels", "stats", "study", "results"},
     "engines": ENGINE | {"local", "engines.plain", "engines.ckks", "engines.mpc"},
     "engines.plain": ENGINE | {"engines"},
     "engines.ckks": ENGINE | {"engines", "local", "rlwe"},

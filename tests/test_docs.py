@@ -155,11 +155,7 @@ def test_examples_of_the_command_line_page_name_commands_and_flags():
             "--snakefile",
             "--directory",
             "--cores",
-            "--array",
-            "--cpus-per-task",
             "--mem",
-            "--dependency",
-            "--wrap",
         }
         assert named and named <= known, sorted(named - known)
     one, several = blocks(ROOT / "docs" / "command-line.md", "toml")

@@ -44,7 +44,7 @@ def workflow(small, tmp_path):
             "XDG_CACHE_HOME": str(tmp_path / "cache"),
         }
         return subprocess.run(
-            [SNAKEMAKE, "--snakefile", str(ROOT / "examples/snakemake/Snakefile"), "--directory", str(work), "--cores", "2",
+            [SNAKEMAKE, "--snakefile", str(ROOT / "workflows/snakemake/Snakefile"), "--directory", str(work), "--cores", "2",
              *arguments], env=environment, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
 

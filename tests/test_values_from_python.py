@@ -36,6 +36,7 @@ WRONG = {
     "correction": ["SPA", "", None, 1], "p_thresh": [-0.1, 1.1, "0.05", float("nan"), True], "fast": [1, "yes"],
     "anno_file": [3, ["a"], "anno.txt"], "set_list": [3, "sets.txt"], "mask_def": [3, "masks.txt"], "aaf_file": [3, "f.txt"],
     "aaf_bins": [0, -0.1, 1.5, "rare", float("nan"), True, {0.1}, (0.1,)], "build_mask": ["mean", 3, "sum"],
+    "vc_tests": ["SKAT", 3, [""], "skat"], "vc_max_aaf": [0, 2, "x", 0.5],
 }  # fmt: skip
 
 

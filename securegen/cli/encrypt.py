@@ -13,7 +13,7 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.mask_options import mask_options
-from securegen.cli.part_options import blocks_option, part_out
+from securegen.cli.part_options import over_workers, part_options, part_out
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import DesignError, UsageError
@@ -39,12 +39,13 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace a study that is complete: its results are lost.")
 @click.option("--other-covariates", is_flag=True, help="Although covariates that were planned are left out.")
 @opt.encryptor_option
-@blocks_option
+@part_options
 @opt.run_options
 @rehearses
 def command(
     key_file: str, passphrase_file: str | None, owner: str | None, append: bool, squares: bool, overwrite: bool,
-    other_covariates: bool, encryptor: str, blocks: str | None, out: str, threads: int | None, memory: int | None,
+    other_covariates: bool, encryptor: str, blocks: str | None, executor: str | None,
+    workers: int | None, out: str, threads: int | None, memory: int | None,
     quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Encrypt a cohort and its design (the owner's side).
@@ -62,10 +63,15 @@ def command(
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
     if append:
         _refuse_with_append(options, owner=owner, squares=squares, overwrite=overwrite)
-    if blocks is not None and (append or owner or overwrite):
-        raise UsageError("--blocks is of a cohort's first encryption: leave out --append, --owner and --overwrite")
+    if (blocks is not None or executor is not None) and (append or owner or overwrite):
+        raise UsageError(
+            "--blocks and --executor are of a cohort's first encryption: leave out --append, --owner and --overwrite"
+        )
+    if executor is not None and passphrase_file is None:
+        raise UsageError("--executor needs --passphrase-file: its processes cannot ask for a passphrase")
     opt.use_threads(threads)
     log = CommandLog(part_out(out, blocks), "encrypt", quiet=quiet)
+    over_workers(executor, workers, blocks, log)  # then what is left: the manifest, and the design
     inputs = opt.inputs_from(options)
     _refuse_masks(inputs, elsewhere=not genotypes_given(options))
     paths = steps.encrypted_paths(out)
@@ -138,6 +144,10 @@ def _refuse_masks(inputs: Inputs, *, elsewhere: bool) -> None:
     if inputs.masks is not None and elsewhere:
         raise UsageError("masks are made of genotypes: give them (--bfile …), or leave --anno-file, --set-list and --mask-def "
                          "out for a cohort of masks that is encrypted already")  # fmt: skip
+    if inputs.vc_tests:
+        raise UsageError(
+            "--vc-tests are done where genotypes are in the clear: securegen gwas --bfile …, beside this study"
+        )
     if inputs.masks is not None and inputs.corrects:
         raise UsageError(f"--correction {inputs.correction} of masks is for engine plain, or from Python: decrypt does not make "
                          "masks again")  # fmt: skip

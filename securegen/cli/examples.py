@@ -29,6 +29,7 @@ EXAMPLES = {
     "kinship": f"kinship {COHORT} --king-table-filter 0.0442 --king-cutoff 0.0884 --out kin",
     "pca": f"pca {COHORT} --pcs 4 --out components",
     "step1": f"step1 {STUDY} --block 200 --out model",
+    "ld": f"ld {COHORT} --clump result.QT.glm.linear --ld-window 100 --out near",
     "report": "report result",
     "plot": "plot result --format png,svg --width 1600",
     "risk": f"risk result {COHORT} --max-power 0.95",

@@ -12,7 +12,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.mask_options import mask_options
-from securegen.cli.part_options import JOIN, blocks_option, part_out
+from securegen.cli.part_options import JOIN, part_options, part_out, spread
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import ArtefactError, UsageError
@@ -31,7 +31,7 @@ from securegen.results.forms import TableForm
 @opt.filter_options
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @table_options
-@blocks_option
+@part_options
 @opt.run_options
 @rehearses
 def command(
@@ -48,6 +48,8 @@ def command(
     if cohort and not design:
         raise UsageError("--cohort needs --design")
     log = CommandLog(part_out(out, options["blocks"]), "gwas", quiet=quiet)
+    if spread(options, log):
+        return
     if cohort and design:
         _serve(cohort, design, public, out, log, memory, options["blocks"])
     else:

@@ -40,6 +40,7 @@ SECTIONS = {
         "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
         "kinship": "Kinship of all pairs of samples, and whom to leave out.",
         "pca": "Principal components.",
+        "ld": "Correlations of variants, clumps of a table, credible sets.",
         "step1": "The whole-genome model of phenotypes, whose predictions --pred reads.",
     },
     "Several sites, one table": {

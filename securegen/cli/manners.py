@@ -40,6 +40,7 @@ FOREIGN = {
     "--bsize": "blocks are chosen by --memory",
     "--minMAC": "--mac",
     "--pThresh": "--p-thresh, with --correction",
+    "--vc-maxAAF": "--vc-max-aaf",
 }
 KINDS = (click.Choice, click.types.FloatParamType, click.types.IntParamType)
 

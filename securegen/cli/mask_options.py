@@ -7,6 +7,7 @@ import click
 from securegen.cli.command import Function
 from securegen.cli.options import apply_options, names_of
 from securegen.study.mask_options import RULES
+from securegen.vocabulary import SET_TESTS
 
 
 def mask_options(command: Function) -> Function:
@@ -25,5 +26,15 @@ def mask_options(command: Function) -> Function:
                 help="Masks: of variants up to each of these frequencies, or all [0.01].",
             ),
             click.option("--build-mask", type=click.Choice(RULES), help="Masks: what a person counts [max]."),
+            click.option(
+                "--vc-tests",
+                multiple=True,
+                callback=names_of,
+                metavar="A,B",
+                help=f"Set tests of the variants of each mask: {', '.join(SET_TESTS)}.",
+            ),
+            click.option(
+                "--vc-max-aaf", type=float, metavar="F", help="Set tests: of variants up to this frequency [1]."
+            ),
         ]
     )(command)

@@ -9,7 +9,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses
 from securegen.cli.form_options import gzip_option
-from securegen.cli.part_options import blocks_option, part_out
+from securegen.cli.part_options import part_options, part_out, spread
 from securegen.cli.runlog import CommandLog
 from securegen.results.forms import TableForm
 
@@ -20,7 +20,7 @@ from securegen.results.forms import TableForm
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
 @opt.sex_option
 @gzip_option
-@blocks_option
+@part_options
 @opt.run_options
 @rehearses
 def command(
@@ -36,4 +36,6 @@ def command(
 
     opt.use_threads(threads)
     log = CommandLog(part_out(out, options["blocks"]), "qc", quiet=quiet)
+    if spread(options, log):
+        return
     run_engine(Plain(), [opt.inputs_from(options, qc=True)], log.out, TableForm(gzip=gzip), log, qc_only=True)

@@ -13,7 +13,7 @@ from securegen.cli.command import Group, dry_run, rehearses, stop_rehearsal
 from securegen.cli.engine_options import engine_from, engine_options, given_engine
 from securegen.cli.form_options import form_from, gzip_option, table_options
 from securegen.cli.mask_options import mask_options
-from securegen.cli.part_options import JOIN, blocks_option, part_out
+from securegen.cli.part_options import JOIN, part_options, part_out, spread
 from securegen.cli.progress import progress
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
@@ -44,7 +44,7 @@ command.add_command(prs)
 @click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
 @table_options
 @click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
-@blocks_option
+@part_options
 @opt.run_options
 @rehearses
 def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any) -> None:
@@ -59,6 +59,8 @@ def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None,
     cohorts = opt.cohorts_from(options)
     members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
     log = CommandLog(part_out(out, options["blocks"]), f"run-local gwas --engine {name}", quiet=quiet)
+    if spread(options, log):
+        return
     run_engine(engine, members, log.out, form, log, filters, compare=compare_plain)
 
 
@@ -69,7 +71,7 @@ def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None,
 @click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
 @opt.sex_option
 @gzip_option
-@blocks_option
+@part_options
 @opt.run_options
 @rehearses
 def qc(gzip: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any) -> None:
@@ -78,6 +80,8 @@ def qc(gzip: bool, out: str, threads: int | None, memory: int | None, quiet: boo
     name, engine = given_engine(options), engine_from(options, threads=threads, memory=memory)
     inputs = opt.inputs_from(options, qc=True)
     log = CommandLog(part_out(out, options["blocks"]), f"run-local qc --engine {name}", quiet=quiet)
+    if spread(options, log):
+        return
     run_engine(engine, [inputs], log.out, TableForm(gzip=gzip), log, qc_only=True)
 
 

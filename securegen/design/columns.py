@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,8 +21,8 @@ QUALITY = "qc"  # the analysis that is no association
 class AppliedNoise:
     """Noise that a phenotype's values have: ε and δ (None: pure ε) of a person's value, and the mechanism.
 
-    Made where values are drawn and read back from a record that is authenticated, so that a door can ask what was built
-    instead of what was asked for.
+    Made where values are drawn. A door believes it of columns that were built of stored draws (`Design.mark_of`), or where it is
+    read back from a record that is authenticated: never because it is there.
     """
 
     epsilon: float
@@ -66,6 +67,11 @@ class Design:
 
     columns: Columns
     analyses: tuple[Analysis, ...]
+
+    def mark_of(self, analysis: Analysis) -> str:
+        """Hex SHA-256 of the columns that an analysis reads: what was built of its phenotype."""
+        mine = np.ascontiguousarray(self.columns.values[:, list(analysis.columns)], "<i8")
+        return hashlib.sha256(f"{mine.shape} ".encode() + mine.tobytes()).hexdigest()
 
     @property
     def weights_squared(self) -> bool:

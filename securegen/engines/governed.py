@@ -10,15 +10,20 @@ import numpy as np
 
 from securegen.catalogue import reads_of
 from securegen.design.strata import Stratum
+from securegen.errors import PolicyError
 from securegen.governance.door import SCORES, OutputFacts
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.gate import Gate, gate_of
 from securegen.governance.history import PeopleFacts
+from securegen.governance.noise_ledger import EXACT_RULE
+from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL
-from securegen.model import Samples
+from securegen.model import AnnouncedCohort, GenotypeReader, Samples
 from securegen.results import outputs
 from securegen.scores.study import ScoreInputs, asked_for
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.noised import place_of
 from securegen.study.opening import Study
 
 
@@ -28,7 +33,8 @@ def gate_of_inputs(
 ) -> Gate:  # fmt: skip
     """The gate of a run on these files. more: other files and folders beside which a policy may stand; pins: what remembers
     one. Raises as `governance.gate.gate_of`."""
-    return gate_of(engine, inputs.asking, [*inputs.files().values(), *more], pins=pins, log=log)
+    gate = gate_of(engine, inputs.asking, [*inputs.files().values(), *more], pins=pins, log=log)
+    return gate if inputs.label_noise is None else replace(gate, draws=(*(gate.draws or ()), place_of(inputs)[0]))
 
 
 def refuse_idle_purpose(inputs: Inputs) -> None:
@@ -42,7 +48,7 @@ def for_study(gate: Gate, study: Study) -> Gate:
     """The gate for the people and files of a study."""
     if gate.policy is None:
         return gate
-    return gate.of(people_of(study.reader.samples, study.strata), study.inputs.asked_for())
+    return gate.of(people_of(study.reader, study.strata), study.inputs.asked_for())
 
 
 def gate_of_study(engine: str, study: Study, log: Log = silent, *, qc_only: bool = False) -> Gate:
@@ -51,14 +57,16 @@ def gate_of_study(engine: str, study: Study, log: Log = silent, *, qc_only: bool
     gate = gate_of_inputs(engine, study.inputs, log)
     if gate.policy is None:
         return gate
-    return gate.of(people_of(study.reader.samples, study.strata, qc_only=qc_only), study.inputs.asked_for())
+    return gate.of(people_of(study.reader, study.strata, qc_only=qc_only), study.inputs.asked_for())
 
 
 def people_of(
-    samples: Samples, strata: Sequence[Stratum], *, qc_only: bool = False, pooled: bool = False
+    reader: GenotypeReader | Samples, strata: Sequence[Stratum], *, qc_only: bool = False, pooled: bool = False
 ) -> PeopleFacts:
-    """Who is in the sums of strata, and in which columns. qc_only: of the tables of quality control, else of the others;
-    pooled: others' people are in the sums."""
+    """Who is in the sums of strata, and in which columns. reader: of the genotypes, or only whose; qc_only: of the tables of
+    quality control, else of the others; pooled: others' people are in the sums."""
+    samples = reader if isinstance(reader, Samples) else reader.samples
+    here = None if isinstance(reader, Samples | AnnouncedCohort) else Fingerprints(reader)
     sets, columns = [], []
     for s in strata:
         values = np.asarray(s.design.columns.values)
@@ -70,7 +78,7 @@ def people_of(
         if used:
             columns.append(values[:, used])
     together = max((a.model.samples for s in strata for a in s.design.analyses), default=0) if pooled else 0
-    return PeopleFacts(samples, tuple(sets), tuple(columns), pooled=together)
+    return PeopleFacts(samples, tuple(sets), tuple(columns), pooled=together, genotypes=here)
 
 
 def gate_of_scores(engine: str, genotypes: Inputs, inputs: ScoreInputs, log: Log = silent) -> Gate:
@@ -94,3 +102,13 @@ def check_tables(gate: Gate, study: Study, *, reveal: str = FULL, qc_only: bool 
         gate.check(outputs.quality(study.strata, count, floor))
     else:
         gate.check(outputs.associations(study.analyses, study.strata, count, reveal, floor))
+
+
+def refuse_forged(study: Study) -> None:
+    """Before a record keeps it: raise PolicyError where an analysis says that it has noise, and no stored draws know of it."""
+    asked = [o for o in outputs.associations(study.analyses, study.strata, 0) if o.noise is not None]
+    if any(o.noise is None for o in believed(asked, [place_of(study.inputs)[0]], silent)):
+        raise PolicyError(
+            f"{EXACT_RULE}: these columns were not built of stored draws, whatever their analyses say: open the study with "
+            "`dp_epsilon`"
+        )

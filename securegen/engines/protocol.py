@@ -144,6 +144,8 @@ class Engine(ABC):
             raise UsageError(
                 f"masks of sets of variants are made where genotypes and phenotypes are: engine plain or ckks, not {self.name}"
             )
+        if first.vc_tests and self.opened is not None:
+            raise UsageError(f"`vc_tests` are whole tables: leave `reveal` {self.opened} out")
         if filters and filters.active and not self.filters:
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"

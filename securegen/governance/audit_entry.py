@@ -25,9 +25,9 @@ MOST_LINE = (1 << 16) - 1  # a bundle of C2SP prefixes an entry with two bytes o
 COMMANDS = (
     "audit", "certs init-ca", "certs issue", "certs pin", "certs request", "check", "consent apply", "consent check",
     "consent import", "consent list", "consent withdraw", "crate", "dealer", "decrypt", "encrypt", "gwas", "inspect",
-    "key backup", "key passphrase", "keygen", "kinship", "merge", "meta", "party", "pca", "pia", "plan", "plot", "policy check",
-    "policy countersign", "policy explain", "policy init", "policy sign", "prs", "prs-step accept", "prs-step answer",
-    "prs-step blind", "prs-step challenge", "prs-step decrypt", "prs-step encrypt", "prs-step encrypt-model",
+    "key backup", "key passphrase", "keygen", "kinship", "ld", "merge", "meta", "party", "pca", "pia", "plan", "plot",
+    "policy check", "policy countersign", "policy explain", "policy init", "policy sign", "prs", "prs-step accept",
+    "prs-step answer", "prs-step blind", "prs-step challenge", "prs-step decrypt", "prs-step encrypt", "prs-step encrypt-model",
     "prs-step evaluate", "prs-step invite", "prs-step offer", "prs-step open", "prs-step reply", "prs-step request",
     "prs-step unmask", "prs-step withdraw", "pseudonyms make", "pseudonyms open", "python", "qc", "receipt show",
     "receipt sign", "receipt verify", "report", "rerun", "risk", "run-local gwas", "run-local prs", "run-local qc",

@@ -27,17 +27,19 @@ from securegen.governance.policy import (
 )
 from securegen.governance.signing import canonical, sha256
 
-ASSOCIATION, QUALITY, SCORES, PEOPLE = KINDS = ("association", "quality", "scores", "people")
+ASSOCIATION, QUALITY, SCORES, PEOPLE, LD = KINDS = ("association", "quality", "scores", "people", "ld")
 
 
 @dataclass(frozen=True)
 class OutputFacts:
     """One table that is to leave.
 
-    kind: of KINDS, `people` has kinship, components or predictions; name: phenotype or score; samples: people in it; cases,
-    controls: None where it has none; columns: of its model, intercept included; variants: rows or weights; minor: fewest
+    kind: of KINDS, `people` has kinship, components or predictions, `ld` correlations of variants; name: phenotype or score;
+    samples: people in it; cases, controls: None where it has none; columns: of its model, intercept included, or the variants
+    that each is correlated with; variants: rows or weights; minor: fewest
     minor alleles of a row with numbers, None where rows below the floor will be NA; reveal: of an association; noise: that the
-    values of its phenotype have, as they were built, None where they are exact.
+    values of its phenotype have, as they were built, None where they are exact; made: `Design.mark_of` of its columns wherever it
+    is analysed, by which stored draws know that.
     """
 
     kind: str
@@ -50,11 +52,12 @@ class OutputFacts:
     minor: int | None = None
     reveal: str = FULL
     noise: AppliedNoise | None = None
+    made: tuple[str, ...] = ()
 
     @property
     def granularity(self) -> str:
         """Of Beacon v2: `record` has a row a person, `count` sums of people."""
-        return COUNT if self.kind in (ASSOCIATION, QUALITY) else RECORD
+        return COUNT if self.kind in (ASSOCIATION, QUALITY, LD) else RECORD
 
     def to_json(self) -> dict[str, Any]:
         told = {
@@ -62,7 +65,8 @@ class OutputFacts:
             "granularity": self.granularity,
             "noise": None if self.noise is None else vars(self.noise),
         }
-        return told if self.noise is not None else {k: v for k, v in told.items() if k != "noise"}
+        left_out = ("made",) if self.noise is not None else ("made", "noise")
+        return {k: v for k, v in told.items() if k not in left_out}
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def _limits(p: Policy, o: OutputFacts) -> Iterator[Reason]:
         for count, what in ((o.cases, "cases"), (o.controls, "controls")):
             if count is not None:
                 yield least("limits.smallest_cases", "policy.smallest_cases", count, what)
-    if o.kind == ASSOCIATION:
+    if o.kind in (ASSOCIATION, LD):
         yield least(
             "limits.degrees_of_freedom", "policy.degrees_of_freedom", o.samples - o.columns, "degrees of freedom"
         )

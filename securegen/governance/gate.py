@@ -21,19 +21,22 @@ import numpy as np
 
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import audit_release, consent_steps, duo, policy_file, second_signature
+from securegen.governance import audit_release, consent_steps, policy_file, second_signature
+from securegen.governance.asker import canonical_purpose, who_asks
 from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import OutputFacts, Request, release
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.history import PeopleFacts, history_of
 from securegen.governance.label_noise import noise_line
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
+from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
-from securegen.governance.policy import REFUSED, Policy
-from securegen.governance.signing import fingerprint, read_identity
-from securegen.model import Samples
+from securegen.governance.policy import Policy
+from securegen.governance.signing import fingerprint
+from securegen.model import GenotypeReader, Samples
 from securegen.randomness import fresh_key
 
 LEDGER = "policy.ledger"
@@ -72,7 +75,8 @@ class Asking:
 
 @dataclass
 class Gate:
-    """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked."""
+    """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked;
+    draws: folders of stored draws by which noise is believed, None where it was read from an authenticated record."""
 
     policy: Policy | None
     engine: str
@@ -88,6 +92,7 @@ class Gate:
     requests: list[str] = field(default_factory=list)
     witnesses: list[Checkpoint] = field(default_factory=list)
     noise: list[AppliedNoise] = field(default_factory=list)
+    draws: tuple[Path, ...] | None = ()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -110,9 +115,8 @@ class Gate:
 
     def joined(self, other: Gate) -> Gate:
         """Another gate of the same run, whose decisions are kept with these."""
-        return replace(
-            other, decisions=self.decisions, requests=self.requests, witnesses=self.witnesses, noise=self.noise
-        )
+        kept = {name: getattr(self, name) for name in ("decisions", "requests", "witnesses", "noise")}
+        return replace(other, **kept)
 
     def check(self, outputs: Sequence[OutputFacts]) -> Decision | None:
         """What would be decided now; enters nothing. Raises PolicyError naming the rule that refuses."""
@@ -133,6 +137,13 @@ class Gate:
     def again(self, asked: Mapping[str, str]) -> Gate:
         """The same gate for what was made for the purpose of `asked`, whatever is named now."""
         return self.joined(replace(self, asking=self.asking.again(asked)))
+
+    def enrol(self, reader: GenotypeReader) -> None:
+        """Enter people whose genotypes are here in the clear into the ledger, so that they are known later by their ids alone.
+        Nothing where nothing governs. Raises StorageError."""
+        if self.policy is not None:
+            with self._ledger(True) as ledger:
+                ledger.rows(reader.samples, Fingerprints(reader))
 
     def passed(self) -> None:
         """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it."""
@@ -165,12 +176,12 @@ class Gate:
             f"policy {self.policy['name']}, version {self.policy.version}: {who} asks as {self.role}, purpose "
             f"{self.asking.purpose or 'not named'}"
         ]
-        seen = dict.fromkeys(
-            f"  {'allowed' if r.allowed else 'REFUSED'}, {r}" for d in self.decisions for r in d.reasons
-        )
+        reasons = (r for d in self.decisions for r in d.reasons)
+        seen = dict.fromkeys(f"  {'allowed' if r.allowed else 'REFUSED'}, {r}" for r in reasons)
         return [*noise, *out, *seen]
 
     def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
+        outputs = believed(outputs, self.draws if enter else None, self.log)
         self.noise += [n for n in dict.fromkeys(o.noise for o in outputs) if n is not None and n not in self.noise]
         if self.policy is None or not outputs:  # nothing leaves
             return None
@@ -187,8 +198,7 @@ class Gate:
             folder = self.folder or Path(".")
             entries = audit_release.entries_beside(folder)
             audit_release.refuse_older(ledger, entries)
-            today = max([today, *(moment(e.at).date() for e in entries[-1:])])  # a clock set back makes nothing younger
-            request = replace(request, today=today)
+            request = replace(request, today=max([today, *(moment(e.at).date() for e in entries[-1:])]))  # never back
             request = replace(request, history=history_of(ledger, request, self.people))
             request = replace(
                 request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request, entries))
@@ -198,7 +208,7 @@ class Gate:
             if entered:
                 ledger.policy = Pin.of(policy).to_json()
                 if all(digest != request.digest for digest, _ in ledger.releases):
-                    ledger.releases.append((request.digest, today.isoformat()))
+                    ledger.releases.append((request.digest, request.today.isoformat()))
                 ledger.keep()  # before the log names it
             if enter and request.digest not in self.requests or not decision.allowed:  # a run asks again: one release
                 self.witnesses.append(audit_release.tell(folder, request, decision, ledger if entered else None))
@@ -233,22 +243,16 @@ class _Forget(Exception):
 
 
 def gate_of(
-    engine: str,
-    asking: Asking,
-    files: Iterable[str | os.PathLike[str]],
-    *,
-    pins: Iterable[tuple[str, Pin | None]] = (),
-    log: Log = print,
-    consent: bool = True,
-    extra: Callable[[], Iterable[Reason]] = tuple,
-) -> Gate:
+    engine: str, asking: Asking, files: Iterable[str | os.PathLike[str]], *, pins: Iterable[tuple[str, Pin | None]] = (),
+    log: Log = print, consent: bool = True, extra: Callable[[], Iterable[Reason]] = tuple,
+) -> Gate:  # fmt: skip
     """The gate of a run: under the named policy, the one beside its files, or none where there is none.
 
     files: whatever the run reads; pins: what remembers a policy, and its pin; consent: False where no register of it is
     asked, here or by another party. Raises UsageError for a purpose that nothing is held against, PolicyError where a policy
     is not as it was signed, two govern, or a pin's is not there, KeyFileError for an identity that cannot be read.
     """
-    asking = replace(asking, purpose=_canonical(asking.purpose))
+    asking = replace(asking, purpose=canonical_purpose(asking.purpose))
     found = policy_file.beside(files)
     policy, folder = policy_file.governing(asking.policy, found)
     for what, pin in pins:
@@ -274,25 +278,5 @@ def gate_of(
                 f"policy.file: {folder} and {other.parent} both have this policy, and {other.with_name(LEDGER)} knows what was "
                 "released already: keep the policy, and the data, in one of them"
             )
-    who, role = _who(policy, asking.identity)
-    return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra)
-
-
-def _canonical(purpose: str | None) -> str | None:
-    """A purpose in the codes of DUO. Raises UsageError for other text."""
-    try:
-        return None if purpose is None else str(duo.parse_purpose(purpose))
-    except duo.NotDuo as problem:
-        raise UsageError(f"`purpose`: {problem}") from None
-
-
-def _who(policy: Policy, given: str | os.PathLike[str] | None) -> tuple[str | None, str]:
-    """Name and role of who asks. Raises PolicyError for a key that the policy does not have."""
-    if given is None:
-        role = policy["requests.unidentified"]
-        return None, role if role != REFUSED else "analyst"
-    key = read_identity(os.fspath(given))
-    found = policy.identity(key.verify_key.hex())
-    if found is None:
-        raise PolicyError(f"policy.identity: the policy has no identity with the key {fingerprint(key.verify_key)}")
-    return found.name, found.role
+    who, role = who_asks(policy, asking.identity)
+    return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra, draws=(folder,))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from securegen.governance.door import History, Request
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.ledger import Entries, padded
 from securegen.governance.openings import CONSENTED
 from securegen.governance.policy import RECORD
@@ -20,7 +21,9 @@ class PeopleFacts:
     """Whose sums leave.
 
     sets: what for, on which of X, Y and MT or "", and (N,) bool; columns: (N, J) integers of every design; known: False
-    where an earlier version kept neither; pooled: people in the sums, where others' are beside these.
+    where an earlier version kept neither; pooled: people in the sums, where others' are beside these; products: what tells some
+    variants from others, and how many of them each genotype of these people was multiplied with; genotypes: theirs, in
+    the clear, None where they are not at hand.
     """
 
     samples: Samples
@@ -28,6 +31,8 @@ class PeopleFacts:
     columns: tuple[np.ndarray, ...] = ()
     known: bool = True
     pooled: int = 0
+    products: tuple[tuple[str, int], ...] = ()
+    genotypes: Fingerprints | None = None
 
 
 def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) -> History:
@@ -43,7 +48,7 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
     )  # fmt: skip
     if people is None or not people.known:
         return replace(history, known=all(o.granularity == RECORD for o in request.outputs))
-    fault, rows, least = None, ledger.rows(people.samples), request.policy["limits.differing_people"]
+    fault, rows, least = None, ledger.rows(people.samples, people.genotypes), request.policy["limits.differing_people"]
     for what, place, members in people.sets:  # sums of two places are never of the same variant
         mark = f"[{place}] policy, "
         here = [found for found in ledger.sets if found[0].startswith(mark)]
@@ -58,6 +63,8 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
             columns, among = spent, analysed
         stands_out = ledger.charge(rows, values, share=np.inf, limit=CONSENTED)
         fault = fault or stands_out
+    for what, number in people.products:
+        columns, among = max(columns, ledger.spend_once(what, rows, number)), max(among, len(rows), people.pooled)
     return replace(history, fault=fault, columns=columns, people=among)
 
 

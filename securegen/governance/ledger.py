@@ -1,13 +1,15 @@
 """What these people have been in before, kept by who holds their genotypes: columns, sets of samples, sets of sites.
 
-Nobody is named: a person is HMAC-SHA256 of family and own id under the ledger's key, so that encrypting or naming a cohort
-again changes nothing. `ledger_file` keeps it, on disk before anything is sent.
+Nobody is named: a person is HMAC-SHA256 of family and own id under the ledger's key, and digests of calls at common variants
+(`fingerprint`), so that encrypting a cohort again, or naming it or its people otherwise, changes nothing. `ledger_file` keeps
+it, on disk before anything is sent.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from securegen.governance.leverage import Part, raised_leverage
+from securegen.governance.fingerprint import Fingerprints
+from securegen.governance.leverage import Part, part_of, raised_leverage
 from securegen.governance.openings import CONSENTED, FEWEST, SITE_SHARE, set_fault, sets_fault
+from securegen.governance.same_people import Prints
 from securegen.governance.site_sets import ReadAlone, StudySites, alone
 from securegen.model import Samples
 
@@ -42,7 +46,8 @@ class Entries:
     and (n, J) integers that were summed with their genotypes; products: whose products of genotypes with genotypes were
     summed; register: lines of the register of consent that was last written beside this ledger, and the mark of the last of
     them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which something was released, as
-    `pin.Pin.to_json`; changes: of the file so far; keep: writes what was entered by now, for what is written after it."""
+    `pin.Pin.to_json`; prints: of their genotypes; changes: of the file so far; keep: writes what was entered by now, for what
+    is written after it."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
@@ -55,6 +60,7 @@ class Entries:
     register: tuple[int, str] = (0, "")
     releases: list[tuple[str, str]] = field(default_factory=list)
     policy: dict[str, Any] | None = None
+    prints: Prints = field(default_factory=Prints)
     changes: int = 0
     keep: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
@@ -94,16 +100,39 @@ class Entries:
             out.append(second.hexdigest()[: 2 * PERSON_BYTES])
         return out
 
-    def rows(self, samples: Samples) -> np.ndarray:
-        """(N,) int64: each sample's place in the ledger; new people are entered."""
-        return self.places(self._names(zip(map(str, samples.fid), map(str, samples.iid), strict=True)))
+    def rows(self, samples: Samples, genotypes: Fingerprints | None = None) -> np.ndarray:
+        """(N,) int64: each sample's place in the ledger; new people are entered.
+
+        genotypes: of these samples, by which people are known under other ids, and one who is there twice has one place.
+        """
+        names = self._names(zip(map(str, samples.fid), map(str, samples.iid), strict=True))
+        if genotypes is None:
+            return self.places(names)
+        bands, found = genotypes.prints(self.key, self.prints.bands)
+        ids = np.array([self.people.get(name, -1) for name in names], np.int64)
+        out, size = self.prints.resolve(ids, bands, found, len(self.spent))
+        self._grow(size)
+        np.maximum.at(self.spent, out[ids >= 0], self.spent[ids[ids >= 0]])
+        for name, place in zip(names, out.tolist(), strict=True):
+            self.people.setdefault(name, place)
+        return out
 
     def places(self, names: Sequence[str]) -> np.ndarray:
         """As `rows`, of people by what they are called here."""
         people = self.people
-        out = np.array([people.setdefault(name, len(people)) for name in names], np.int64)
-        self.spent = np.concatenate([self.spent, np.zeros(len(people) - len(self.spent), np.int64)])
+        new = itertools.count(len(self.spent))
+        out = np.array(
+            [
+                found if (found := people.get(name)) is not None else people.setdefault(name, next(new))
+                for name in names
+            ],
+            np.int64,
+        )
+        self._grow(next(new))
         return out
+
+    def _grow(self, size: int) -> None:
+        self.spent = np.concatenate([self.spent, np.zeros(size - len(self.spent), np.int64)])
 
     def set_fault(self, rows: np.ndarray, people: np.ndarray, fewest: int = FEWEST) -> str | None:
         """What is wrong with summing over a set of samples, (N,) bool, beside all sets of these people's lifetime."""
@@ -149,7 +178,7 @@ class Entries:
             )
         if not new:
             return None
-        fresh = _part(rows[analysed], columns[np.ix_(analysed, new)])
+        fresh = part_of(rows[analysed], columns[np.ix_(analysed, new)])
         most_of_one = raised_leverage(self.columns, fresh, len(self.spent)) if self.columns else 0.0
         if most_of_one > limit:
             return f"one person has leverage {most_of_one:.3f} in the columns of all studies; {limit} is the most"
@@ -162,6 +191,14 @@ class Entries:
         """Count columns of which only the number is known for these people; what the most-spent of them has then."""
         self.spent[np.unique(rows)] += columns
         return int(self.spent[rows].max(initial=0))
+
+    def spend_once(self, what: str, rows: np.ndarray, columns: int) -> int:
+        """As `spend`; of these people and what the columns are, named by `what`, once."""
+        mark = self.mark("once", np.sort(rows).tobytes() + what.encode())
+        if mark in self.charged:
+            return self.spend(rows, 0)
+        self.charged.append(mark)
+        return self.spend(rows, columns)
 
     def would_spend(self, rows: np.ndarray, columns: np.ndarray) -> int:
         """The columns that the most-spent of these people would have been summed with, these among them."""
@@ -247,20 +284,3 @@ def padded(members: np.ndarray, size: int) -> np.ndarray:
     out = np.zeros(size, bool)
     out[: len(members)] = members
     return out
-
-
-def _part(rows: np.ndarray, values: np.ndarray) -> Part:
-    """Columns in the order of places, once a place, in the narrowest integers that hold them."""
-    places, at = np.unique(rows, return_inverse=True)
-    if len(places) == len(rows):
-        return places, narrow(values[np.argsort(rows)])
-    out = np.zeros((len(places), values.shape[1]), np.int64)
-    np.add.at(out, at, values)  # of a person who is there twice the sum: their genotypes are the same
-    return places, narrow(out)
-
-
-def narrow(values: np.ndarray) -> np.ndarray:
-    """The same integers in the narrowest type of 1, 2, 4 or 8 bytes that holds them."""
-    least, most = int(values.min(initial=0)), int(values.max(initial=0))
-    width = next(w for w in (1, 2, 4, 8) if -(1 << 8 * w - 1) <= least and most < 1 << 8 * w - 1)
-    return values.astype(f"<i{width}")

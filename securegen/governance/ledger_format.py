@@ -1,9 +1,10 @@
 """The bytes of a ledger of people: records of fixed size after a header, so that half a million people are read at once.
 
-A magic line, the number of changes, the length of a header and the header, JSON; then for each person the HMAC and the columns
-spent, the marks of columns, for each set and product one bit a person, for each group of columns one bit a person and the values
-of those who are in it; last an HMAC-SHA256 over all. Integers are little-endian. What is read is checked against that HMAC
-first, and its length against the header then.
+A magic line, the number of changes, the length of a header and the header, JSON; then for each id the HMAC and the person's
+place, for each person the columns spent, for each print of genotypes the place and 2 bytes a band, the marks of columns, for each
+set and product one bit a person, for each group of columns one bit a person and the values of those who are in it; last an
+HMAC-SHA256 over all. Integers are little-endian. What is read is checked against that HMAC first, and its length against the
+header then.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import StorageError
+from securegen.governance.fingerprint import MOST_BANDS, VARIANTS
 from securegen.governance.ledger import PERSON_BYTES, Entries, Products, padded
 from securegen.governance.policy import PIN
+from securegen.governance.same_people import Prints
 from securegen.governance.site_sets import StudySites
 from securegen.io.schema import boolean, hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import parse_json
@@ -45,6 +48,9 @@ STUDIES = list_of(
 RELEASES = list_of(record(request=hex_text(32), day=text(10, least=10)), 0, 1 << 20)
 _HEADER = record(
     people=integer(0, 1 << 24),
+    names=integer(0, 1 << 24),
+    prints=integer(0, 1 << 24),
+    bands=list_of(list_of(text(400), VARIANTS, VARIANTS), 0, MOST_BANDS),
     charged=integer(0, 1 << 20),
     sets=list_of(text(400), 0, 1 << 16),
     products=list_of(record(what=text(400), mark=hex_text(32)), 0, 1 << 16),
@@ -61,7 +67,9 @@ def pack(entries: Entries) -> list[bytes]:
     """The body: header with its length, and records. Raises StorageError where it would be too large to be read."""
     size = len(entries.spent)
     header = {
-        "people": size, "charged": len(entries.charged), "sets": [what for what, _ in entries.sets],
+        "people": size, "names": len(entries.people), "prints": len(entries.prints.places),
+        "bands": list(map(list, entries.prints.bands)), "charged": len(entries.charged),
+        "sets": [what for what, _ in entries.sets],
         "products": [{"what": p.what, "mark": p.mark} for p in entries.products],
         "columns": [
             {"people": len(rows), "columns": values.shape[1], "width": values.dtype.itemsize}
@@ -78,7 +86,10 @@ def pack(entries: Entries) -> list[bytes]:
     told = json.dumps(header, separators=(",", ":")).encode()
     out = [
         len(told).to_bytes(4, "little"), told, bytes.fromhex("".join(entries.people)),
-        entries.spent.astype("<u4").tobytes(), bytes.fromhex("".join(entries.charged)),
+        np.fromiter(entries.people.values(), "<u4", len(entries.people)).tobytes(),
+        entries.spent.astype("<u4").tobytes(), entries.prints.places.astype("<u4").tobytes(),
+        entries.prints.values.astype("<u2").tobytes(),
+        bytes.fromhex("".join(entries.charged)),
         *(_packed(members, size) for _, members in entries.sets), *(_packed(p.members, size) for p in entries.products),
     ]  # fmt: skip
     for rows, values in entries.columns:
@@ -115,7 +126,8 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
         bytes(raw[_COUNTS:header]), f"{path}, a ledger,", _HEADER, error=StorageError
     )  # fmt: skip
     size, bits = value["people"], -(-value["people"] // 8)
-    lengths = [size * PERSON_BYTES, size * 4, value["charged"] * _MARK]
+    named, count, bands = value["names"], value["prints"], len(value["bands"])
+    lengths = [named * PERSON_BYTES, named * 4, size * 4, count * 4, count * bands * 2, value["charged"] * _MARK]
     lengths += [bits] * (len(value["sets"]) + len(value["products"]))
     for item in value["columns"]:
         lengths += [bits, item["people"] * item["columns"] * item["width"]]
@@ -123,11 +135,16 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
         raise StorageError(f"{path} is no ledger of this version: its header does not say how long it is")
     parts = _split(raw[header:], lengths)
     entries = Entries(key, changes=int.from_bytes(counted, "little"))
-    names = bytes(next(parts)).hex()
-    entries.people = {names[i : i + 2 * PERSON_BYTES]: n for n, i in enumerate(range(0, len(names), 2 * PERSON_BYTES))}
+    names, places = bytes(next(parts)).hex(), np.frombuffer(next(parts), "<u4").tolist()
+    entries.people = dict(zip(_cut(names, 2 * PERSON_BYTES), places, strict=True))
     entries.spent = np.frombuffer(next(parts), "<u4").astype(np.int64)
+    whose = np.frombuffer(next(parts), "<u4").astype(np.int64)
+    values = np.frombuffer(next(parts), "<u2").astype(np.uint16).reshape(count, bands)
+    entries.prints = Prints([tuple(band) for band in value["bands"]], values, whose)
+    if len(entries.people) != named or max([*places, *whose.tolist()], default=-1) >= size:
+        raise StorageError(f"{path} is no ledger of this version: it names nobody, or somebody twice")
     marks = bytes(next(parts)).hex()
-    entries.charged = [marks[i : i + 2 * _MARK] for i in range(0, len(marks), 2 * _MARK)]
+    entries.charged = _cut(marks, 2 * _MARK)
     entries.sets = [(what, _unpacked(next(parts), size)) for what in value["sets"]]
     entries.products = [Products(p["what"], p["mark"], _unpacked(next(parts), size)) for p in value["products"]]
     for item in value["columns"]:
@@ -136,8 +153,6 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
         if len(rows) != len(values):
             raise StorageError(f"{path} is no ledger of this version: columns have other people than the header says")
         entries.columns.append((rows, values))
-    if len(entries.people) != size:
-        raise StorageError(f"{path} is no ledger of this version: somebody is there twice")
     read_beside(entries, value)
     return entries, found
 
@@ -161,6 +176,10 @@ def _study(item: Mapping[str, Any]) -> StudySites:
 
 def _sealed(key: bytes, counted: bytes, body: bytes) -> bytes:
     return hmac.digest(key, b"ledger 3\0" + counted + body, "sha256")
+
+
+def _cut(text: str, width: int) -> list[str]:
+    return [text[i : i + width] for i in range(0, len(text), width)]
 
 
 def _split(raw: memoryview, lengths: list[int]) -> Iterator[memoryview]:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import StorageError
-from securegen.governance.ledger import PERSON_BYTES, Entries, Products, narrow, padded
+from securegen.governance.ledger import PERSON_BYTES, Entries, Products, padded
 from securegen.governance.ledger_format import RELEASES, STUDIES, read_beside
+from securegen.governance.leverage import narrow
 from securegen.governance.policy import PIN
 from securegen.io.schema import hex_text, integer, list_of, one_of, record, text
 from securegen.io.strict_json import parse_json

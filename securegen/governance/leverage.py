@@ -84,3 +84,20 @@ def _blocks(parts: Sequence[Part], width: int, people: int) -> Iterator[FloatArr
             out[rows[a:b] - start, at : at + values.shape[1]] = values[a:b]
             at += values.shape[1]
         yield out
+
+
+def part_of(rows: np.ndarray, values: np.ndarray) -> Part:
+    """Columns in the order of places, once a place, in the narrowest integers that hold them."""
+    places, at = np.unique(rows, return_inverse=True)
+    if len(places) == len(rows):
+        return places, narrow(values[np.argsort(rows)])
+    out = np.zeros((len(places), values.shape[1]), np.int64)
+    np.add.at(out, at, values)  # of a person who is there twice the sum: their genotypes are the same
+    return places, narrow(out)
+
+
+def narrow(values: np.ndarray) -> np.ndarray:
+    """The same integers in the narrowest type of 1, 2, 4 or 8 bytes that holds them."""
+    least, most = int(values.min(initial=0)), int(values.max(initial=0))
+    width = next(w for w in (1, 2, 4, 8) if -(1 << 8 * w - 1) <= least and most < 1 << 8 * w - 1)
+    return values.astype(f"<i{width}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError
 from securegen.governance.label_noise import LabelNoise, drawn
 from securegen.model import Samples
@@ -40,11 +41,25 @@ class NoisyTrait:
 
 @dataclass
 class NoiseEntries:
-    """All draws of a place. key: of the marks of people and values; people: marks to places."""
+    """All draws of a place. key: of the marks of people and values; people: marks to places; made: marks of columns that were
+    built of draws."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
     traits: list[NoisyTrait] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
+
+    def enter_made(self, name: str, noise: AppliedNoise, columns: str) -> None:
+        """Enter that columns, by `Design.mark_of`, were built of these draws."""
+        if (mark := self._built(name, noise, columns)) not in self.made:
+            self.made.append(mark)
+
+    def made_here(self, name: str, noise: AppliedNoise, columns: Sequence[str]) -> bool:
+        """Whether all of these columns were built of draws of this trait, with that noise."""
+        return bool(columns) and all(self._built(name, noise, c) in self.made for c in columns)
+
+    def _built(self, name: str, noise: AppliedNoise, columns: str) -> str:
+        return self._mark("made", json.dumps([name, noise.epsilon, noise.delta, noise.mechanism, columns]))
 
     def person(self, fid: str, iid: str) -> str:
         """What a person is called here, in hex."""

@@ -17,7 +17,8 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from securegen.errors import PolicyError, StorageError
 from securegen.governance import audit_ledger
+from securegen.governance.door import OutputFacts
 from securegen.governance.label_noise import LabelNoise
 from securegen.governance.noise_ledger import MARK_BYTES, NoiseEntries, NoisyTrait
 from securegen.io import envelope
@@ -50,6 +52,7 @@ _CONTENT = record(
         ),
         0, 1 << 16,
     ),
+    may_have={"made": list_of(hex_text(MARK_BYTES), 0, _PEOPLE)},
 )  # fmt: skip
 
 
@@ -59,6 +62,26 @@ def has_draws(folder: str | Path) -> bool:
         if any(name == _KEY or name.startswith(f"{DRAWS}.") and name != _LOCK for name in os.listdir(folder)):
             return True
     return audit_ledger.known(Path(folder) / DRAWS)
+
+
+def believed(
+    outputs: Sequence[OutputFacts], folders: Iterable[Path] | None, log: Callable[[str], None]
+) -> Sequence[OutputFacts]:
+    """Outputs at a door, whose noise is believed where the draws of one of these folders know what their columns were built of;
+    the others count as exact, aloud. folders: None where it is not asked. Raises as `open_draws`."""
+    if folders is None:
+        return outputs
+    out = list(outputs)
+    open_claims = {i for i, o in enumerate(out) if o.noise is not None}
+    for folder in dict.fromkeys(folders) if open_claims else ():
+        if has_draws(folder):
+            with open_draws(folder) as entries:
+                claims = [(i, out[i].name, noise, out[i].made) for i in open_claims if (noise := out[i].noise)]
+                open_claims -= {i for i, name, noise, made in claims if entries.made_here(name, noise, made)}
+    for i in sorted(open_claims):
+        log(f"noise of {out[i].name}: no draws are stored of which these columns were built: they count as exact")
+        out[i] = replace(out[i], noise=None)
+    return out
 
 
 @contextlib.contextmanager
@@ -172,7 +195,9 @@ def _content(entries: NoiseEntries) -> str:
          "draws": t.draws}
         for t in entries.traits
     ]  # fmt: skip
-    return json.dumps({"mark_key": entries.key.hex(), "people": list(entries.people), "traits": traits})
+    return json.dumps(
+        {"mark_key": entries.key.hex(), "people": list(entries.people), "traits": traits, "made": entries.made}
+    )
 
 
 def _entries(value: dict[str, Any], path: Path) -> NoiseEntries:
@@ -184,4 +209,4 @@ def _entries(value: dict[str, Any], path: Path) -> NoiseEntries:
         bounds = None if t["bounds"] is None else (float(t["bounds"][0]), float(t["bounds"][1]))
         noise = LabelNoise(float(t["epsilon"]), t["delta"], bounds)
         traits.append(NoisyTrait(t["name"], t["binary"], noise, t["people"], t["values"], t["draws"]))
-    return NoiseEntries(bytes.fromhex(value["mark_key"]), people, traits)
+    return NoiseEntries(bytes.fromhex(value["mark_key"]), people, traits, value.get("made") or [])

@@ -32,14 +32,15 @@ class Analysed:
 
 
 SUMS: Final = "sums"
-ASSOCIATION, PARTY, COMPONENTS, PREDICTIONS, KINSHIP, SCORES = (
-    "association", "party", "components", "predictions", "kinship", "scores"
+ASSOCIATION, PARTY, COMPONENTS, PREDICTIONS, LD, KINSHIP, SCORES = (
+    "association", "party", "components", "predictions", "ld", "kinship", "scores"
 )  # fmt: skip
 ANALYSES: Final[Mapping[str, Analysed]] = {
     ASSOCIATION: Analysed("{name} {place}", SUMS),  # phenotype and test, and quality control
     PARTY: Analysed("rows of sums {name} {place}", SUMS),  # of who does not know the phenotype: how many people
     COMPONENTS: Analysed("rows of components", SUMS),  # their loadings say frequencies
     PREDICTIONS: Analysed("rows of predictions {name}", SUMS),  # a model fitted to everybody's sums
+    LD: Analysed("linkage disequilibrium", SUMS),
     KINSHIP: Analysed("rows of kinship", KINSHIP),
     SCORES: Analysed("rows of scores {name}", SCORES),  # what a call that is missing counts is of everybody
 }

@@ -153,6 +153,33 @@ def _lift_bytes(e: Butterfly, arguments: list[ir.Value]) -> None:
 
 
 @intrinsic
+def toss(typing_context, wide, narrow, sums, n):
+    """Sums of 42 coins each: less 21, a sum of 21 minus a sum of 21. The ones of 32 bits and of the lower 10 of 16.
+
+    Addresses of n random words of 32 and of 16 bits, and of n sums, uint32; n: a multiple of a vector. Bits are counted by an
+    instruction or by sums and shuffles within registers.
+    """
+
+    def generate(context, builder, signature, arguments):
+        e = Butterfly(builder)
+        b, half = e.b, ir.VectorType(ir.IntType(16), e.lanes)
+        few = ir.Constant(half, [0x3FF] * e.lanes)
+
+        def body(state: list[ir.Value], _: ir.Value) -> list[ir.Value]:
+            wide, narrow, sums = state
+            some = b.load(b.inttoptr(narrow, half.as_pointer()))
+            some.align = 2
+            coins = e.residues(wide)
+            e.store(b.add(e.count_ones(coins), e.count_ones(b.zext(b.and_(some, few), coins.type))), sums)
+            return [b.add(wide, WORD(4 * e.lanes)), b.add(narrow, WORD(2 * e.lanes)), b.add(sums, WORD(4 * e.lanes))]
+
+        e.loop(arguments[3], arguments[:3], e.lanes, body)
+        return context.get_dummy_value()
+
+    return types.void(*[types.uint64] * 4), generate
+
+
+@intrinsic
 def subtract_product(typing_context, line, left, right, out, lanes, q, down, up, factor):
     """out = line − left·right modulo q, canonical, for `lanes` canonical residues each; a multiple of a vector.
 

@@ -53,7 +53,7 @@ def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> Announ
 class SitesStudy(Study):
     """The pooled study of several cohorts; members: the inputs of each, one a site."""
 
-    members: tuple[Inputs, ...]
+    members: tuple[Inputs, ...] = ()
 
 
 def open_sites(members: Sequence[Inputs], log: Log = silent) -> SitesStudy:
@@ -65,4 +65,4 @@ def open_sites(members: Sequence[Inputs], log: Log = silent) -> SitesStudy:
         readers = [with_rows(reader, log if i == 0 else silent) for i, reader in enumerate(readers)]
     pooled = pool(members, readers)
     _, strata = build_strata(first, pooled, log)
-    return SitesStudy(first, pooled, strata, tuple(members))
+    return SitesStudy(first, pooled, strata, members=tuple(members))

@@ -91,7 +91,7 @@ def run_together(
     if failed:
         name = next((n for n in failed if running[n].returncode not in HEARD), next(iter(failed)))
         code = running[name].returncode
-        error = SecuregenError(_message(name, failed[name], code))
+        error = SecuregenError(message(name, failed[name], code))
         error.exit_code = code if code > 0 else SecuregenError.exit_code
         raise error
 
@@ -123,7 +123,7 @@ def _wait(running: Mapping[str, subprocess.Popen[str]]) -> dict[str, bytes]:
     return failed
 
 
-def _message(name: str, said: bytes, code: int) -> str:
+def message(name: str, said: bytes, code: int) -> str:
     """The error that a role ended with: its last line `Error: …` and what follows, or all it said."""
     if code < 0:
         why = " (out of memory?)" if code == -signal.SIGKILL else ""

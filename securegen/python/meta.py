@@ -28,12 +28,12 @@ from securegen.governance.history import PeopleFacts
 from securegen.governance.signing import digest_of
 from securegen.io.digests import sha256
 from securegen.model import Samples, Variants
+from securegen.python.aligned import matched, read_effects, variants_of
 from securegen.results.forms import TableForm
 from securegen.results.meta_table import write_meta
-from securegen.results.read import read_frame, read_results
+from securegen.results.read import read_frame
 from securegen.results.rows import FULL_DIGITS
-from securegen.scores.files import ADDITIVE, ScoringFile
-from securegen.scores.match import NOT_FOUND, REFUSED, Match, TooFewMatchesError, match_variants
+from securegen.scores.match import NOT_FOUND, REFUSED, Match
 from securegen.stats.meta import Studies, controlled, inflation, meta_analysis
 from securegen.study import checks
 from securegen.study.inputs import Log, silent
@@ -134,8 +134,8 @@ def _aligned(
     found: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     studies = []
     for path in paths:
-        frame = _read(path)
-        table, numbers = _variants(frame), _numbers(frame)
+        frame = read_effects(path, "a meta-analysis adds")
+        table, numbers = variants_of(frame), _numbers(frame)
         place, turned, left = np.arange(len(table)), np.zeros(len(table), bool), dict[str, int]()
         if known is None:
             known = table
@@ -159,29 +159,6 @@ def _aligned(
     return known, Studies(**parts), studies
 
 
-def _read(path: str) -> pd.DataFrame:
-    frame = read_results(path)
-    if "BETA" not in frame and "OR" in frame:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            frame["BETA"] = np.log(frame["OR"].to_numpy(float))
-    if "SE" not in frame and "LOG(OR)_SE" in frame:
-        frame["SE"] = frame["LOG(OR)_SE"]
-    absent = [name for name in ("BETA", "SE", "OBS_CT", "REF", "ALT") if name not in frame]
-    if absent:
-        raise InputError(
-            f"{path} has no column {', '.join(absent)}: a meta-analysis adds effects with their errors and alleles"
-        )
-    return frame
-
-
-def _variants(frame: pd.DataFrame) -> Variants:
-    ref, alt, a1 = (frame[name].to_numpy(object) for name in ("REF", "ALT", "A1"))
-    other = np.where(a1 == alt, ref, alt)
-    return Variants(
-        frame["#CHROM"].to_numpy(object), frame["POS"].to_numpy(np.int64), frame["ID"].to_numpy(object), a1, other
-    )
-
-
 def _numbers(frame: pd.DataFrame) -> dict[str, np.ndarray]:
     names = {"beta": "BETA", "se": "SE", "log10p": "LOG10_P", "people": "OBS_CT", "frequency": "A1_FREQ"}
     nothing = np.full(len(frame), np.nan)
@@ -193,10 +170,7 @@ def _on(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int], np.ndarray]:
     """Place of each row among the known variants and the new ones behind them, −1 where it is left out; whether the other
     allele is counted there; how many are left out, by word; and which rows are new."""
-    try:
-        m = match_variants(_as_scoring(path, table), known, by=by, keep_ambiguous=keep_ambiguous, min_overlap=0.0)  # type: ignore[arg-type]
-    except TooFewMatchesError as error:
-        m = error.match
+    m = matched(path, table, known, by, keep_ambiguous=keep_ambiguous)
     if not len(m):
         raise InputError(f"{path} has no variant in common with the tables before it: are they of one genome build?")
     place, turned = np.full(len(table), -1, np.int64), np.zeros(len(table), bool)
@@ -212,17 +186,6 @@ def _fresh(m: Match) -> np.ndarray:
     """Rows of variants that no table before has; those of X, Y and MT have a word of their own."""
     new = [word == NOT_FOUND or word.startswith(f"{REFUSED}:") for word in m.word]
     return np.flatnonzero(np.array(new, bool))
-
-
-def _as_scoring(path: str, v: Variants) -> ScoringFile:
-    """Rows of a table as the matcher reads them."""
-    size = len(v)
-    text = np.array(["0"] * size, dtype=object)
-    ids = np.where(np.isin(v.id.astype(str), (".", "NA", "nan")), "", v.id).astype(object)
-    return ScoringFile(
-        path, ("BETA",), ids, v.chromosome, v.position, v.effect_allele, v.other_allele,
-        np.array([ADDITIVE] * size, dtype=object), text[:, None], None, None, np.arange(size) + 2, (), {}, None,
-    )  # fmt: skip
 
 
 def _joined(first: Variants, more: Variants) -> Variants:

@@ -22,6 +22,7 @@ from typing import Any
 from securegen.errors import InputError, PolicyError, UsageError
 from securegen.governance.audit_beside import logs_beside, record
 from securegen.governance.opened_columns import ColumnShare, opened_columns
+from securegen.governance.policy_file import beside
 from securegen.governance.small_models import SmallModel
 from securegen.io.digests import sha256
 from securegen.io.output import write_json, write_text
@@ -135,7 +136,8 @@ def risk(
     variants a table is worth; genotypes: count them in these, of the owner or of a reference panel, and choose no two linked
     rows (without either every variant counts, which is an upper bound); out: also write OUT.risk.json, and the chosen ids of
     each table. Raises InputError for tables without frequencies or effects, UsageError, and PolicyError beyond `max_power`,
-    after the files are written. Under a policy every call is an entry of its audit log.
+    after the files are written, and for chosen people of genotypes that a policy governs. Under a policy every call is an
+    entry of its audit log.
     """
     rates = tuple(fpr) if isinstance(fpr, Sequence) else (fpr,)
     for rate in rates or (float("nan"),):
@@ -147,8 +149,13 @@ def risk(
     checks.whole("independent", independent, 1, None)
     if independent is not None and genotypes is not None:
         raise UsageError("`independent` says what would be counted in the genotypes: give one of them")
+    files = [] if genotypes is None else list(genotypes.files().values())
+    if genotypes is not None and (genotypes.keep or genotypes.remove) and beside(files):
+        raise PolicyError(
+            "policy.differing_people: which variants are linked among chosen people tells of these, and a policy governs the "
+            "genotypes: leave `keep` and `remove` out"
+        )
     found, ids = _estimate(os.fspath(prefix), rates, wanted, independent, genotypes, log)
-    files = [] if genotypes is None else genotypes.files().values()
     for audit in logs_beside([found.prefix, *files]):  # what genotypes say leaves, wherever the table is from
         audit.append("run", found.fact())
     if out is not None:

@@ -35,7 +35,7 @@ MOST_ROWS = 1000  # of the table of all entries; older ones are in the log
 _COUNTS = ("people", "samples", "cases", "variants", "rows", "columns", "withheld", "bytes", "files")
 _PLAIN = {
     "run": "run", "release": "release", "refusal": "refusal", "key": "key use", "policy": "policy", "consent": "consent",
-    "export": "export",
+    "export": "export", "ledger": "ledger",
 }  # fmt: skip
 
 

@@ -25,14 +25,16 @@ def associations(
     for a in analyses:
         if not a.association:
             continue
-        here = [found for s in strata if (found := s.analysis(a.test, a.phenotype)) is not None] or [a]
+        built = [(s, found) for s in strata if (found := s.analysis(a.test, a.phenotype)) is not None]
+        here, noise = [found for _, found in built] or [a], noise_of_all([found for _, found in built] or [a])
         cases = [m.model.cases for m in here] if record_of(a).binary else []
         controls = [m.model.samples - m.model.cases for m in here] if record_of(a).binary else []
         out.append(
             OutputFacts(
                 ASSOCIATION, a.phenotype, min(m.model.samples for m in here), variants,
                 columns=max(len(m.model.covariates) + 1 for m in here), cases=min(cases, default=None),
-                controls=min(controls, default=None), minor=floor, reveal=reveal, noise=noise_of_all(here),
+                controls=min(controls, default=None), minor=floor, reveal=reveal, noise=noise,
+                made=() if noise is None else tuple(dict.fromkeys(s.design.mark_of(found) for s, found in built)),
             )
         )  # fmt: skip
     return out

@@ -21,6 +21,8 @@ _NUMBERS = frozenset(
         "POS",
         "A1_FREQ",
         "OBS_CT",
+        "VARIANT_CT",
+        "COLLAPSED_CT",
         "CASE_CT",
         "CTRL_CT",
         "MAC_CASE",
@@ -97,7 +99,18 @@ def read_own(path: str | Path, header: list[str] | None = None) -> pd.DataFrame:
     return frame
 
 
-_COUNTS = ("POS", "OBS_CT", "STUDY_CT", "CASE_CT", "CTRL_CT", "MAC_CASE", "A1_CASE_CT", "A1_CTRL_CT")
+_COUNTS = (
+    "POS",
+    "OBS_CT",
+    "VARIANT_CT",
+    "COLLAPSED_CT",
+    "STUDY_CT",
+    "CASE_CT",
+    "CTRL_CT",
+    "MAC_CASE",
+    "A1_CASE_CT",
+    "A1_CTRL_CT",
+)
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:

@@ -14,17 +14,17 @@ The error is centred binomial with 21 + 21 bits: standard deviation √10.5 = 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-from numba import njit, uint16, uint32, uint64
+from numba import njit, uint64
 
 from securegen.kernels import masked_lines
 from securegen.kernels.masked_lines import OFFSET
+from securegen.kernels.memory import aligned
 from securegen.kernels.ntt import forward_line, ntt_tables, stack_tables
 from securegen.kernels.threads import over_range
 from securegen.randomness import fresh_key, keystream
-from securegen.rlwe.arithmetic import count_ones
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 
@@ -67,24 +67,26 @@ def encrypt_parts(
 
 
 def encrypt_digits(
-    secrets: np.ndarray, parts: Iterable[np.ndarray], digit_bits: Sequence[int], scale_log2: int, ring: Ring
-) -> Iterator[tuple[bytes, np.ndarray]]:
+    secrets: np.ndarray, parts: Iterable[np.ndarray], digit_bits: Sequence[int], scale_log2: int, ring: Ring,
+    *, room: Callable[[tuple[int, ...]], np.ndarray] = aligned,
+) -> Iterator[tuple[bytes, np.ndarray]]:  # fmt: skip
     """As `encrypt_parts` of messages Σ_l 2^(w_l)·digit_l, whose digits come as (G, S_i, D, n) signed integers.
 
     digit_bits: the width of every digit, the lowest first; w_l is the sum of the widths before it. A digit may be any value of
-    its type.
+    its type. room: makes the array of a shape that c0 is written into.
     """
     seed, first = fresh_key(), 0
     weights = [scale_log2 + sum(digit_bits[:l]) for l in range(len(digit_bits))]
     for digits in parts:
         last = first + digits.shape[1]
-        yield seed, _encrypt_with(seed, fresh_key(), secrets[first:last], digits, weights, ring)
+        yield seed, _encrypt_with(seed, fresh_key(), secrets[first:last], digits, weights, ring, room=room)
         first = last
 
 
 def _encrypt_with(
-    seed: bytes, error_key: bytes, secrets: np.ndarray, digits: np.ndarray, weights_log2: Sequence[int], ring: Ring
-) -> np.ndarray:
+    seed: bytes, error_key: bytes, secrets: np.ndarray, digits: np.ndarray, weights_log2: Sequence[int], ring: Ring,
+    *, room: Callable[[tuple[int, ...]], np.ndarray] = aligned,
+) -> np.ndarray:  # fmt: skip
     """c0 for given keys: for known-answer vectors and attack tests. Everything else calls `encrypt_strands`."""
     groups, strands, count, n = digits.shape
     k = len(ring.primes)
@@ -97,7 +99,7 @@ def _encrypt_with(
     if secrets.shape != (strands, k, n) or secrets.dtype != np.uint64:
         raise ValueError(f"keys of shape {secrets.shape}, {(strands, k, n)} expected")
     a = expand_uniform(seed, groups, ring)
-    out = np.empty((*a.shape[:3], strands, ring.lanes), np.uint32)
+    out = room((*a.shape[:3], strands, ring.lanes))
     primes, roots, _, _ = stack_tables(tuple(ntt_tables(n, p) for p in ring.primes))
     if digits.dtype == np.int8 and min(ring.primes) < 1 << 29:
         digits = digits.astype(np.int16)
@@ -149,13 +151,6 @@ def _factors(q: int, weights_log2: Sequence[int], bits: int) -> list[int]:
 _lift_16, _lift_32, _lift_64 = (masked_lines.lift(bits) for bits in (16, 32, 64))
 
 
-@njit(nogil=True, inline="never")
-def _toss(wide, narrow, errors):
-    """Sums of 42 coins, (n,) uint32: less 21, a sum of 21 minus a sum of 21."""
-    for j in range(len(errors)):
-        errors[j] = count_ones(wide[j]) + count_ones(uint32(narrow[j] & uint16(0x3FF)))
-
-
 @njit(cache=True, nogil=True)
 def _encrypt(digits, count, bits, wide, narrow, keys, primes, roots, constants, factors, public, lines, out, first):
     """Write c0 into out, (k, T, G, S, L) uint32, for the groups from number `first` on, some strands at a time, so that
@@ -174,7 +169,8 @@ def _encrypt(digits, count, bits, wide, narrow, keys, primes, roots, constants, 
         for start in range(0, strands, together):
             some = min(together, strands - start)
             for i in range(some):
-                _toss(wide[g, start + i], narrow[g, start + i], errors[i])
+                coins, few = uint64(wide[g, start + i].ctypes.data), uint64(narrow[g, start + i].ctypes.data)
+                masked_lines.toss(coins, few, uint64(errors[i].ctypes.data), size)
             for p in range(k):
                 q, (constant, r, r_quotient, one_quotient, length, factor) = primes[p], constants[p]
                 down, up = length - uint64(1), length + uint64(1)

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit, uint32
 
 from securegen.errors import ArtefactError
+from securegen.kernels.memory import aligned
 from securegen.kernels.threads import over_range
 from securegen.randomness import KEY_BYTES, keystream
 from securegen.rlwe.ring import Ring
@@ -47,7 +48,7 @@ def expand_uniform(
         raise ValueError(f"tile {tile} of {ring.tiles}")
     tiles = range(ring.tiles) if tile is None else range(tile, tile + 1)
     if out is None:
-        out = np.empty((len(ring.primes), len(tiles), ciphertexts, ring.lanes), np.uint32)
+        out = aligned((len(ring.primes), len(tiles), ciphertexts, ring.lanes))
     _expand(seed, ring.primes, ring.tiles, tiles, out, threads)
     return out
 

@@ -14,6 +14,8 @@ import numpy as np
 from securegen.design.null_people import NullPeople
 from securegen.stats.firth_null import firth_null
 
+FEW = 20  # carriers, whose outcomes are all summed: a million
+HOLDS = 0.1  # of a copy: what a carrier has of a dosage
 SPARSE = 0.5  # share of dosages that are 0, from which on regenie sums over carriers alone
 
 
@@ -30,7 +32,8 @@ class Correction:
 @dataclass(frozen=True, eq=False, repr=False)
 class Variant:
     """One variant of the analysed people: x: (n,) g̃ of the minor allele; carriers: (n,) bool, where regenie's approximation
-    sums over them alone, else None; u, v: of x; minor: minor alleles; sign: −1 where A1 is the major allele."""
+    sums over them alone, else None; few: (n,) bool, the called people with more than `HOLDS` of a copy, where every outcome of
+    these can be summed, else None; u, v: of x; minor: minor alleles; sign: −1 where A1 is the major allele."""
 
     x: np.ndarray
     carriers: np.ndarray | None
@@ -38,6 +41,7 @@ class Variant:
     v: float
     minor: float
     sign: float
+    few: np.ndarray | None = None
 
 
 class NullFit:
@@ -64,12 +68,14 @@ class NullFit:
         y = g * self._root
         y = y - self._basis @ (self._basis.T @ y)
         x = y / self._root
+        holders = called & (g > HOLDS)
+        few = holders if not fast and int(holders.sum()) <= FEW else None
         carriers = g != 0 if fast and int((g == 0).sum()) >= SPARSE * len(g) else None
         return Variant(
-            x, carriers, float((x * self.residual).sum()), float((y * y).sum()), minor * int(called.sum()), sign
+            x, carriers, float((x * self.residual).sum()), float((y * y).sum()), minor * int(called.sum()), sign, few
         )
 
     @cached_property
     def firth_logits(self) -> np.ndarray:
         """(n,) linear predictor of the null model under Firth's penalty, whose coefficients are kept for every variant."""
-        return firth_null(self.cases, self._null.covariates, self._null.offset)
+        return firth_null(self.cases, self._null.covariates, self._null.offset, self.mean)

@@ -18,22 +18,26 @@ def logistic(eta: Array) -> Array:
     return out
 
 
-def firth_null(cases: np.ndarray, covariates: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
-    """(n,) linear predictor that solves Cᵀ(y − p + h(½ − p)) = 0, h the leverages. cases: (n,) bool; covariates: (n, K).
+def firth_null(cases: np.ndarray, covariates: np.ndarray, offset: np.ndarray | None, mean: np.ndarray) -> np.ndarray:
+    """(n,) linear predictor that solves Cᵀ(y − p + h(½ − p)) = 0, h the leverages. cases: (n,) bool; covariates: (n, K); mean:
+    (n,) of the model without the penalty, from which it begins.
 
     Raises DesignError where it does not converge.
     """
     basis, told = np.linalg.qr(covariates)[0], 0.0 if offset is None else offset
-    b = np.zeros(basis.shape[1])
+    b = basis.T @ (np.log(mean) - np.log1p(-mean) - told)
     for _ in range(STEPS):
         p = logistic(basis @ b + told)
         w = p * (1 - p)
-        root = np.linalg.qr(basis * np.sqrt(w)[:, None])
-        h = (root[0] * root[0]).sum(axis=1)
-        inner = np.linalg.solve(root[1].T, basis.T @ (cases - p + h * (0.5 - p)))
+        try:
+            whitened = np.linalg.inv(np.linalg.cholesky((basis.T * w) @ basis))  # L⁻¹ of BᵀWB = LLᵀ
+        except np.linalg.LinAlgError:
+            break
+        h = w * ((basis @ whitened.T) ** 2).sum(axis=1)
+        inner = whitened @ (basis.T @ (cases - p + h * (0.5 - p)))
         if float(np.abs(inner).max()) < CONVERGED:
             out: np.ndarray = basis @ b + told
             return out
-        step = np.linalg.solve(root[1], inner)
+        step = whitened.T @ inner
         b = b + step * min(1.0, 5 / max(float(np.abs(basis @ step).max()), 1e-300))
     raise DesignError(f"the null model under Firth's penalty does not converge in {STEPS} steps: leave a covariate out")

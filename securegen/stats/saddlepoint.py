@@ -2,7 +2,8 @@
 
 S = U/√V is a sum over people of g̃(y − μ)/√V with y Bernoulli of mean μ. Its cumulant function is
 K(t) = Σ log(1 − μ + μ e^{t g̃/√V}) − t μ g̃/√V; at K'(t) = s, with w = √(2(ts − K)) and v = t√K'', P(S ≥ s) is
-Φ(−w − log(v/w)/w) (Barndorff-Nielsen 1990, Dey et al. 2017). P is the sum of the tails beyond |s| on both sides.
+Φ(−w − log(v/w)/w) (Barndorff-Nielsen 1990, Dey et al. 2017). P is the sum of the tails beyond |s| on both sides. Of few
+carriers every outcome is summed instead (`few_carriers`): one more case among them moves S by more than the curve bends.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from securegen.kernels.cumulants import tilted_sums
 from securegen.stats.corrected import Correction, NullFit, Variant
+from securegen.stats.few_carriers import log_tails
 from securegen.stats.pvalue import chisq_1_inverse
 
 Array = NDArray[np.float64]
 STEPS = 200
+SETTLED = 1e-10  # of t, of which ts − K depends to the second order, and ln K″ to the first
 NEAR = 1e-3  # |s| below it: w and v are 0/0, the skewness alone is left
 EDGE = 1e-12  # relative: at the largest value that S has
 
@@ -29,24 +33,10 @@ class _Sum:
     mean: Array
     rest: float
 
-    def cumulant(self, t: float) -> float:
-        a = t * self.x
-        up = a > 0
-        small = np.exp(-np.abs(a))
-        # log(1 − μ + μ e^a) − μ a, each in the form that does not overflow
-        high = a + np.log(self.mean + (1 - self.mean) * small)
-        low = np.log1p(self.mean * np.expm1(np.minimum(a, 0)))
-        near = np.abs(a) < 1
-        low = np.where(near, np.log1p(self.mean * np.expm1(np.where(near, a, 0))), low)
-        return float((np.where(up & ~near, high, low) - self.mean * a).sum()) + t * t / 2 * self.rest
-
-    def slopes(self, t: float) -> tuple[float, float]:
-        """K' and K''."""
-        small = np.exp(-np.abs(t * self.x))
-        one, other = np.where(t * self.x > 0, 1.0, small), np.where(t * self.x > 0, small, 1.0)
-        tilted = self.mean * one / (self.mean * one + (1 - self.mean) * other)
-        first = self.x * (tilted - self.mean)
-        return float(first.sum()) + t * self.rest, float((self.x**2 * tilted * (1 - tilted)).sum()) + self.rest
+    def at(self, t: float) -> tuple[float, float, float]:
+        """K(t), K′(t) and K″(t)."""
+        k, first, second = tilted_sums(self.x, self.mean, t)
+        return k + t * t / 2 * self.rest, first + t * self.rest, second + self.rest
 
     @property
     def skewness(self) -> float:
@@ -74,29 +64,33 @@ def log_tail(x: Array, mean: Array, s: float, rest: float = 0.0) -> float:
         return own.log_at_most()
     if s < NEAR:
         return float(special.log_ndtr(-s - own.skewness / 6))
-    t = _saddlepoint(own, s)
-    w = np.sqrt(2 * (t * s - own.cumulant(t)))
-    v = t * np.sqrt(own.slopes(t)[1])
+    t, k, curvature = _saddlepoint(own, s)
+    w = np.sqrt(2 * (t * s - k))
+    v = t * np.sqrt(curvature)
     return float(special.log_ndtr(-w - np.log(v / w) / w))
 
 
-def _saddlepoint(own: _Sum, s: float) -> float:
-    """t > 0 with K'(t) = s, by Newton's method inside a bracket."""
-    low, high, t = 0.0, np.inf, s
+def _saddlepoint(own: _Sum, s: float) -> tuple[float, float, float]:
+    """t > 0 with K′(t) = s, K(t) and K″(t): Newton's method for ln K′ inside a bracket, since far out K′ grows as an exponential.
+
+    It begins where a sum of this skewness has its saddlepoint, s = t + skewness·t²/2.
+    """
+    low, high = 0.0, np.inf
+    t = 2 * s / (1 + np.sqrt(1 + 2 * max(own.skewness, 0.0) * s))
     for _ in range(STEPS):
-        slope, curvature = own.slopes(t)
+        k, slope, curvature = own.at(t)
         if slope < s:
             low = t
         else:
             high = t
-        there = t + (s - slope) / curvature if curvature > 0 else np.inf
+        there = t + np.log(s / slope) * slope / curvature if curvature > 0 and slope > 0 else np.inf
         if not low < there < high:
             there = 2 * t if high == np.inf else (low + high) / 2
         there = min(there, 4 * t)
-        if abs(there - t) <= 1e-13 * t:
-            return float(there)
+        if abs(there - t) <= SETTLED * t:
+            break
         t = there
-    return float(t)
+    return float(t), k, curvature
 
 
 def saddlepoint(fit: NullFit, variant: Variant) -> Correction:
@@ -104,10 +98,14 @@ def saddlepoint(fit: NullFit, variant: Variant) -> Correction:
     root = float(np.sqrt(variant.v))
     s = abs(variant.u) / root
     x, mean, rest = variant.x / root, fit.mean, 0.0
-    if (m := variant.carriers) is not None:
-        rest = max(1 - float((fit.weight[m] * x[m] ** 2).sum()), 0.0)
-        x, mean = x[m], mean[m]
-    log_p = min(np.logaddexp(log_tail(x, mean, s, rest), log_tail(-x, mean, s, rest)), 0.0)
+    if variant.few is not None:
+        upper, lower = log_tails(x, mean, variant.few, s)
+    else:
+        if (m := variant.carriers) is not None:
+            rest = max(1 - float((fit.weight[m] * x[m] ** 2).sum()), 0.0)
+            x, mean = x[m], mean[m]
+        upper, lower = log_tail(x, mean, s, rest), log_tail(-x, mean, s, rest)
+    log_p = min(np.logaddexp(upper, lower), 0.0)
     log10p = -float(log_p) / np.log(10)
     chisq = float(chisq_1_inverse(np.array([log10p]))[0])
     z = np.sign(variant.u) * np.sqrt(chisq)

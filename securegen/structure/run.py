@@ -17,6 +17,7 @@ import numpy as np
 from securegen.errors import DesignError, UsageError
 from securegen.governance import releases
 from securegen.governance.door import PEOPLE, OutputFacts, exact_reasons
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.gate import Gate, gate_of
 from securegen.governance.history import PeopleFacts
 from securegen.governance.signing import digest_of
@@ -75,7 +76,8 @@ def pass_door(
         asked = inputs.asked_for() | {f"options.{kind}": digest_of(options)}
         gate = replace(gate, inputs=asked, extra=partial(exact_reasons, policy, exact))
         if people is not None:  # of phenotypes, of which noise asks what left before
-            gate = gate.of(PeopleFacts(reader.samples, tuple((name, "", mask) for name, mask in people.items())))
+            members = tuple((name, "", mask) for name, mask in people.items())
+            gate = gate.of(PeopleFacts(reader.samples, members, genotypes=Fingerprints(reader)))
     gate.release([OutputFacts(PEOPLE, name, len(reader.samples), len(reader.variants)) for name in sets])
     claimed = [(releases.analysis_of(kind, name), members) for name, members in sets.items()]
     gate.claim(reader.samples, claimed, Path(out).name)

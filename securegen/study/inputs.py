@@ -20,8 +20,8 @@ from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFile
 from securegen.io.loco import read_prediction_list
 from securegen.study import checks
 from securegen.study.mask_options import FILES as MASK_FILES
-from securegen.study.mask_options import SUM, MaskOptions, mask_options, parse_bins
 from securegen.study.parts import part_of
+from securegen.study.set_fields import SetFields
 from securegen.vocabulary import ADDITIVE, CODINGS
 
 Log = Callable[[str], None]
@@ -52,9 +52,9 @@ def silent(_: str) -> None:
 
 
 @dataclass(frozen=True)
-class Inputs(GenotypeFiles):
-    """What names a study: genotypes as in `io.genotypes.GenotypeFiles`, phenotypes, and how they are analysed. Paths are
-    text; pheno_name and covar_name None mean every column of the file.
+class Inputs(SetFields):
+    """What names a study: genotypes as in `io.genotypes.GenotypeFiles`, sets as in `study.set_fields.SetFields`,
+    phenotypes, and how they are analysed. Paths are text; pheno_name and covar_name None mean every column of the file.
 
     model: linear, logistic, trend, allelic, or None to choose by the phenotype; missing: mean or complete; bits: of a design
     column, None for the planned precision; force_01: read 0/1 as control/case even if one is absent; covar_categorical:
@@ -69,9 +69,7 @@ class Inputs(GenotypeFiles):
     regenie with pred; dominant, recessive, hetonly: one of them, the genetic model: a genotype counts 1 with one copy of A1 or
     two, with two, or with one, else 0; interaction: the covariate whose product with the dosage is tested, of a linear model;
     correction: spa, firth or none, what replaces the score test's P where it is below p_thresh; fast: as regenie approximates
-    it; anno_file, set_list, mask_def: as regenie's, masks of sets of variants are tested in place of variants; aaf_file: public
-    frequencies, None for those of the analysed people; aaf_bins: the largest frequencies of masks, None for 0.01; build_mask:
-    max, sum or comphet, None for max; purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent
+    it; purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent
     covers it are analysed; consent: the register that has them; mondo: a table of diseases in place of the shipped one;
     generalise: COLUMN:k, bins of width k of a phenotype or covariate, or the first k characters of one of categories; policy:
     the file that governs the data, None for the one beside them; identity: signing key of who asks; second_signature: files of
@@ -116,12 +114,6 @@ class Inputs(GenotypeFiles):
     correction: str = NONE
     p_thresh: float = P_THRESH
     fast: bool = False
-    anno_file: str | None = None
-    set_list: str | None = None
-    mask_def: str | None = None
-    aaf_file: str | None = None
-    aaf_bins: tuple[float, ...] | None = None
-    build_mask: str | None = None
     purpose: str | None = None
     consent: str | None = None
     mondo: str | None = None
@@ -166,7 +158,7 @@ class Inputs(GenotypeFiles):
         self._check_coding()
         self._check_interaction()
         self._check_correction()
-        self._check_masks()
+        self.check_sets(self)
         _ = self.blocks is None or part_of(self.blocks)
         checks.whole("bits", self.bits, column_bits.MINIMUM_BITS, column_bits.MAXIMUM_BITS)
         checks.whole("from_bp", self.from_bp, 0, None)
@@ -223,23 +215,6 @@ class Inputs(GenotypeFiles):
             raise UsageError(f"`{'fast' if self.fast else 'p_thresh'}` is of a `correction`: {', '.join(CORRECTIONS)}")
         if self.corrects and self.model is not None and self.correction not in TESTS[self.model].corrections:
             raise UsageError(f"`correction` {self.correction} is of `model` logistic, not of {self.model}")
-
-    def _check_masks(self) -> None:
-        object.__setattr__(self, "aaf_bins", parse_bins(self.aaf_bins))
-        if self.masks is None:
-            return
-        if self.coding != ADDITIVE:
-            raise UsageError(f"`{self.coding}` is of genotypes of two alleles, and masks count several variants")
-        if self.build_mask == SUM and (self.qc or self.model is not None and not TESTS[self.model].covariates):
-            what = "`qc` and its filters count" if self.qc else f"`model` {self.model} counts"
-            raise UsageError(f"{what} the alleles of one variant: `build_mask` max or comphet, not sum")
-
-    @property
-    def masks(self) -> MaskOptions | None:
-        """What masks are tested in place of variants; None where variants are."""
-        return mask_options(
-            self.anno_file, self.set_list, self.mask_def, self.aaf_file, self.aaf_bins, self.build_mask
-        )  # fmt: skip
 
     @property
     def corrects(self) -> bool:

@@ -32,7 +32,7 @@ class MaskOptions:
         return {"rule": self.rule, "aaf_bins": list(self.bins), "frequencies": of}
 
 
-def parse_bins(value: Any) -> tuple[float, ...] | None:
+def parse_bins(value: Any, what: str = "aaf_bins") -> tuple[float, ...] | None:
     """Frequencies from text or numbers, `all` for 1, ascending and each once; None stays None. Raises UsageError."""
     if value is None:
         return None
@@ -44,10 +44,10 @@ def parse_bins(value: Any) -> tuple[float, ...] | None:
         except (TypeError, ValueError):
             share = -1.0
         if not 0 < share <= 1:
-            raise UsageError(f"`aaf_bins` {item!r}: frequencies above 0 and up to 1 are expected, or all")
+            raise UsageError(f"`{what}` {item!r}: frequencies above 0 and up to 1 are expected, or all")
         out.add(share)
     if len(out) > MOST_BINS:
-        raise UsageError(f"`aaf_bins`: {len(out)} frequencies, at most {MOST_BINS} are taken")
+        raise UsageError(f"`{what}`: {len(out)} frequencies, at most {MOST_BINS} are taken")
     return tuple(sorted(out)) or None
 
 
@@ -62,17 +62,27 @@ def name_of_bin(share: float) -> str:
 
 def mask_options(
     anno_file: str | None, set_list: str | None, mask_def: str | None, aaf_file: str | None,
-    aaf_bins: tuple[float, ...] | None, build_mask: str | None,
+    aaf_bins: tuple[float, ...] | None, build_mask: str | None, wider: tuple[float, ...] = (),
 ) -> MaskOptions | None:  # fmt: skip
-    """What the fields of `Inputs` say of masks; None where they name none. Raises UsageError for a part of it."""
+    """What the fields of `Inputs` say of masks; None where they name none. wider: further bins. Raises UsageError for a
+    part of it."""
     given = dict(zip(FILES, (anno_file, set_list, mask_def), strict=True))
     named = [name for name, value in given.items() if value]
     more = {"aaf_file": aaf_file, "aaf_bins": aaf_bins, "build_mask": build_mask}
     beside = [name for name, value in more.items() if value]
+    if wider:
+        beside.append("vc_tests")
     if not named and not beside:
         return None
     if anno_file is None or set_list is None or mask_def is None or len(named) < len(FILES):
         lacking = ", ".join(f"`{name}`" for name in FILES if name not in named)
         raise UsageError(f"`{(named + beside)[0]}` is of masks of sets of variants: give {lacking} too")
     checks.choice("build_mask", build_mask, (None, *RULES))
-    return MaskOptions(anno_file, set_list, mask_def, aaf_file, aaf_bins or (DEFAULT_BIN,), build_mask or MAX)
+    return MaskOptions(
+        anno_file,
+        set_list,
+        mask_def,
+        aaf_file,
+        tuple(sorted({*(aaf_bins or (DEFAULT_BIN,)), *wider})),
+        build_mask or MAX,
+    )

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants
+from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, SelectableReader, Variants
 from securegen.study.mask_options import COMPHET, MAX
 
 CELLS = 1 << 24  # dosages read at a time
@@ -47,6 +47,25 @@ def combined(
     if rule == COMPHET:
         np.minimum(out, copies, out=out)
     return out, lacking
+
+
+def set_blocks(reader: GenotypeReader, firsts: IntArray, sets: IntArray) -> Iterator[tuple[int, GenotypeBlock]]:
+    """Every set of `sets`, ascending, with its variants; several are read at a time where they stand together."""
+    most = max(1, CELLS // max(len(reader.samples), 1))
+    at = 0
+    while at < len(sets):
+        stop = at + 1
+        while (
+            stop < len(sets) and sets[stop] == sets[stop - 1] + 1 and firsts[sets[stop] + 1] - firsts[sets[at]] <= most
+        ):
+            stop += 1
+        first = int(firsts[sets[at]])
+        block = reader.read(first, int(firsts[sets[stop - 1] + 1]))
+        for number in sets[at:stop].tolist():
+            part = slice(int(firsts[number]) - first, int(firsts[number + 1]) - first)
+            missing = None if block.missing is None else block.missing[part]
+            yield number, GenotypeBlock(int(firsts[number]), block.dosage[part], missing)
+        at = stop
 
 
 @dataclass(frozen=True)
@@ -96,7 +115,7 @@ class MaskReader:
         sets = np.searchsorted(self.rows, wanted, side="right") - 1
         dosage = np.zeros((len(wanted), len(self.samples)), self._stored)
         missing = np.zeros(dosage.shape, bool)
-        for number, block in self._blocks(np.unique(sets)):
+        for number, block in set_blocks(self.source, self.firsts, np.unique(sets)):
             here = np.flatnonzero(sets == number)
             members = self.members[number][wanted[here] - self.rows[number]]
             found, lacking = combined(
@@ -107,25 +126,6 @@ class MaskReader:
                 missing[here] = lacking
         np.copyto(dosage, 0, where=missing)
         return GenotypeBlock(start, dosage, missing if missing.any() else None)
-
-    def _blocks(self, sets: IntArray) -> Iterator[tuple[int, GenotypeBlock]]:
-        """Every set with its variants, several sets read at a time where they stand together."""
-        most = max(1, CELLS // max(len(self.samples), 1))
-        numbers = sets.tolist()
-        while numbers:
-            together = [numbers.pop(0)]
-            while (
-                numbers
-                and numbers[0] == together[-1] + 1
-                and self.firsts[numbers[0] + 1] - self.firsts[together[0]] <= most
-            ):
-                together.append(numbers.pop(0))
-            first = int(self.firsts[together[0]])
-            block = self.source.read(first, int(self.firsts[together[-1] + 1]))
-            for number in together:
-                part = slice(int(self.firsts[number]) - first, int(self.firsts[number + 1]) - first)
-                missing = None if block.missing is None else block.missing[part]
-                yield number, GenotypeBlock(int(self.firsts[number]), block.dosage[part], missing)
 
     def select(self, samples: IntArray | None = None, variants: IntArray | None = None) -> MaskReader:
         """The same cohort with only these people and masks (index arrays into the current ones)."""

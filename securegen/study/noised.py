@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from securegen.design.columns import AppliedNoise
+from securegen.design.strata import Stratum
 from securegen.errors import PolicyError
 from securegen.governance import policy_file
 from securegen.governance.gate import LEDGER
@@ -74,6 +75,16 @@ def noised(
         for p in out:
             log(cost_line(noise, p))
     return tuple(out)
+
+
+def enter_made(inputs: Inputs, strata: Sequence[Stratum]) -> None:
+    """Enter, beside the draws, which columns were built of phenotypes with noise: by these every door believes it."""
+    noisy = [(s, a) for s in strata for a in s.design.analyses if a.noise is not None]
+    if noisy and inputs.label_noise is not None:
+        with open_draws(place_of(inputs)[0]) as entries:
+            for s, a in noisy:
+                if a.noise is not None:
+                    entries.enter_made(a.phenotype, a.noise, s.design.mark_of(a))
 
 
 def applied(noise: LabelNoise, *, binary: bool) -> AppliedNoise:

@@ -22,8 +22,10 @@ from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.mask_options import parse_bins
 from securegen.study.mask_rows import with_masks
+from securegen.study.masks import MaskReader
 from securegen.study.parts import RunPart, part_between, part_of
 from securegen.study.predictions import with_rows
+from securegen.study.set_study import SetStudy, set_study_of
 from securegen.study.strata import build_strata
 
 Path = str | os.PathLike[str]
@@ -33,11 +35,12 @@ Genotypes = Path | Sequence[Path] | SelectableReader
 
 @dataclass(frozen=True, repr=False)
 class Study:
-    """Genotypes (read later, block by block) and the integer design of every phenotype."""
+    """Genotypes (read later, block by block) and the integer design of every phenotype. sets: of `vc_tests`, beside them."""
 
     inputs: Inputs
     reader: GenotypeReader
     strata: tuple[Stratum, ...]
+    sets: SetStudy | None = None
 
     @property
     def design(self) -> Design:
@@ -105,6 +108,8 @@ def open_study(
     aaf_file: Path | None = None,
     aaf_bins: str | float | Sequence[str | float] | None = None,
     build_mask: str | None = None,
+    vc_tests: Names | None = None,
+    vc_max_aaf: float | None = None,
     purpose: str | None = None,
     consent: Path | None = None,
     mondo: Path | None = None,
@@ -197,6 +202,8 @@ def open_study(
         aaf_file=path("aaf_file", aaf_file),
         aaf_bins=parse_bins(aaf_bins),
         build_mask=build_mask,
+        vc_tests=names("vc_tests", vc_tests),
+        vc_max_aaf=vc_max_aaf,
         purpose=purpose,
         consent=path("consent", consent),
         mondo=path("mondo", mondo),
@@ -217,8 +224,10 @@ def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | No
     reader = open_genotypes(inputs, log, genotypes, haploid=has_copies(inputs.model), parts=True)
     if inputs.pred:
         reader = with_rows(reader, log)
-    reader = with_masks(inputs, reader, log)
-    return Study(inputs, *part_between(inputs.blocks, *build_strata(inputs, reader, log), log))
+    rows = with_masks(inputs, reader, log)
+    found = part_between(inputs.blocks, *build_strata(inputs, rows, log), log)
+    sets = set_study_of(inputs, rows) if inputs.vc_tests and isinstance(rows, MaskReader) else None
+    return Study(inputs, *found, sets)
 
 
 def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:

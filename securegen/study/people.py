@@ -10,6 +10,7 @@ import numpy as np
 
 from securegen.design.columns import AppliedNoise
 from securegen.errors import DesignError, InputError
+from securegen.governance.openings import FEWEST
 from securegen.io.table_numbers import parse_numbers
 from securegen.io.tables import MISSING_WORDS, Table
 from securegen.model import Samples
@@ -195,12 +196,25 @@ def interpret_phenotype(name: str, values: np.ndarray, *, force_01: bool = False
     if not seen:
         raise DesignError(f"phenotype {name} is missing for every genotyped sample")
     if len(seen) == 1 or seen <= {0.0, 1.0, 2.0}:
-        found = ", ".join(f"{v:g}" for v in sorted(seen))
         raise DesignError(
-            f"phenotype {name} takes only the value(s) {found}: expected cases and controls as 1/2 (0 missing) or 0/1, "
+            f"phenotype {name} takes only the value(s) {of_many(values)}: expected cases and controls as 1/2 (0 missing) or 0/1, "
             "or a quantitative trait; `force_01` reads 0/1 by force"
         )
     return Phenotype(name, values, False)
+
+
+def of_many(values: np.ndarray) -> str:
+    """The values that occur, NaN = missing, for a log: of fewer than ten people only how many, since each is a person's.
+
+    >>> of_many(np.array([1.0] * 12 + [23.4782]))
+    '1, not said (1, each of fewer than 10 people)'
+    """
+    seen, people = np.unique(values[~np.isnan(values)], return_counts=True)
+    few = int((people < FEWEST).sum())
+    return ", ".join(
+        [f"{v:g}" for v in seen[people >= FEWEST]]
+        + [f"not said ({few}, each of fewer than {FEWEST} people)"] * bool(few)
+    )
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from securegen.study.build import (
     quality_sets,
 )
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.noised import enter_made
 from securegen.study.people import Phenotype
 from securegen.study.ploidy import AUTOSOMAL, NAMES, PloidyReader, X, kinds_of
 from securegen.study.sexes import with_sexes
@@ -61,7 +62,9 @@ def build_strata(
     if not kinds.any() and (qc_only or not inputs.pred):
         if qc_only:
             return reader, alone(build_qc(inputs, reader, phenotypes=_phenotypes(inputs, reader)), len(kinds))
-        return reader, alone(build_design(inputs, reader, log, among=among), len(kinds))
+        strata = alone(build_design(inputs, reader, log, among=among), len(kinds))
+        enter_made(inputs, strata)
+        return reader, strata
     recoded = PloidyReader(reader, kinds, inputs.x_model, log=log)
     traits = None if qc_only else read_traits(inputs, reader, log, among=among)
     offsets = None
@@ -84,6 +87,7 @@ def build_strata(
     make = partial(_one_at_a_time, bench=Workbench()) if offsets is not None else stratum_at
     strata = tuple(make(place, blueprint) for place in places)
     refuse_nowhere(planned, strata)
+    enter_made(inputs, strata)
     _say_left_out(planned, int((kinds != AUTOSOMAL).sum()), log)
     for line in close_people(strata):
         log(f"WARNING: {line}")

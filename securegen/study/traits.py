@@ -150,7 +150,7 @@ def _phenotype(
         log(f"phenotype {name} is read as 1 control, 2 case: {count(zeros, 'cell')} with 0 read as missing")
     seen = np.unique(values[~np.isnan(values)])
     if not phenotype.binary and len(seen) <= FEW_VALUES:
-        found = ", ".join(f"{v:g}" for v in seen)
+        found = people.of_many(values)
         log(f"WARNING: phenotype {name} takes only the values {found} and is read as quantitative{people.CODING}")
     return phenotype
 

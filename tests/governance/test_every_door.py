@@ -16,11 +16,13 @@ from policy_tools import make_ruled
 from support import securegen, write_tsv
 
 import securegen as sg
+from securegen.engines.mpc.owner_gate import rare_rows
 from securegen.engines.plain.engine import write_plain
 from securegen.errors import PolicyError, UsageError
 from securegen.governance import audit_beside, gate, policy_file
 from securegen.governance.decision import Decision
 from securegen.governance.gate import LEDGER
+from securegen.model import GenotypeBlock
 from securegen.results import write
 from securegen.stats.qc import Filters
 from securegen.study.noised import place_of
@@ -412,6 +414,37 @@ def test_scores_and_people_need_a_role_with_records(ruled):
     assert ruled.results("m") == []
 
 
+def test_correlations_are_columns_of_everybody_and_rare_variants_are_left_out(ruled):
+    """An open matrix of M variants is M sums of each genotype: 12 of 90 people are within the budget, 24 are not."""
+
+    def correlated(out, names):
+        (ruled.folder / "few").write_text("\n".join(names))
+        return securegen("ld", "--bfile", ruled.cohort.bfile, "--extract", ruled.folder / "few", "--purpose", "HMB",
+                         "--out", ruled.folder / out)  # fmt: skip
+
+    ruled.write(limits__minor_alleles=20)
+    variants = sg.read_plink(ruled.cohort.bfile)
+    g = variants.read(0, 60)
+    minor = g.dosage.sum(axis=1)
+    minor = [min(m, 180 - m) for m in minor.tolist()]  # the first third has every call
+    common = [v for v, m in zip(variants.variants.id, minor, strict=False) if m >= 20]
+    rare = [v for v, m in zip(variants.variants.id, minor, strict=False) if 0 < m < 20]
+    assert len(common) >= 24 and rare
+    assert correlated("a", [*common[:12], rare[0]]).code == 0
+    assert (
+        rare[0] not in (ruled.folder / "a.z").read_text()
+        and "fewer than 20 minor" in (ruled.folder / "a.log").read_text()
+    )
+    assert correlated("again", [*common[:12], rare[0]]).code == 0
+    done = correlated("b", common[12:24])
+    assert done.code == CODE and "budget.columns" in done.err and ruled.results("b") == []
+    ruled.write(version=2, limits__minor_alleles=20, limits__columns_per_person=0.1)
+    done = correlated("c", common[:12])
+    assert done.code == CODE and "policy.columns_per_person" in done.err and ruled.results("c") == []
+    with pytest.raises(PolicyError, match=r"policy\.purpose"):
+        sg.ld(sg.Inputs(bfile=ruled.cohort.bfile, extract=str(ruled.folder / "few")))
+
+
 def test_a_purpose_that_nothing_is_held_against_is_refused(ruled):
     """Neither a register of consent nor a policy: whoever names a purpose would think that somebody asks."""
     assert (done := gwas(ruled, "--purpose", "HMB")).code == 2 and "--consent" in done.err
@@ -460,3 +493,17 @@ def test_explain_reads_a_purpose_as_a_run_does(ruled):
     for purpose, allowed in (("duo:0000006", True), ("hmb,irb", True), ("HMB or so", False)):
         said = sg.policy.explain(ruled.policy, purpose=purpose, samples=90, variants=9)
         assert said.allowed is allowed, purpose
+
+
+def test_the_genotype_owner_of_mpc_counts_one_copy_on_mt_once(ruled):
+    """It is stored as two: two carriers were four alleles, above a floor of three."""
+    ruled.write(limits__minor_alleles=3)
+    door = gate.gate_of("mpc", gate.Asking(), [ruled.policy])
+    dosage, everybody = np.zeros((4, 40), np.int8), np.ones((40, 1), bool)
+    for row, carriers in enumerate((2, 3, 38, 20)):
+        dosage[row, :carriers] = 2
+    block = GenotypeBlock(0, dosage, None)
+    assert rare_rows(block, everybody, 1, door, single=True).tolist() == [True, False, True, False]
+    assert rare_rows(block, everybody, 1, door).tolist() == [False] * 4  # of two copies each
+    ones = GenotypeBlock(0, (dosage == 2).astype(np.int8), None, np.full_like(dosage, 1))  # of a genetic model
+    assert rare_rows(ones, everybody, 1, door).tolist() == [True, False, True, False]

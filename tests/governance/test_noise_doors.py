@@ -79,8 +79,40 @@ def test_inputs_that_claim_noise_do_not_make_exact_phenotypes_noisy(ruled, monke
         sg.run(claims)
     assert all(a.noise is None for a in claims.analyses)
     monkeypatch.setattr(outputs, "noise_of_all", lambda _: AppliedNoise(claims.inputs.dp_epsilon, None, RANDOMISED))
+    with pytest.raises(PolicyError, match=r"policy\.noise"):  # nor does a door believe it without the draws
+        sg.run(claims)
+    monkeypatch.setattr("securegen.governance.gate.believed", lambda outputs, *_: list(outputs))
     opened = sg.run(claims)["CC"]
     assert opened.equals(ungoverned)
+
+
+def saying(study: sg.Study, noise: AppliedNoise) -> sg.Study:
+    """A study whose analyses say that their phenotypes have noise."""
+    strata = tuple(
+        replace(s, design=replace(s.design, analyses=tuple(replace(a, noise=noise) for a in s.design.analyses)))
+        for s in study.strata
+    )
+    return replace(study, strata=strata)
+
+
+def test_noise_that_was_written_by_hand_is_not_believed(ruled, tmp_path, monkeypatch):
+    """Made up; of the trait's own stored draws, on exact columns; of noisy columns with less ε than they have."""
+    ungoverned = sg.run(ruled.study("CC", **FEW))["CC"]
+    ruled.write(noise__required=True, noise__epsilon=4.0)
+    asked = {"purpose": "HMB", **FEW}
+    exact = ruled.study("CC", **asked)
+    forged = [saying(exact, AppliedNoise(1.0, None, RANDOMISED))]
+    noisy = ruled.study("CC", dp_epsilon=2.0, **asked)
+    (real,) = {a.noise for a in noisy.analyses}
+    forged += [replace(saying(exact, real), inputs=noisy.inputs), saying(noisy, replace(real, epsilon=1.0))]
+    for study in forged:
+        with pytest.raises(PolicyError, match=r"policy\.noise"):
+            sg.run(study)
+        key = sg.ckks.generate_key(sg.ckks.plan(study))
+        with pytest.raises(PolicyError, match=r"noise\.exact: these columns were not built"):
+            sg.ckks.encrypt(study, key, tmp_path / "e")
+    monkeypatch.setattr("securegen.governance.gate.believed", lambda outputs, *_: list(outputs))
+    assert sg.run(forged[0])["CC"].equals(ungoverned)  # the attack
 
 
 def test_a_design_of_noisy_phenotypes_is_opened_and_says_so_in_the_owners_record(ruled):

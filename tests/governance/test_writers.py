@@ -27,7 +27,9 @@ DOOR = {
     "results/write.py": {"write_tables", "write_qc"},
     "results/projected.py": {"_write"},
     "results/meta_table.py": {"write_meta"},
+    "results/sets.py": {"write_sets"},
     "scores/sscore.py": {"write_sscore"},
+    "structure/ld_files.py": {"write_matrix", "write_variants", "_write_rows"},
     "structure/people_tables.py": {
         "write_kin0", "write_people", "write_numbers", "write_eigenvalues", "write_loadings", "write_loco", "write_score_file",
     },

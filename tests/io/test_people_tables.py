@@ -185,6 +185,11 @@ def test_case_coding(values, binary, coded):
 def test_one_value_only_is_refused_and_can_be_forced(values):
     with pytest.raises(DesignError, match=r"phenotype CC takes only the value\(s\) .*`force_01` reads 0/1 by force"):
         align.interpret_phenotype("CC", np.array(values, float))
+    with pytest.raises(
+        DesignError, match=r"value\(s\) not said \(1, each of fewer than 10 people\): "
+    ) as told:  # of one person it is hers
+        align.interpret_phenotype("CC", np.array([23.4782, np.nan]))
+    assert "23.4" not in str(told.value)
     forced = align.interpret_phenotype("CC", np.array([1.0, 1.0]), force_01=True)
     assert forced.binary and forced.values.tolist() == [1, 1]
 

@@ -253,7 +253,11 @@ def test_an_estimate_that_counts_in_genotypes_is_in_their_log_and_of_the_people_
     assert sum(len(p.read_text().splitlines()) for p in entries.iterdir()) == 1
     people = [line.split()[:2] for line in (away / "c.fam").read_text().splitlines()[:30]]
     (tmp_path / "few").write_text("".join(f"{fid} {iid}\n" for fid, iid in people))
-    fewer = sg.risk(tmp_path / "x", genotypes=sg.Inputs(bfile=str(away / "c"), keep=str(tmp_path / "few")))
+    chosen = sg.Inputs(bfile=str(away / "c"), keep=str(tmp_path / "few"))
+    with pytest.raises(PolicyError, match=r"policy\.differing_people"):
+        sg.risk(tmp_path / "x", genotypes=chosen)
+    (away / "policy.toml").unlink()
+    fewer = sg.risk(tmp_path / "x", genotypes=chosen)
     assert fewer.tests[0].independent != whole.tests[0].independent
 
 

@@ -12,6 +12,7 @@ import pytest
 from securegen.errors import StorageError
 from securegen.governance import audit_steps as audit
 from securegen.governance.audit_alerts import Alert
+from securegen.governance.audit_entry import KINDS
 from securegen.governance.signing import generate
 from securegen.report.audit_page import MOST_ROWS, audit_page, write_audit_page
 
@@ -55,6 +56,21 @@ def test_text_is_escaped(log):
     """No fact holds text; were a rule's words markup, they would stay words."""
     state = audit.verify(log.folder)
     check(audit_page(state, [Alert(EVIL, 1, state.entries[0].at, EVIL, True)]))
+
+
+def test_every_kind_of_entry_has_a_row(tmp_path):
+    digest = "cd" * 32
+    facts = {
+        "run": {"command": "gwas", "phase": "start"}, "release": {"what": "table"}, "refusal": {"rules": ["policy.purpose"]},
+        "key": {"action": "made", "key": digest}, "policy": {"action": "signed", "policy": digest},
+        "consent": {"action": "imported", "register": digest}, "export": {"what": "log"},
+        "ledger": {"which": digest, "changes": 7, "whole": digest},
+    }  # fmt: skip
+    assert set(facts) == set(KINDS)
+    made = audit.make_log(tmp_path / "audit", generate())
+    made.append_all(facts.items())
+    said = check(audit_page(audit.verify(made.folder), []))
+    assert "ledger changes 7" in said and said.count(digest) == 5
 
 
 def test_an_empty_log_has_a_page(tmp_path):

@@ -70,14 +70,18 @@ def strands_of(variants: int, parameters: Parameters) -> int:
 
 
 def design_messages(columns: Sequence[np.ndarray], first_group: int, groups: int, parameters: Parameters) -> np.ndarray:
-    """J columns (N,) -> (groups, J, n) int64 coefficients: sample i of a group at b−1−i."""
+    """J columns (N,) -> (groups, J, n) coefficients: sample i of a group at b−1−i. Of the least type, not below int16, that
+    holds what the plan allows."""
     b = parameters.pack
-    out = np.zeros((groups, len(columns), parameters.ring.n), np.int64)
+    dtype = next(t for t in (np.int16, np.int32, np.int64) if parameters.norm < np.iinfo(t).max or t is np.int64)
+    out = np.zeros((groups, len(columns), parameters.ring.n), dtype)
     padded = np.zeros(groups * b, np.int64)
     for j, column in enumerate(columns):
         if len(column) > parameters.samples:
             raise ValueError(f"a column of {len(column)} samples, {parameters.samples} planned")
         part = column[first_group * b : (first_group + groups) * b]
+        if len(part) and max(-int(part.min()), int(part.max())) > parameters.norm:
+            raise ValueError("a column has a value that its plan does not allow")
         padded[: len(part)] = part
         out[:, j, :b] = padded.reshape(groups, b)[:, ::-1]
     return out

@@ -16,6 +16,7 @@ from securegen.engines.ckks.owner import secret_key
 from securegen.engines.governed import check_tables, gate_of_study
 from securegen.engines.protocol import KEEP_FILES, Engine, EngineRun, option, study_facts
 from securegen.engines.score_protocol import Bars, no_bars
+from securegen.engines.sets import gate_of_sets, write_study_sets
 from securegen.io.envelope import DRAWN_COST
 from securegen.local.launcher import party_folders, run_inside
 from securegen.model import Sums
@@ -72,6 +73,7 @@ class Ckks(Engine):
         tables: list[Summary] = []
         gate = gate_of_study(self.name, study, log, qc_only=qc_only)
         check_tables(gate, study, qc_only=qc_only)
+        of_sets = gate_of_sets(gate, study)
         with log.stage("plan"):
             plan = steps.plan(study)
             describe(plan, study.strata, log)
@@ -103,6 +105,8 @@ class Ckks(Engine):
                 if qc_only:
                     files = steps.decrypt_qc(results, key, made.owner, out, gzip=form.gzip, gate=gate)
                 opened = steps.read_design(key, made.owner)
+            if not qc_only:
+                files += write_study_sets(study, out, form, of_sets)  # by the owner, in the clear
             sizes = {n: folder_bytes(server / f"study.{n}") for n in ("cohort", "design", "results")}
             sizes["public_key"] = (owner / "key.public").stat().st_size
         paths = [*files, *(t.path for t in tables)]

@@ -35,6 +35,7 @@ from securegen.engines.ckks.tables import (
     gate_of_results,
     read_design,
 )  # fmt: skip
+from securegen.engines.governed import refuse_forged
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.pin import Pin
@@ -71,20 +72,20 @@ def generate_key(plan: Plan, *, policy: PathLike | None = None, beside: PathLike
     return replace(secret_key.generate(plan.parameters, plan.design), policy=gate.pin)
 
 
-def pin_of_cohort(key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: Log = silent) -> Pin | None:
+def pin_of_cohort(
+    key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: Log = silent, reader: GenotypeReader | None = None
+) -> Pin | None:
     """The policy that governs a cohort which is encrypted: beside its files, the key or what is written, or named.
 
-    Raises PolicyError where the key names a policy that is not here.
+    reader: of its genotypes; then its people are entered into the ledger of that policy. Raises PolicyError where the key
+    names a policy that is not here.
     """
     files = [*([] if inputs is None else inputs.files().values()), *([] if key.file is None else [key.file]), prefix]
-    return gate_of(
-        "ckks",
-        Asking() if inputs is None else inputs.asking,
-        files,
-        pins=[("the key", key.policy)],
-        log=log,
-        consent=inputs is not None and bool(inputs.consent),
-    ).pin
+    asking, consent = (Asking(), False) if inputs is None else (inputs.asking, bool(inputs.consent))
+    gate = gate_of("ckks", asking, files, pins=[("the key", key.policy)], log=log, consent=consent)
+    if reader is not None:
+        gate.enrol(reader)
+    return gate.pin
 
 
 def encrypt(
@@ -152,7 +153,7 @@ def encrypt_cohort(
     state = OwnerState(paths.owner, key)
     make = make_encryptor(encryptor, key)
     report, reader = progress or no_progress, counting_copies(reader, 2)
-    pin = pin_of_cohort(key, inputs, prefix)
+    pin = pin_of_cohort(key, inputs, prefix, reader=reader if part is None else None)
     if part is not None:
         cohorts.encrypt_part(
             reader, key, paths.cohort, state, part, encryptor=make, squares=squares, progress=report
@@ -251,9 +252,11 @@ def encrypt_design(
     if reader is not None and not info.same_people_and_variants(reader):
         raise ArtefactError(
             "these are not the genotypes that were encrypted: give the same files, filters and genetic model"
+            + info.other_people(reader.samples)
             + info.other_order(reader.variants)
         )
     refuse_left_out(state, info.samples, study.strata, study.inputs.asking)
+    refuse_forged(study)
     claim_release([study.inputs], study.reader.samples, study.strata, str(folder))
     make = make_encryptor(encryptor, key)
     secrets = designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)

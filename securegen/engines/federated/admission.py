@@ -18,11 +18,12 @@ from securegen.engines.federated.state import FOLDER
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import StorageError
 from securegen.governance import openings
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.site_sets import StudySites
-from securegen.model import IntArray, Samples
+from securegen.model import GenotypeReader, IntArray, Samples
 from securegen.study.inputs import Log
 
 LEDGER = "ledger"
@@ -49,9 +50,10 @@ def sites_of(study: StudyFile, own: str = "", agreed: Collection[str] = ()) -> S
 
 def admit(
     study: StudyFile, sets: Sequence[tuple[str, np.ndarray]], samples: Samples, state: Path, guard: SiteGuard,
-    sites: StudySites | None = None,
+    sites: StudySites | None = None, reader: GenotypeReader | None = None,
 ) -> None:  # fmt: skip
-    """Enter this study's sets of samples, (N,) bool each by what it is for, and of sites into the ledger below `state`.
+    """Enter this study's sets of samples, (N,) bool each by what it is for, and of sites into the ledger below `state`. reader:
+    of their genotypes, by which they are known under other ids.
 
     Raises PolicyError when two sets, now or in these people's lifetime, differ by a few people, or the sites so that one's
     own sums could be read, StorageError where the ledger is older than what this site has sent.
@@ -60,7 +62,7 @@ def admit(
     sites = sites or sites_of(study)
     with open_ledger(state / LEDGER, guard.log, policies=guard.policies) as ledger:
         _refuse_older(ledger, state)
-        rows = ledger.rows(samples)
+        rows = ledger.rows(samples, None if reader is None else Fingerprints(reader))
         _refuse_alone(ledger, sites, guard)
         for what, people in sets:
             fault = ledger.set_fault(rows, people, study.fewest_people)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import platform
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from securegen.design.strata import Stratum
 from securegen.engines.federated.cohort import places_at, plan_analyses, read_traits
 from securegen.engines.federated.pair_keys import commitment_to_inputs
 from securegen.engines.federated.projection import parse_loadings, project
@@ -28,6 +31,7 @@ from securegen.study.build import Planned
 from securegen.study.coding import Coded
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log
+from securegen.study.noised import enter_made
 from securegen.study.ploidy import PloidyReader, kinds_of
 from securegen.study.predictions import read_predictions
 from securegen.study.sexes import with_sexes
@@ -50,13 +54,14 @@ MOST_LOADINGS = 1 << 30  # bytes of loadings.tsv, or of a list of variants
 @dataclass(frozen=True)
 class OwnInputs:
     """This site's people as the study reads them: genotypes (aligned: as the file counts X, Y and MT), traits, who is analysed
-    in which test, and what shares a design."""
+    in which test, and what shares a design; enter_made: of `noised`, for this site's inputs."""
 
     reader: GenotypeReader
     aligned: AlignedReader
     traits: Traits
     planned: list[Planned]
     places: list[Place]
+    enter_made: Callable[[Sequence[Stratum]], None]
 
 
 def open_inputs(
@@ -91,7 +96,7 @@ def open_inputs(
     kinds = kinds_of(variants)
     coded = aligned if study.genetic_model == ADDITIVE else Coded(aligned, study.genetic_model)
     counted = PloidyReader(coded, kinds, study.xchr_model or 2) if kinds.any() else coded
-    return OwnInputs(counted, aligned, traits, planned, places)
+    return OwnInputs(counted, aligned, traits, planned, places, partial(enter_made, inputs))
 
 
 def salt_of(memory: SiteState) -> bytes:

@@ -176,7 +176,7 @@ def _take_part(
     sites = sites_of(study, site, agreed)
     related = component_people(study, own, memory, log)
     sets = [*sample_sets(study, own.planned, samples), *related]
-    admit(study, sets, samples, state, guard, sites)
+    admit(study, sets, samples, state, guard, sites, own.reader)
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     read_alone = begin(sites, state, guard)
@@ -197,10 +197,11 @@ def _take_part(
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
     charge(study, strata, samples, state, guard)
+    own.enter_made(strata)
     if gate.policy is not None:
-        gate = gate.of(people_of(samples, strata, pooled=True), {"study": study.digest, "inputs": commitment})
+        gate = gate.of(people_of(own.reader, strata, pooled=True), {"study": study.digest, "inputs": commitment})
         if study.qc:
-            of_quality = gate.of(people_of(samples, strata, qc_only=True, pooled=True))
+            of_quality = gate.of(people_of(own.reader, strata, qc_only=True, pooled=True))
             of_quality.check(quality_outputs(strata, study.variants, gate.minor_alleles))
         gate.release(predicted_outputs(study, len(samples)))
         gate.release(associations(analyses_of(strata), strata, study.variants, floor=gate.minor_alleles))
@@ -275,6 +276,6 @@ def _tables(
     quality: list[str] = []
     if study.qc:
         if gate.policy is not None:
-            gate = gate.of(people_of(reader.samples, strata, qc_only=True, pooled=True))
+            gate = gate.of(people_of(reader, strata, qc_only=True, pooled=True))
         quality = write_qc(out, variants, sums(), None, gate=gate, strata=strata, grid=grid, digits=digits)
     return tables, quality

@@ -84,7 +84,7 @@ def genotype_run(
     rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
     forms = [plan.form() for plan in plans]
     costs = [(where, who, plan.columns) for where, who, plan in zip(places, sets, plans, strict=True)]
-    charge(state, cohort, costs, people=reader.samples, column_limit=column_limit)
+    charge(state, cohort, costs, people=reader, column_limit=column_limit)
     tell_number(session, roles.dealer, "dealer/plan", runs)
     kept: list[GenotypeBlock] = []
     for run in runs:
@@ -109,7 +109,7 @@ def _answer(
     def blocks() -> Iterator[vertical.Block]:
         for block, calls in copies.blocks(run, vertical.block_size(plan.samples, form.bits)):
             squares.append(squared_sums(block.dosage, analysed.astype(np.int64), block.alleles))
-            rare = rare_rows(calls, analysed, copies.grid, gate)
+            rare = rare_rows(calls, analysed, copies.grid, gate, single=copies.single(run))
             vetoes.append(rare if rule is None else rule.scan(calls, kept) | rare)
             made = genotype_streams(block, squares=bool(plan.weights), coding=copies.coding)
             yield replace(made, place=run.place)

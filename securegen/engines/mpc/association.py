@@ -128,13 +128,13 @@ def outsourced_genotype_run(
     pass_owner(gate, reader, list(zip(places, sets, strict=True)), max(len(own["m"]) for own in opened), FULL)
     rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
     costs = [(where, who, len(own["m"])) for where, who, own in zip(places, sets, opened, strict=True)]
-    charge(state, cohort, costs, people=reader.samples, column_limit=column_limit)
+    charge(state, cohort, costs, people=reader, column_limit=column_limit)
     kept: list[GenotypeBlock] = []
 
     def blocks(run: VariantRun) -> Iterator[vertical.Block]:
         rule, squares = rules[run.stratum], bool(opened[run.stratum]["q"])
         for block, calls in copies.blocks(run, vertical.block_size(samples, bits[run.stratum])):
-            rare = rare_rows(calls, sets[run.stratum], copies.grid, gate)
+            rare = rare_rows(calls, sets[run.stratum], copies.grid, gate, single=copies.single(run))
             veto = rare if rule is None else rule.scan(calls, kept) | rare
             session.send(roles.right, f"withheld/{block.start}", veto.astype(np.uint8))
             made = gwas.genotype_streams(block, squares=squares, coding=coding_of(reader))

@@ -15,6 +15,7 @@ from securegen.engines.governed import gate_of_inputs
 from securegen.engines.mpc.net.parties import Parties
 from securegen.governance import releases
 from securegen.governance.door import ASSOCIATION, SCORES, OutputFacts
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.gate import Gate
 from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin
@@ -68,17 +69,23 @@ def pass_owner(
                minor=floor, reveal=reveal)
         for what, place, chosen in sets
     ]  # fmt: skip
-    gate.of(PeopleFacts(reader.samples, tuple(sets))).release(outputs)
+    gate.of(PeopleFacts(reader.samples, tuple(sets), genotypes=Fingerprints(reader))).release(outputs)
 
 
-def rare_rows(block: GenotypeBlock, sets: np.ndarray, grid: int, gate: Gate | None) -> np.ndarray:
-    """(V,) bool: variants with fewer minor alleles than the owner's policy shows, in some set, (N, S) bool, of people."""
+def rare_rows(
+    block: GenotypeBlock, sets: np.ndarray, grid: int, gate: Gate | None, *, single: bool = False
+) -> np.ndarray:
+    """(V,) bool: variants with fewer minor alleles than the owner's policy shows, in some set, (N, S) bool, of people; of a
+    genetic model also those whose 1, or whose 0, fewer have. single: on Y and MT, where one copy is stored as two."""
     out = np.zeros(len(block), bool)
     if gate is None or not gate.minor_alleles:
         return out
     copies = block.dosage if block.alleles is None else block.alleles
     for people in sets.T:
-        missing = 0 if block.missing is None else block.missing[:, people].sum(axis=1)
-        count = copies[:, people].sum(axis=1, dtype=np.int64) / grid
-        out |= np.minimum(count, 2 * (int(people.sum()) - missing) - count) < gate.minor_alleles
+        called = int(people.sum()) - (0 if block.missing is None else block.missing[:, people].sum(axis=1))
+        count = copies[:, people].sum(axis=1, dtype=np.int64) / (grid * (1 + single))
+        out |= np.minimum(count, (2 - single) * called - count) < gate.minor_alleles
+        if block.alleles is not None:
+            ones = block.dosage[:, people].sum(axis=1, dtype=np.int64) / grid
+            out |= np.minimum(ones, called - ones) < gate.minor_alleles
     return out

@@ -18,6 +18,7 @@ from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import PolicyError, ProtocolError
 from securegen.governance import openings
+from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.rows import RowRule
@@ -54,11 +55,12 @@ def admitted(
     """
     guard = SiteGuard(log, level=level)
     path = Path(os.path.realpath(state.path))  # of two links to one state file, one ledger
+    genotypes = Fingerprints(reader)
     for place in sorted({place for places, _ in strata for place in places}):
         sets = _sets_of(strata, place)
         guard.sets(sets)
         with open_ledger(_ledger(path, place), log, policies=state.policies) as ledger:
-            rows = ledger.rows(reader.samples)
+            rows = ledger.rows(reader.samples, genotypes)
             for what, people in sets:
                 fault = ledger.set_fault(rows, people)
                 if fault is not None and guard.on:
@@ -84,17 +86,19 @@ def _sets_of(strata: Sequence[tuple[Collection[str], np.ndarray]], place: str) -
 
 
 def charge(
-    state: StateFile, cohort: str, strata: Sequence[tuple[Collection[str], np.ndarray, int]], *, people: Samples,
-    column_limit: int | None,
+    state: StateFile, cohort: str, strata: Sequence[tuple[Collection[str], np.ndarray, int]], *,
+    people: GenotypeReader | Samples, column_limit: int | None,
 ) -> None:  # fmt: skip
     """Count the columns that each variant's answer costs, for its cohort's name and for everybody in the cohort, who is the
-    same person under another name of the cohort. strata: as of `admitted`, and how many columns; those of one variant are
-    never another's, so the longest counts.
+    same person under another name of the cohort and, of a reader, another id. strata: as of `admitted`, and how many
+    columns; those of one variant are never another's, so the longest counts.
 
     On Y sums are over males, who are counted apart: a hundredth of those, unless there is a `column_limit`. Raises
     PolicyError where a name or a person would pass the limit; nothing is counted then.
     """
-    asked, path = [], Path(os.path.realpath(state.path))
+    asked, path, genotypes = [], Path(os.path.realpath(state.path)), None
+    if not isinstance(people, Samples):
+        genotypes, people = Fingerprints(people), people.samples
     with contextlib.ExitStack() as ledgers:
         for name, places in (("", {"", "X", "PAR"}), ("Y", {"Y"})):
             mine = [(sets, columns) for where, sets, columns in strata if places & set(where)]
@@ -107,7 +111,7 @@ def charge(
             limit = max(1, int(members.sum()) // 100) if column_limit is None else column_limit
             asked.append((f"columns of cohort {cohort}{name and ', '}{name}", columns, limit))
             ledger = ledgers.enter_context(open_ledger(_ledger(path, name), policies=state.policies))
-            most = ledger.spend(ledger.rows(people)[members], columns)
+            most = ledger.spend(ledger.rows(people, genotypes)[members], columns)
             if most > limit:
                 raise PolicyError(
                     f"{_ledger(path, name)}: {asked[-1][0]}: answered {most - columns} of at most {limit}; {columns} more are "

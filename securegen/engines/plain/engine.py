@@ -11,6 +11,7 @@ from securegen.engines.governed import check_tables, gate_of_study
 from securegen.engines.plain import sums
 from securegen.engines.protocol import Engine, EngineRun, option, study_facts
 from securegen.engines.score_protocol import Bars, no_bars
+from securegen.engines.sets import gate_of_sets, write_study_sets
 from securegen.errors import UsageError
 from securegen.governance.gate import Gate
 from securegen.governance.policy import FULL
@@ -71,6 +72,7 @@ class Plain(Engine):
         correct = corrector_of(study)
         gate = gate_of_study(self.name, study, log, qc_only=qc_only)
         check_tables(gate, study, reveal=self.reveal or FULL, qc_only=qc_only)
+        of_sets = gate_of_sets(gate, study)
         with log.stage("gwas"):
             if self.reveal:
                 tables = plain_projected(
@@ -83,6 +85,8 @@ class Plain(Engine):
                     )
             convert(tables, out, form, log)
             files = form.finish(write_plain_qc(study, out, gate=gate)) if qc_only else []
+            if not qc_only:
+                files += write_study_sets(study, out, form, of_sets)
         receipt = plain_receipt([*files, *(t.path for t in tables)], close_people(study.strata))
         receipt = receipt.of_model(coding_of(study.reader)).with_decisions(gate.lines())
         if correct is not None:

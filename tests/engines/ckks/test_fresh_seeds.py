@@ -77,6 +77,9 @@ class Recording:
     def digits(self, messages: np.ndarray, widths: Sequence[int], scale_log2: int) -> Ciphertexts:
         return self._recorded(self.encrypt.digits, messages, widths, scale_log2)
 
+    def written(self, made: Ciphertexts) -> None:
+        self.encrypt.written(made)
+
     def _recorded(self, encrypt, *arguments) -> Ciphertexts:
         with self.lock:  # `lives` is the same for every order of the threads
             if self.lives == 0:

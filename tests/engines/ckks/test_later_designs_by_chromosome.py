@@ -13,7 +13,8 @@ import securegen as sg
 from securegen.engines.ckks import steps
 from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.errors import DesignError, InputError
-from securegen.study.genotypes import open_cohort, open_genotypes
+from securegen.study.cohort_rows import open_cohort
+from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 
 

@@ -107,6 +107,10 @@ def test_a_design_without_a_purpose_is_held_against_what_the_folder_knows(small,
         assert len(sg.ckks.decrypt(results, key, made.owner)) == 21  # the attack
     assert sg.ckks.take_out_withdrawn(idle.reader, key, tmp_path / "study", register) == 2
     assert asked_of.registers_of(OwnerState(made.owner, key)) == [str(register)]  # of what is encrypted anew too
+    with pytest.raises(
+        ArtefactError, match="; 2 samples of these files were not encrypted: .*left out$"
+    ):  # nor of an order
+        sg.ckks.encrypt_design(idle, key, made.owner, tmp_path / "another")
 
 
 def test_people_taken_out_are_remembered_with_their_register(small, register, tmp_path):

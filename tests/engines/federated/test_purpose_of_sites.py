@@ -116,3 +116,30 @@ def test_a_register_that_changed_for_others_stops_nothing(consortium):
     rows = write_tsv(consortium.work / "more.tsv", ("IID", "DUO", "DATE"), [("stranger", "HMB", "2025-01-01")])
     sg.consent.import_table(consortium.work / "register.tsv", rows)
     run(consortium, **named)
+
+
+def test_a_site_whose_policy_requires_noise_sends_nothing_exact(consortium):
+    """It joins, for no phenotype is read then; its run is refused before a message leaves, unless it gives noise."""
+    folder = consortium.state("anna")
+    settings = {
+        "purposes.allowed": ["HMB"], "budgets.columns_share": 0.16, "limits.minor_alleles": 0, "noise.required": True,
+        "noise.epsilon": 4.0,
+    }  # fmt: skip
+    sg.policy.init(folder / "policy.toml", "Anna", key=consortium.work / "steward.secret", settings=settings)
+    sg.policy.sign(folder / "policy.toml", consortium.work / "steward.secret")
+    join(consortium)
+    shared = consortium.work / "four" / "anna"
+    before = sorted(shared.glob("*"))
+    inputs = Inputs(
+        consortium.cohort.bfile, pheno=consortium.cohort.pheno, covar=consortium.cohort.covar,
+        keep=str(consortium.work / "anna" / "keep.txt"),
+    )  # fmt: skip
+    with pytest.raises(PolicyError, match="policy.noise: exact statistics"):
+        steps.run_site(consortium.work / "four", folder, inputs, str(consortium.work / "out"))
+    assert [p for p in sorted(shared.glob("*")) if p not in before] == [shared / "stopped.msg"]
+    pheno = consortium.work / "pheno.tsv"
+    shutil.copy(consortium.cohort.pheno, pheno)
+    noisy = replace(inputs, pheno=str(pheno), dp_epsilon=2.0, dp_bounds="0,60")
+    with pytest.raises(PeerError):
+        steps.run_site(consortium.work / "four", folder, noisy, str(consortium.work / "out"))
+    assert not (shared / "stopped.msg").exists() and (shared / "hello.msg").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -72,13 +73,41 @@ def test_hits_by_default_and_the_receipt_says_what_was_opened(tmp_path):
     assert "engines do not differ at all" not in Path(f"{out}.report.html").read_text(), "fixed point on shares does"
 
 
-def test_uv_equal_the_plain_engines_table(tmp_path):
-    run("run-local", "gwas", "--engine", "mpc", "--split", "vertical", "--reveal", "uv", *COHORT, "--pheno-name", "QT",
-        "--compare-plain", "--quiet", "--out", tmp_path / "r")  # fmt: skip
+def test_uv_equal_the_plain_engines_table_also_of_noisy_values(tmp_path):
+    """The phenotype owner has the one draw of each person; plain has the same one, from beside the table of phenotypes."""
+    shutil.copy(EXAMPLES / "cohort.pheno.tsv", tmp_path / "pheno.tsv")
+    noise = ["--dp-epsilon", "2", "--dp-bounds", "0,60"]
+    given = [
+        *COHORT[:2],
+        "--pheno",
+        tmp_path / "pheno.tsv",
+        *COHORT[4:],
+        "--pheno-name",
+        "QT",
+        "--reveal",
+        "uv",
+        "--quiet",
+    ]
+    run(
+        "run-local",
+        "gwas",
+        "--engine",
+        "mpc",
+        "--split",
+        "vertical",
+        *given,
+        *noise,
+        "--compare-plain",
+        "--out",
+        tmp_path / "r",
+    )
     assert "identical to the plain engine: yes" in (tmp_path / "r.log").read_text()
-    run("run-local", "gwas", "--engine", "plain", "--reveal", "uv", *COHORT, "--pheno-name", "QT", "--quiet", "--out",
-        tmp_path / "p")  # fmt: skip
+    run("run-local", "gwas", "--engine", "plain", *given, *noise, "--out", tmp_path / "p")
     assert (tmp_path / "p.QT.uv").read_bytes() == (tmp_path / "r.QT.uv").read_bytes()
+    record = json.loads((tmp_path / "r.run.json").read_text())
+    assert record["label_noise"]["epsilon"] == 2 and any("noise: each" in d for d in record["receipt"]["decisions"])
+    with pytest.raises(PolicyError, match=r"noise\.exact"):
+        run("run-local", "gwas", "--engine", "mpc", "--split", "vertical", *given, "--out", tmp_path / "exact")
 
 
 @pytest.mark.parametrize("pheno", ["QT", "CC"])

@@ -58,7 +58,9 @@ def _encrypt_one(
         first, count = chunks(p)[c]
         messages = codec.genotype_messages(streams[stream], first, count, p)
         made = encryptor.digits(messages, p.widths, p.genotype_scale)
-        return write_ciphertexts(folder, f"{stream}-{block_name(index)}-{c:04d}", made)
+        entries = write_ciphertexts(folder, f"{stream}-{block_name(index)}-{c:04d}", made)
+        encryptor.written(made)
+        return entries
 
     jobs = [(stream, c) for stream in streams for c in range(len(chunks(p)))]
     written: dict[str, list[Any]] = {stream: [] for stream in streams}

@@ -16,6 +16,7 @@ import numpy as np
 from securegen.engines.ckks.ciphertexts import OWN, SEAL, Ciphertexts, shares_public_half
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.strands import secrets_at
+from securegen.kernels.memory import Rooms
 from securegen.rlwe import seal
 from securegen.rlwe.encryptor import encrypt_block, encrypt_digits, encrypt_parts
 from securegen.rlwe.residues import scaled_residues, to_tiles
@@ -24,7 +25,8 @@ from securegen.rlwe.residues import scaled_residues, to_tiles
 class Encryptor(Protocol):
     """Encrypts int64 messages at a scale of 2^scale_log2, freshly at every call: (C, n) under the key itself, or
     (G, S, n) as S strands under the secret keys that `strand_keys` has for them; the strands may come in parts. `digits`:
-    strands (G, S, k, n) of 8, 16 or 32 bits, whose messages are Σ_l 2^(widths before l) digit_l."""
+    strands (G, S, k, n) of 8, 16 or 32 bits, whose messages are Σ_l 2^(widths before l) digit_l. `written`: these
+    ciphertexts are needed no more."""
 
     name: str
 
@@ -36,6 +38,8 @@ class Encryptor(Protocol):
 
     def parts(self, parts: Iterable[np.ndarray], strands: int, scale_log2: int) -> Iterator[Ciphertexts]: ...
 
+    def written(self, made: Ciphertexts) -> None: ...
+
 
 class OwnEncryptor:
     """`encryptor`; a seed is stored for the second half of the ciphertexts, which the strands of a group share."""
@@ -45,6 +49,7 @@ class OwnEncryptor:
     def __init__(self, key: SecretKey) -> None:
         self._ring, self._key = key.public.parameters.ring, key
         self._secrets: np.ndarray | None = None
+        self._rooms = Rooms()
 
     def __call__(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
         seed, c0 = encrypt_block(self._key.residues, messages, scale_log2, self._ring)
@@ -60,8 +65,13 @@ class OwnEncryptor:
 
     def digits(self, messages: np.ndarray, widths: Sequence[int], scale_log2: int) -> Ciphertexts:
         keys = self._keys(messages.shape[1])
-        seed, c0 = next(iter(encrypt_digits(keys, [messages], widths, scale_log2, self._ring)))
+        made = encrypt_digits(keys, [messages], widths, scale_log2, self._ring, room=self._rooms.take)
+        seed, c0 = next(iter(made))
         return Ciphertexts(c0, None, seed)
+
+    def written(self, made: Ciphertexts) -> None:
+        """The memory of what `digits` returned may be used for the next."""
+        self._rooms.give(made.c0)
 
     def _keys(self, strands: int) -> np.ndarray:
         if self._secrets is None or len(self._secrets) < strands:
@@ -94,9 +104,8 @@ class SealEncryptor:
         return Ciphertexts(to_tiles(both[0], ring), to_tiles(both[1], ring))
 
     def strands(self, messages: np.ndarray, scale_log2: int) -> Ciphertexts:
-        return self._in_groups(
-            scaled_residues(messages.reshape(-1, messages.shape[2]), scale_log2, self._ring), messages
-        )
+        flat = messages.reshape(-1, messages.shape[2]).astype(np.int64)
+        return self._in_groups(scaled_residues(flat, scale_log2, self._ring), messages)
 
     def digits(self, messages: np.ndarray, widths: Sequence[int], scale_log2: int) -> Ciphertexts:
         flat, modulus = (
@@ -113,6 +122,9 @@ class SealEncryptor:
         shape = (*made.c0.shape[:2], groups, count, self._ring.lanes)
         c0, c1 = (half.reshape(shape) for half in made.halves())
         return Ciphertexts(c0, c1)
+
+    def written(self, made: Ciphertexts) -> None:
+        """Nothing: every ciphertext has memory of its own."""
 
     def parts(self, parts: Iterable[np.ndarray], strands: int, scale_log2: int) -> Iterator[Ciphertexts]:
         """Part after part: each ciphertext has its own second half."""

@@ -212,10 +212,23 @@ class CohortInfo:
             and self.coding == coding_of(reader)
         )
 
+    def other_people(self, samples: Samples) -> str:
+        """What to add to a refusal of these people: in counts, how they are others than those that are stored."""
+        stored, here = set(names_of(self.samples)), set(names_of(samples))
+        if stored == here:
+            return "" if self.same_people(samples) else "; the people are the same in another order"
+        more, fewer, said = len(here - stored), len(stored - here), ""
+        if more:
+            said = (
+                f"; {count(more, 'sample')} of these files were not encrypted: leave them out with `keep`, or give the "
+            )
+            said += "`purpose` and `consent` by which they were left out"
+        return said + (f"; {count(fewer, 'sample')} who were encrypted are not here" if fewer else "")
+
     def other_order(self, variants: Variants) -> str:
         """What to add to a refusal of these variants: that they are those which are stored, in another order."""
         tables = [sorted(zip(*vars(v).values(), strict=True)) for v in (self.variants, variants)]
-        if tables[0] != tables[1]:
+        if tables[0] != tables[1] or self.variants.digest() == variants.digest():
             return ""
         order = dict.fromkeys(map(str, self.variants.chromosome))
         return f"; the variants are the same in another order, here they come as {', '.join(order)}: name the files so in a list"

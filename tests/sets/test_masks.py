@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import shutil
 from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 import pytest
-from reference_data import GOLD
-from support import Cohort, securegen
+from set_files import REGENIE, flags, opened
+from support import securegen
 
 import securegen as sg
 from securegen.errors import InputError, UsageError
 from securegen.study.mask_rows import with_masks
 from securegen.study.masks import combined
-
-WHOLE, REGENIE = GOLD / "sim_500x5k" / "whole", GOLD / "sim_500x5k" / "gold_regenie"
-BINS = (0.01, 0.05)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Cohort:
-    folder = tmp_path_factory.mktemp("masks")
-    for suffix in ("bed", "bim"):
-        (folder / f"all.{suffix}").write_bytes(gzip.decompress((WHOLE / f"sim_500x5k.{suffix}.gz").read_bytes()))
-    shutil.copyfile(WHOLE.parent / "sim_500x5k.fam", folder / "all.fam")
-    for name in ("anno.txt", "sets.txt"):
-        (folder / name).write_bytes(gzip.decompress((REGENIE / f"{name}.gz").read_bytes()))
-    base = str(WHOLE.parent / "sim_500x5k")
-    return Cohort(str(folder / "all"), f"{base}.pheno.tsv", f"{base}.covar.tsv", folder)
-
-
-def opened(whole: Cohort, trait: str = "QT", **options) -> sg.Study:
-    files = {
-        "anno_file": whole.gold / "anno.txt",
-        "set_list": whole.gold / "sets.txt",
-        "mask_def": REGENIE / "masks.txt",
-    }
-    return sg.open_study(
-        whole.bfile, pheno=whole.pheno, pheno_name=trait, covar=whole.covar, **({"aaf_bins": BINS} | files | options)
-    )
 
 
 @pytest.mark.parametrize("rule", ["max", "sum", "comphet"])
@@ -149,23 +121,6 @@ def test_a_wider_bin_goes_on_from_the_narrower():
     members = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1]], bool)
     found, lacking = combined(dosage, None, members, "sum", 2)
     assert found.tolist() == [[1, 0, 2], [2, 2, 2], [1, 2, 1]] and lacking is None
-
-
-@pytest.fixture
-def sets(small, tmp_path) -> dict[str, str]:
-    """Three sets of the first variants of the small cohort, two of which share some."""
-    (tmp_path / "anno").write_text(
-        "".join(f"rs{j} S{s} {'ab'[j % 2]}\n" for s in range(3) for j in range(9 * s, 9 * s + 12))
-    )
-    (tmp_path / "sets").write_text(
-        "".join(f"S{s} 1 {s + 1} " + ",".join(f"rs{j}" for j in range(9 * s, 9 * s + 12)) + "\n" for s in range(3))
-    )
-    (tmp_path / "masks").write_text("M1 a\nM2 a,b\n")
-    return {"anno_file": f"{tmp_path}/anno", "set_list": f"{tmp_path}/sets", "mask_def": f"{tmp_path}/masks"}
-
-
-def flags(options: dict[str, object]) -> list[str]:
-    return [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def test_encrypted_masks_give_the_same_table(small, sets, tmp_path):

@@ -1,0 +1,63 @@
+"""securegen ld"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.command import rehearses
+from securegen.cli.structure_options import run_structure
+
+_SHARE = click.FloatRange(0, 1)
+
+
+@click.command()
+@opt.genotype_options()
+@click.option("--clump", "table", metavar="TABLE", help="Clumps of this table of results: OUT.clumps.")
+@click.option("--clump-p1", "p1", type=_SHARE, default=1e-4, show_default=True, metavar="P", help="Of index variants.")
+@click.option(
+    "--clump-p2", "p2", type=_SHARE, default=0.01, show_default=True, metavar="P",
+    help="Variants of a clump below it are named.",
+)  # fmt: skip
+@click.option(
+    "--clump-r2", "r2", type=_SHARE, default=0.5, show_default=True, metavar="R", help="Above it: of a clump."
+)
+@click.option(
+    "--clump-kb", "kb", type=click.FloatRange(0), default=250.0, show_default=True, metavar="KB",
+    help="How far from the index variant.",
+)  # fmt: skip
+@click.option(
+    "--ld-window", "window", type=click.FloatRange(0), metavar="KB",
+    help="With --clump: matrices and credible sets of so many kb around index variants.",
+)  # fmt: skip
+@click.option("--coverage", type=_SHARE, default=0.95, show_default=True, metavar="C", help="Of credible sets.")
+@click.option(
+    "--prior-variance", type=click.FloatRange(0, min_open=True), metavar="W",
+    help="Of effects, in the table's units squared [0.04; linear: 0.0225 × the trait's variance].",
+)  # fmt: skip
+@click.option(
+    "--digits", type=click.IntRange(3, 17), default=6, show_default=True, help="Significant digits of .ld and .z."
+)
+@opt.run_options
+@rehearses
+def command(
+    table: str | None, window: float | None, out: str, threads: int | None, memory: int | None, quiet: bool, p1: float,
+    p2: float, r2: float, kb: float, coverage: float, prior_variance: float | None, digits: int, **options: Any,
+) -> None:  # fmt: skip
+    """Linkage disequilibrium of your own genotypes, in the clear: r for fine-mapping, clumps, credible sets.
+
+    Without --clump, OUT.ld and OUT.npz have r of every two variants that --chr, --from-bp, --to-bp and --extract leave, over
+    the people who have both calls; OUT.z and OUT.gz name these. With --clump and --ld-window there are such files of each
+    region, OUT.1.ld and so on, and OUT.credible. Autosomes only.
+    """
+    from securegen.python.ld import write
+
+    opt.use_threads(threads)
+    planned = [f"{out}.clumps"] if table else [f"{out}.{suffix}" for suffix in ("ld", "npz", "z", "gz")]
+    planned += [f"{out}.credible"] if table and window is not None else []
+    run_structure(
+        write, opt.inputs_from(options), out, "ld", planned, "", quiet=quiet, unit="variants", table=table, p1=p1, p2=p2, r2=r2,
+        kb=kb, window=window, coverage=coverage, prior_variance=prior_variance, digits=digits,
+    )  # fmt: skip

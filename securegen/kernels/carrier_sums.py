@@ -1,0 +1,182 @@
+"""Sums over people of products of the rows of one set, over carriers alone: exact integers.
+
+Of rows g (dosages, 0 where missing) and m (1 where missing), a weight w and columns x: Σ w g gᵀ, Σ w g mᵀ, Σ w m mᵀ,
+Σ g x and Σ m x. A row of few carriers costs as many steps as it has carriers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+
+class Carriers(NamedTuple):
+    """Entries of k rows that are not 0. people: of all rows, one row after the other, int32; values: int32; ends: (k + 1,)."""
+
+    people: np.ndarray
+    values: np.ndarray
+    ends: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Carriers({len(self.ends) - 1} rows, {int(self.ends[-1])} entries)"
+
+
+class SetProducts(NamedTuple):
+    """Of k rows: gg, gm, mm: (k, k) int64, gm's rows are dosages; gx, mx: (k, J) int64."""
+
+    gg: np.ndarray
+    gm: np.ndarray
+    mm: np.ndarray
+    gx: np.ndarray
+    mx: np.ndarray
+
+
+def carriers_of(rows: np.ndarray | None, count: int) -> Carriers:
+    """Of (k, N) int8, int16, int32 or bool, contiguous in people; None: of `count` rows without any."""
+    if rows is None:
+        return Carriers(np.empty(0, np.int32), np.empty(0, np.int32), np.zeros(count + 1, np.int64))
+    flat = np.ascontiguousarray(rows)
+    ends = np.zeros(len(flat) + 1, np.int64)
+    step = 8 // flat.itemsize
+    whole = flat.shape[1] // step
+    words = flat[:, : whole * step].view(np.uint64) if whole * step == flat.shape[1] else None
+    if words is None:
+        words = np.ascontiguousarray(flat[:, : whole * step]).view(np.uint64)
+    people = np.empty(int(np.count_nonzero(flat)), np.int32)
+    values = np.empty(len(people), np.int32)
+    _scan(flat, words, step, people, values, ends)
+    return Carriers(people, values, ends)
+
+
+def totals(carriers: Carriers, people: np.ndarray) -> np.ndarray:
+    """(k,) int64, Σ of each row over the people chosen by (N,) bool."""
+    out = np.zeros(len(carriers.ends) - 1, np.int64)
+    _totals(*carriers, people, out)
+    return out
+
+
+def assembled(
+    carriers: Carriers, single: np.ndarray, groups: Sequence[np.ndarray], people: int, *, every: bool
+) -> Carriers:
+    """The rows `single`, then a row for each group of rows: the largest value a person has in them, or with `every`, 1 for
+    who is in all of them. people: N."""
+    ends = np.cumsum([0, *map(len, groups)], dtype=np.int64)
+    rows = np.concatenate([np.zeros(0, np.int64), *groups]).astype(np.int64)
+    size = int(
+        (carriers.ends[single + 1] - carriers.ends[single]).sum()
+        + (carriers.ends[rows + 1] - carriers.ends[rows]).sum()
+    )
+    out = Carriers(
+        np.empty(size, np.int32), np.empty(size, np.int32), np.zeros(len(single) + len(groups) + 1, np.int64)
+    )
+    found = _assemble(*carriers, single.astype(np.int64), rows, ends, np.zeros(people, np.int32), every, *out)
+    return Carriers(out.people[:found], out.values[:found], out.ends)
+
+
+def set_products(g: Carriers, m: Carriers, weight: np.ndarray, columns: np.ndarray) -> SetProducts:
+    """weight: (N,) int64, columns: (N, J) int64, both 0 for who is not analysed. Sums must fit 64 bits
+    (`design.fixedpoint.check_sum_bound`)."""
+    if weight.ndim != 1 or len(columns) != len(weight) or weight.dtype != np.int64 or columns.dtype != np.int64:
+        raise ValueError("weight and columns are int64 of the same people")
+    k = len(g.ends) - 1
+    out = SetProducts(
+        *(np.zeros((k, k), np.int64) for _ in range(3)), *(np.zeros((k, columns.shape[1]), np.int64) for _ in range(2))
+    )  # fmt: skip
+    _products(*g, *m, weight, columns, *out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _scan(rows, words, step, people, values, ends):
+    found = 0
+    for a in range(len(rows)):
+        row, word = rows[a], words[a]
+        for k in range(len(word)):
+            if word[k] != 0:
+                for i in range(k * step, (k + 1) * step):
+                    if row[i] != 0:
+                        people[found], values[found] = i, row[i]
+                        found += 1
+        for i in range(len(word) * step, len(row)):
+            if row[i] != 0:
+                people[found], values[found] = i, row[i]
+                found += 1
+        ends[a + 1] = found
+
+
+@njit(cache=True, nogil=True)
+def _totals(people, values, ends, chosen, out):
+    for a in range(len(out)):
+        for k in range(ends[a], ends[a + 1]):
+            if chosen[people[k]]:
+                out[a] += values[k]
+
+
+@njit(cache=True, nogil=True)
+def _assemble(people, values, ends, single, rows, row_ends, spread, every, out_people, out_values, out_ends):
+    found = 0
+    for a in range(len(single)):
+        for k in range(ends[single[a]], ends[single[a] + 1]):
+            out_people[found], out_values[found] = people[k], values[k]
+            found += 1
+        out_ends[a + 1] = found
+    for b in range(len(row_ends) - 1):
+        first = found
+        for a in range(row_ends[b], row_ends[b + 1]):
+            for k in range(ends[rows[a]], ends[rows[a] + 1]):
+                i = people[k]
+                if spread[i] == 0:
+                    out_people[found] = i
+                    found += 1
+                spread[i] = spread[i] + 1 if every else max(spread[i], values[k])
+        kept = first
+        for k in range(first, found):
+            i = out_people[k]
+            if not every or spread[i] == row_ends[b + 1] - row_ends[b]:
+                out_people[kept], out_values[kept] = i, 1 if every else spread[i]
+                kept += 1
+            spread[i] = 0
+        found = kept
+        out_ends[len(single) + b + 1] = found
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _pairs(people, values, ends, other_people, other_values, other_ends, weight, symmetric, out):
+    spread = np.zeros(len(weight), np.int64)
+    for a in range(len(ends) - 1):
+        for k in range(ends[a], ends[a + 1]):
+            spread[people[k]] = weight[people[k]] * values[k]
+        for b in range(a if symmetric else 0, len(other_ends) - 1):
+            total = np.int64(0)
+            for k in range(other_ends[b], other_ends[b + 1]):
+                total += spread[other_people[k]] * other_values[k]
+            out[a, b] = total
+            if symmetric:
+                out[b, a] = total
+        for k in range(ends[a], ends[a + 1]):
+            spread[people[k]] = 0
+
+
+@njit(cache=True, nogil=True)
+def _with_columns(people, values, ends, columns, out):
+    for a in range(len(out)):
+        for k in range(ends[a], ends[a + 1]):
+            i, value = people[k], np.int64(values[k])
+            for j in range(columns.shape[1]):
+                out[a, j] += value * columns[i, j]
+
+
+@njit(cache=True, nogil=True)
+def _products(
+    g_people, g_values, g_ends, m_people, m_values, m_ends, weight, columns, gg, gm, mm, gx, mx
+):  # fmt: skip
+    _pairs(g_people, g_values, g_ends, g_people, g_values, g_ends, weight, True, gg)
+    _with_columns(g_people, g_values, g_ends, columns, gx)
+    if len(m_people):
+        _pairs(g_people, g_values, g_ends, m_people, m_values, m_ends, weight, False, gm)
+        _pairs(m_people, m_values, m_ends, m_people, m_values, m_ends, weight, True, mm)
+        _with_columns(m_people, m_values, m_ends, columns, mx)

@@ -1,0 +1,136 @@
+"""One command over many workers: the bytes of one run, a part whose process or worker died is run again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support import left, securegen, simulate
+
+from securegen.errors import MissingExtraError, SecuregenError, UsageError
+from securegen.local import processes, workers
+
+pytestmark = pytest.mark.usefixtures("forked_roles")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return simulate(tmp_path_factory.mktemp("cohort"), variants=300)
+
+
+def test_a_command_over_workers_is_the_command(cohort, tmp_path):
+    told = ["gwas", *cohort.options("QT,CC"), "--gzip"]
+    assert securegen(*told, "--out", tmp_path / "one").code == 0
+    done = securegen(*told, "--out", tmp_path / "many", "--executor", "processes", "--workers", 3)
+    assert done.code == 0, done.err
+    names = [n.removeprefix("one") for n in left(tmp_path) if n.startswith("one")]
+    assert names == [n.removeprefix("many") for n in left(tmp_path) if n.startswith("many")]
+    for name in (n for n in names if n.endswith(".gz")):
+        assert (tmp_path / f"one{name}").read_bytes() == (tmp_path / f"many{name}").read_bytes()
+
+
+def test_a_part_that_fails_is_named_with_its_exit_code(cohort, tmp_path):
+    options = ["gwas", *cohort.options("QT"), "--covar-name", "AGE,NONE"]
+    alone = securegen(*options, "--out", tmp_path / "one")
+    done = securegen(*options, "--executor", "processes", "--workers", 2, "--out", tmp_path / "p")
+    assert done.code == alone.code != 0 and "of 2: " in done.err and alone.err.split("Error: ")[1] in done.err
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "told, message",
+    [
+        (["--executor", "slurm"], "processes, dask or dask:ADDRESS"),
+        (["--workers", 2], "--workers is for --executor"),
+        (["--executor", "processes", "--blocks", "1/2"], "leave --blocks out"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together(cohort, tmp_path, told, message):
+    done = securegen("gwas", *cohort.options(), *told, "--out", tmp_path / "p")
+    assert done.code == UsageError.exit_code and message in done.err and left(tmp_path) == []
+
+
+def test_a_key_without_a_passphrase_file_is_refused(cohort, tmp_path):
+    done = securegen(
+        "encrypt", "--key", "k.secret", *cohort.options(), "--executor", "processes", "--out", tmp_path / "p"
+    )
+    assert done.code == UsageError.exit_code and "needs --passphrase-file" in done.err
+
+
+SCRIPT = """
+import os, pathlib, signal, sys
+mark = pathlib.Path(sys.argv[1])
+mark.write_text(mark.read_text() + "x" if mark.exists() else "x")
+if len(mark.read_text()) <= int(sys.argv[2]):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def dies(monkeypatch, tmp_path):
+    """Parts are programs that note their name, and are killed so often."""
+    begin = processes.start
+
+    def start(call, **options):
+        return begin([sys.executable, "-c", SCRIPT, *call[4:]], **options)
+
+    monkeypatch.setattr(processes, "start", start)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_part_whose_process_was_killed_is_run_again(dies, tmp_path):
+    said: list[str] = []
+    with ThreadPoolExecutor(2) as pool:
+        workers.run_parts([["a", "0"], ["b", "2"]], pool, log=said.append)
+        assert [Path(name).read_text() for name in "ab"] == ["x", "xxx"]
+        assert said == ["WARNING: part 2 of 2: a part was ended by SIGKILL (out of memory?); it is run again"] * 2
+        with pytest.raises(SecuregenError, match="part 1 of 1: a part was ended by SIGKILL"):
+            workers.run_parts([["c", "9"]], pool, log=said.append)
+    assert Path("c").read_text() == "x" * workers.ATTEMPTS
+
+
+def test_a_step_ends_with_its_worker(tmp_path):
+    """What a worker runs is killed when the worker is."""
+    child = os.fork()
+    if child == 0:
+        code = "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(60)"
+        start = processes.start
+        guard = "from securegen.local.processes import end_with_parent as e; e(); "
+        processes.start = lambda call, **o: start([sys.executable, "-c", guard + code], **o)
+        workers.run_step([], str(tmp_path), 1)
+        os._exit(0)
+    place = tmp_path / "pid"
+    while not (place.exists() and place.read_text()):
+        os.sched_yield()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    step = int(place.read_text())
+    for _ in range(10_000):
+        try:
+            if Path(f"/proc/{step}/stat").read_text().split(")")[1].split()[0] == "Z":
+                return
+        except FileNotFoundError:
+            return
+        os.sched_yield()
+    pytest.fail("the step lives on")
+
+
+def test_dask_runs_parts_on_its_workers(dies, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        workers.executor_of(f"dask:{cluster.scheduler_address}", 2) as pool,
+    ):
+        said: list[str] = []
+        workers.run_parts([["a", "0"], ["b", "1"], ["c", "0"]], pool, log=said.append)
+    assert [Path(name).read_text() for name in "abc"] == ["x", "xx", "x"] and len(said) == 1
+
+
+def test_dask_is_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"securegen\[dask\]"), workers.executor_of("dask", 1):
+        pass

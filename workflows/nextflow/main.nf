@@ -1,0 +1,65 @@
+// Association in parts: a job for each, and one that joins them. Genotypes stay in the folder where they are.
+//
+//   nextflow run workflows/nextflow/main.nf -c workflows/nextflow/nextflow.config \
+//       --bfile cohort --pheno cohort.pheno.tsv --covar cohort.covar.tsv --parts 22 --out study
+//
+// Other options of securegen gwas go into --options, in quotes.
+
+params.bfile = null
+params.pheno = null
+params.covar = null
+params.options = ''
+params.parts = 22
+params.out = 'study'
+
+process GWAS_PART {
+    label 'securegen'
+    tag "${part}/${params.parts}"
+
+    input:
+    val part
+    tuple path(bed), path(bim), path(fam)
+    path pheno
+    path covar
+
+    output:
+    path "${params.out}.${part}of${params.parts}*"
+
+    script:
+    def covariates = covar.name == 'NO_COVARIATES' ? '' : "--covar ${covar}"
+    """
+    securegen gwas --bfile ${bed.baseName} --pheno ${pheno} ${covariates} ${params.options} \
+        --blocks ${part}/${params.parts} --threads ${task.cpus} --quiet --out ${params.out}
+    """
+}
+
+process MERGE {
+    label 'securegen_small'
+    publishDir '.', mode: 'copy', saveAs: { it - 'joined/' }
+
+    input:
+    path parts
+
+    output:
+    path "joined/*"
+
+    script:
+    """
+    securegen merge ${params.out} --quiet
+    mkdir joined
+    for file in ${params.out}.*; do
+        [[ \$file =~ ^${params.out}\.[0-9]+of[0-9]+\. ]] || mv "\$file" joined
+    done
+    """
+}
+
+workflow {
+    if (!params.bfile || !params.pheno) {
+        error 'give --bfile PREFIX and --pheno FILE'
+    }
+    fileset = Channel.value(['bed', 'bim', 'fam'].collect { file("${params.bfile}.${it}", checkIfExists: true) })
+    pheno = Channel.value(file(params.pheno, checkIfExists: true))
+    covar = Channel.value(params.covar ? file(params.covar, checkIfExists: true) : file('NO_COVARIATES'))
+    parts = GWAS_PART(Channel.of(1..params.parts), fileset, pheno, covar)
+    MERGE(parts.collect())
+}
