@@ -39,7 +39,7 @@ def plan(study: Study, *, squares: bool | None = None, scores: bool = False) -> 
     """
     reader, strata = study.reader, study.strata
     squares = stored_squares(strata) if squares is None else squares
-    bits = max(a.model.bits for s in strata for a in s.design.analyses)
+    bits = max(_bits_of(a) for s in strata for a in s.design.analyses)
     coarse = min(bits, COVARIATE_BITS)
     runs = runs_of(reader)
     workload = Workload(
@@ -78,6 +78,11 @@ def plan(study: Study, *, squares: bool | None = None, scores: bool = False) -> 
         choose(workload, variants_with_missing(reader), whole=scores),
         design=planned_names(study.analyses),
     )
+
+
+def _bits_of(a: Analysis) -> int:
+    """Of the finest of its columns."""
+    return max(getattr(a.model, name, 0) for name in ("bits", "covariate_bits", "weight_bits"))
 
 
 def planned_names(analyses: Sequence[Analysis]) -> PlannedDesign:
