@@ -17,7 +17,7 @@ one of them. Only what is in the table travels, as files of one shared folder.
 The story. Consents are entered at each site, some for health research and some for none. The policy refuses exact statistics:
 every site gives each person's height its noise, once. The analyst asks what would be decided, for a purpose that the policy
 allows and for one that it does not; coordinates the study; receives the table, and verifies the receipt. One person withdraws at
-oslo: the same study again would be that person, and oslo refuses before it sends anything. When twenty have withdrawn the study
+oslo: the same study again would be that person, and oslo refuses before it sends anything. When sixty have withdrawn the study
 runs again, without them. Somebody at tartu tries to export scores of people, is refused by the tier, tries an exact table, is
 refused by the draws of noise, exports table after table with noise instead, and is stopped by an alert that asks for a second
 signature. The auditor gives none. Then tartu shows the log of an earlier day in place of its own: the auditor's file finds it.
@@ -47,7 +47,7 @@ from securegen.io.plink1_writer import write_plink
 from securegen.model import Samples, Variants
 
 SITES = ("oslo", "tartu", "turku")
-PEOPLE, VARIANTS, LEAVING = 300, 240, 20
+PEOPLE, VARIANTS, LEAVING = 300, 240, 60
 NOISE = {"dp_epsilon": 4.0, "dp_delta": 1e-6, "dp_bounds": (-3, 13)}  # bounds that are known without the data
 PATIENCE = 300  # seconds for another party
 RULES = """[alerts.bulk_rows]

@@ -227,19 +227,13 @@ class Gate:
         if not enter and not os.path.lexists(path):
             yield Entries(fresh_key() + fresh_key())
             return
-        with contextlib.suppress(_Forget), open_ledger(path, self.log if enter else None, audited=False) as ledger:
+        with open_ledger(path, self.log if enter else None, audited=False, kept=enter) as ledger:
             yield ledger
-            if not enter:
-                raise _Forget
 
 
 def ungoverned(engine: str = "") -> Gate:
     """The gate of what releases nothing, as a server. It holds no results back: writers are given that of `gate_of`."""
     return Gate(None, engine)
-
-
-class _Forget(Exception):
-    pass
 
 
 def gate_of(

@@ -53,9 +53,9 @@ class Rooms:
         """
         size = _bytes(shape, dtype) + LINE
         with self._lock:
-            large = [i for i, memory in enumerate(self._free) if len(memory) >= size]
+            large = [(len(memory), i) for i, memory in enumerate(self._free) if len(memory) >= size]
             if large:
-                return _within(self._free.pop(large[-1]), shape, dtype)
+                return _within(self._free.pop(min(large)[1]), shape, dtype)
             del self._free[:1]  # too small for what is asked for now
         return _within(np.empty(size, np.uint8), shape, dtype)
 

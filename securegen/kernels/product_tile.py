@@ -22,7 +22,7 @@ from securegen.kernels.butterfly import Butterfly
 from securegen.kernels.emit import WORD, vector_words
 
 GROUPS = 32  # of a rectangle at most
-ARGUMENTS = 15
+ARGUMENTS = 16
 
 
 def rectangle() -> tuple[int, int]:
@@ -31,17 +31,33 @@ def rectangle() -> tuple[int, int]:
 
 
 def product_tile(rows: int, columns: int, lanes: int) -> Any:
-    """A Numba intrinsic: out_ij += 2^-32 · Σ_groups x_i · y_j modulo q, for i < rows, j < columns, on `lanes` lanes.
+    """A Numba intrinsic: out_ij = before_ij + 2^-32 · Σ_groups x_i · y_j modulo q, for i < rows, j < columns, on `lanes` lanes.
 
     Arguments, all uint64: addresses of x and y, which lie as [group][row or column][lanes] of int32, balanced; of out_00,
     canonical uint32, and its strides of a row and a column, in bytes; how many rows and columns of out there are; how many
-    groups, 1 to GROUPS; q and its inverse modulo 2^32; where the y of the next call lies, and what is asked for from memory
-    meanwhile: twice an address and a stride, a line a group.
+    groups, 1 to GROUPS; q and its inverse modulo 2^32; 2^32 − 1 where before is what out holds, 0 where it is zero; where the
+    y of the next call lies, and what is asked for from memory meanwhile: twice an address and a stride, a line a group.
     """
 
     @intrinsic
     def run(
-        typing_context, x, y, out, row, column, inside, beside, groups, q, inverse, following, one, step, other, stride
+        typing_context,
+        x,
+        y,
+        out,
+        row,
+        column,
+        inside,
+        beside,
+        groups,
+        q,
+        inverse,
+        keep,
+        following,
+        one,
+        step,
+        other,
+        stride,
     ):
         def generate(context, builder, signature, arguments):
             function = _function(builder.module, rows, columns, lanes)
@@ -71,7 +87,7 @@ def _function(module: ir.Module, rows: int, columns: int, lanes: int) -> ir.Func
 
 
 def _emit(builder: ir.IRBuilder, rows: int, columns: int, size: int, arguments: list[ir.Value]) -> None:
-    x, y, out, row, column, inside, beside, groups, q, inverse, following, *lines = arguments
+    x, y, out, row, column, inside, beside, groups, q, inverse, keep, following, *lines = arguments
     e = Butterfly(builder, q, vector_words())
     b, count = e.b, rows * columns
     place = [b.add(out, b.add(b.mul(row, WORD(i // columns)), b.mul(column, WORD(i % columns)))) for i in range(count)]
@@ -81,13 +97,14 @@ def _emit(builder: ir.IRBuilder, rows: int, columns: int, size: int, arguments: 
     even, odd = (
         _sums(e, (rows, columns), size, parity, x, y, groups, soon) for parity, soon in enumerate((lines, strip))
     )
-    long_q, inverse = e.splat(q), e.splat(inverse)
+    long_q, inverse, keep = e.splat(q), e.splat(inverse), e.splat_halves(keep)
     for i, address in enumerate(place):
         there = b.and_(
             b.icmp_unsigned("<", WORD(i // columns), inside), b.icmp_unsigned("<", WORD(i % columns), beside)
         )
         with b.if_then(there):
-            e.store(_reduce(e, even[i], odd[i], long_q, inverse, e.residues(address)), address)
+            before = b.and_(e.residues(address), keep)
+            e.store(_reduce(e, even[i], odd[i], long_q, inverse, before), address)
 
 
 def _sums(

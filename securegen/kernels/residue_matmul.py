@@ -8,13 +8,13 @@ rows a tile at a time. Nothing here is secret: both factors are halves of cipher
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit, uint64
 
+from securegen.kernels.memory import aligned
 from securegen.kernels.product_tile import GROUPS, balanced_line, product_tile, rectangle
 from securegen.kernels.residue_mac import PRIME_LIMIT
 from securegen.kernels.threads import over_range
@@ -30,14 +30,18 @@ class PackedColumns:
     count: int
 
 
-def pack_columns(columns: Sequence[np.ndarray], primes: np.ndarray, *, threads: int | None = None) -> PackedColumns:
+def pack_columns(
+    columns: Sequence[np.ndarray], primes: np.ndarray, *, room: Callable[..., np.ndarray] = aligned,
+    threads: int | None = None,
+) -> PackedColumns:  # fmt: skip
     """Arrays (k, T, G, Q_i, L) uint32, taken one after the other as Q = Σ Q_i columns, for `matmul_residues`.
 
-    primes: (k,) uint64, odd and below 2^30, of which the residues are canonical."""
+    primes: (k,) uint64, odd and below 2^30, of which the residues are canonical; room: makes the array of a shape and type
+    that they are copied into."""
     k, tiles, groups = columns[0].shape[:3]
     constants = _constants(primes, k)
     y = _places(columns, (k, tiles, groups))
-    strips = _aligned((k, tiles, -(-len(y) // _WIDTH), groups, _WIDTH, LANES))
+    strips = room((k, tiles, -(-len(y) // _WIDTH), groups, _WIDTH, LANES), np.int32)
     over_range(k * tiles, lambda a, z: _pack_all(y, strips, primes, constants, a, z), threads=threads)
     return PackedColumns(strips, len(y))
 
@@ -52,22 +56,17 @@ def _constants(primes: np.ndarray, count: int) -> np.ndarray:
     return np.array(rows, np.uint64)
 
 
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros that begin at a cache line."""
-    memory = np.zeros(math.prod(shape) + LANES, np.int32)
-    start = -memory.ctypes.data // 4 % LANES
-    return memory[start : start + math.prod(shape)].reshape(shape)
-
-
 def matmul_residues(
     blocks: Sequence[Sequence[np.ndarray]],
     columns: PackedColumns,
     primes: np.ndarray,
     out: np.ndarray,
     *,
+    fresh: bool = False,
     threads: int | None = None,
 ) -> None:
-    """out[b, :, :, r, q] += Σ_groups row r of block b × column q, modulo each prime.
+    """out[b, :, :, r, q] += Σ_groups row r of block b × column q, modulo each prime. fresh: out, which may hold anything,
+    becomes the sums.
 
     blocks: B lists of arrays (k, T, G, R_i, L) uint32, taken one after the other as R = Σ R_i rows; primes: (k,) uint64,
     below 2^30; out: (B, k, T, R, Q, L) uint32. Residues are canonical in and out. L must be LANES. Threads (None: as many
@@ -78,8 +77,10 @@ def matmul_residues(
     x = np.stack([_places(rows, (k, tiles, groups)) for rows in blocks])
     if out.shape != (len(blocks), k, tiles, x.shape[1], columns.count, LANES) or out.dtype != np.uint32:
         raise ValueError(f"products of {out.dtype} {out.shape} do not fit their factors")
+    if fresh and not groups:
+        out[...] = 0
     if groups and out.size:
-        arguments = x, columns.strips, primes, constants, out
+        arguments = x, columns.strips, primes, constants, out, fresh
         over_range(k * tiles, lambda a, z: _matmul(*arguments, a, z), threads=threads)
 
 
@@ -138,7 +139,7 @@ def _pack_all(y, strips, primes, constants, first_task, last_task):
 
 
 @njit(cache=True, nogil=True)
-def _matmul(x, strips, primes, constants, out, first_task, last_task):
+def _matmul(x, strips, primes, constants, out, fresh, first_task, last_task):
     blocks, k, tiles, rows, columns, lanes = out.shape
     groups, height, width = strips.shape[3], _HEIGHT, _WIDTH
     shape = (-(-rows // height), min(groups, GROUPS), height, lanes)
@@ -153,7 +154,7 @@ def _matmul(x, strips, primes, constants, out, first_task, last_task):
         p, t = task // tiles, task % tiles
         q, (factor, inverse) = primes[p], constants[p]
         for first in range(0, groups, GROUPS):
-            n = min(GROUPS, groups - first)
+            n, keep = min(GROUPS, groups - first), uint64(0 if fresh and first == 0 else 0xFFFFFFFF)
             aboves = uint64(strips[p, t].ctypes.data) + uint64(first) * group
             for b in range(blocks):
                 _lines(x[b], p, t, first, lines)
@@ -176,6 +177,6 @@ def _matmul(x, strips, primes, constants, out, first_task, last_task):
                         _multiply(
                             lefts + uint64(i // height) * beside, aboves + uint64(j) * above,
                             products + uint64(i) * row + uint64(j * width) * column, row, column, uint64(rows - i),
-                            uint64(columns - j * width), uint64(n), q, inverse, strip, soon[0, one], soon[1, one],
-                            soon[0, other], soon[1, other],
+                            uint64(columns - j * width), uint64(n), q, inverse, keep, strip, soon[0, one],
+                            soon[1, one], soon[0, other], soon[1, other],
                         )  # fmt: skip

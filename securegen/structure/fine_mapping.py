@@ -71,14 +71,14 @@ class _Region:
 def write_ld(
     inputs: Inputs, out: str, log: Log = silent, *, table: Callable[[Variants], OnCohort] | None = None,
     rules: Rules | None = None, window: float | None = None, coverage: float = COVERAGE, prior_variance: float | None = None,
-    digits: int = DIGITS, progress: Progress = no_progress,
+    digits: int = DIGITS, squares: bool = False, progress: Progress = no_progress,
 ) -> Made:  # fmt: skip
     """OUT.ld, .z, .npz and .gz of all variants of the inputs; with a table OUT.clumps, and with a window (kb) such files of
     the windows around index variants, OUT.1.ld and so on, and OUT.credible.
 
     table: of the variants of a cohort; rules: of clumps; window: windows that overlap are one region; coverage: of credible
-    sets; prior_variance: of effects, None as `OnCohort.prior_variance`; digits: of text. Raises UsageError for a region of too
-    many variants, or of none; DesignError for dosages too fine; PolicyError.
+    sets; prior_variance: of effects, None as `OnCohort.prior_variance`; digits: of text; squares: also OUT.r2. Raises
+    UsageError for a region of too many variants, or of none; DesignError for dosages too fine; PolicyError.
     """
     reader = open_autosomes(inputs, log)
     refuse_inexact(reader)
@@ -103,7 +103,7 @@ def write_ld(
         _clump_table(paths[0], reader.variants, on, found, rules or Rules(), gate)
         log(f"{count(len(found), 'clump')} of {sum(len(c.others) + 1 for c in found)} variants")
         facts["clumps"] = len(found)
-    made = [parts.write(region, digits, gate) for region in regions]
+    made = [parts.write(region, digits, gate, squares=squares) for region in regions]
     paths += [path for part in made for path in part[0]]
     if made:
         facts["regions"] = [fact for _, fact in made]
@@ -189,7 +189,7 @@ class _Parts:
     def _named(self, name: str) -> str:
         return f"region {name[1:]}" if name else "the region"
 
-    def write(self, region: _Region, digits: int, gate: Gate) -> tuple[list[str], dict[str, Any]]:
+    def write(self, region: _Region, digits: int, gate: Gate, *, squares: bool) -> tuple[list[str], dict[str, Any]]:
         """Its files, and what run.json says of it."""
         prefix, reader = f"{self.out}{region.name}", self.reader.select(None, region.rows)
         variants, more = reader.variants, {}
@@ -201,7 +201,7 @@ class _Parts:
                 "beta": self.on.beta[region.rows],
                 "se": self.on.se[region.rows],
             }
-        undefined = write_matrix(prefix, len(variants), correlations(reader), digits, gate=gate)
+        undefined = write_matrix(prefix, len(variants), correlations(reader), digits, squares=squares, gate=gate)
         written = write_variants(prefix, variants, more, digits, gate=gate)
         places = variants.position.tolist()
         self.log(
@@ -222,7 +222,7 @@ class _Parts:
             "files": Path(prefix).name, "variants": len(places), "chromosome": str(variants.chromosome[0]), "from": min(places),
             "to": max(places), "undefined": undefined, "index": [str(self.reader.variants.id[i]) for i in region.index],
         }  # fmt: skip
-        return [f"{prefix}.ld", f"{prefix}.npz", *written], fact
+        return [f"{prefix}.ld", *([f"{prefix}.r2"] if squares else []), f"{prefix}.npz", *written], fact
 
 
 def _clump_table(path: str, variants: Variants, on: OnCohort, found: Sequence[Clump], rules: Rules, gate: Gate) -> None:

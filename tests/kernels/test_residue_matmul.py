@@ -118,6 +118,15 @@ def test_several_blocks_of_several_arrays(threads):
         np.testing.assert_array_equal(got[b], want)
 
 
+@pytest.mark.parametrize("groups", [0, 1, GROUPS, 3 * GROUPS + 1])
+def test_fresh_sums_do_not_depend_on_what_was_there(groups):
+    rng = np.random.default_rng(groups)
+    x, y = residues(rng, PRIMES, 2, groups, 10, LANES), residues(rng, PRIMES, 2, groups, 4, LANES)
+    out = np.full((1, 3, 2, 10, 4, LANES), 0xFFFFFFFF, np.uint32)
+    matmul_residues([[x]], pack_columns([y], PRIMES), PRIMES, out, fresh=True)
+    np.testing.assert_array_equal(out[0], slow_sums(x, y, PRIMES))
+
+
 def test_views_and_broadcast_groups():
     """Strided groups, tiles and rows, primes of a larger array, and one column for all groups (a stride of zero)."""
     rng = np.random.default_rng(5)
@@ -180,11 +189,11 @@ def test_both_rectangles_and_vector_widths_on_any_machine(shape, words, monkeypa
     inverse, away = pow(q, -1, 1 << 32), pow(1 << 32, -1, q)
 
     @numba.njit
-    def run(x, y, out, rows, columns, q, inverse):
+    def run(x, y, out, rows, columns, q, inverse, keep):
         here, line = numba.uint64(x.ctypes.data), numba.uint64(4 * x.shape[2])
         rectangle(
             here, numba.uint64(y.ctypes.data), numba.uint64(out.ctypes.data), numba.uint64(out.strides[0]),
-            numba.uint64(out.strides[1]), numba.uint64(rows), numba.uint64(columns), numba.uint64(len(x)), q, inverse,
+            numba.uint64(out.strides[1]), numba.uint64(rows), numba.uint64(columns), numba.uint64(len(x)), q, inverse, keep,
             numba.uint64(y.ctypes.data), here, line, here, line,
         )  # fmt: skip
 
@@ -202,10 +211,12 @@ def test_both_rectangles_and_vector_widths_on_any_machine(shape, words, monkeypa
             terms = (x.astype(object)[:, :, None] * (sign * y).astype(object)[:, None]).sum(0)
             sums = ((terms * away + start) % q).astype(np.uint32)
             for rows, columns in ((height, width), (height - 1, 1), (1, width - 1), (height + 4, width + 9)):
-                got, want = start.copy(), start.copy()
-                run(x, sign * y, got, rows, columns, numba.uint64(q), numba.uint64(inverse))
-                want[:rows, :columns] = sums[:rows, :columns]
-                np.testing.assert_array_equal(got, want)
+                for keep in (0xFFFFFFFF, 0):
+                    got, want = start.copy(), start.copy()
+                    run(x, sign * y, got, rows, columns, *(numba.uint64(v) for v in (q, inverse, keep)))
+                    whole = sums if keep else (terms * away % q).astype(np.uint32)
+                    want[:rows, :columns] = whole[:rows, :columns]
+                    np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("words", [4, 8])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError
+from securegen.kernels.memory import aligned
 from securegen.model import IntArray
 from securegen.rlwe.uniform import expand_uniform
 
@@ -64,18 +65,21 @@ class EncryptedCohort:
         entries = self.blocks[block]["streams"][stream][chunk]
         read_ciphertexts(self.folder, entries, p.ring, c0.reshape(shape), c1.reshape(public))
 
-    def rows(self, block: int, stream: str, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+    def rows(
+        self, block: int, stream: str, chunk: int, *, room: Callable[[tuple[int, ...]], np.ndarray] = aligned
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What one chunk of one block is multiplied as: public halves (k, T, G, 1 or S, L), strands (k, T, G, S, L).
 
-        Read-only maps of the files, where there are files.
+        Read-only maps of the files, where there are files; room: makes the array of a shape for what is expanded.
         """
         p, strands = self.parameters, self.strands(block)
         groups, entries = chunks(p)[chunk][1], self.blocks[block]["streams"][stream][chunk]
         c0 = artefact.map_array(self.folder, entries[0], ciphertext_shape(p, groups, strands))
         if len(entries) == 2:
             return artefact.map_array(self.folder, entries[1], c0.shape), c0
-        a = expand_uniform(bytes.fromhex(entries[0]["seed"]), groups, p.ring, threads=1)
-        return a[:, :, :, None], c0
+        a = room(ciphertext_shape(p, groups, 1))
+        expand_uniform(bytes.fromhex(entries[0]["seed"]), groups, p.ring, out=a[:, :, :, 0], threads=1)
+        return a, c0
 
     def require_files(self) -> None:
         """Raise ArtefactError naming the first file that is not there, before hours of work on those before it."""

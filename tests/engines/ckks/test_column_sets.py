@@ -28,6 +28,7 @@ from securegen.engines.ckks.server import associate, packed_design
 from securegen.engines.plain import sums
 from securegen.errors import ArtefactError, VerificationError
 from securegen.io.envelope import canonical
+from securegen.kernels.memory import Rooms
 from securegen.model import Columns, Variants
 
 SAMPLES, RUN = 70, 90
@@ -132,7 +133,7 @@ def alone(tmp_path) -> Study:
 def another_stratum(monkeypatch) -> None:
     """The server multiplies the blocks of the first stratum with the columns of the second, which has as many."""
     real = packed_design.PackedDesign
-    monkeypatch.setattr(associate, "packed_designs", lambda design: [real(design, n) for n in (1, 1, 2)])
+    monkeypatch.setattr(associate, "packed_designs", lambda design: [real(design, n, Rooms()) for n in (1, 1, 2)])
 
 
 def swapped_blocks(victim: Study, results) -> None:

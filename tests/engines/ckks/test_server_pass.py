@@ -125,7 +125,7 @@ def test_a_plan_counts_columns_and_buffers_and_not_sums_alone(encrypted):
     """Fifty phenotypes of ten thousand people: what is left for sums is what the rest leaves."""
     opened, design = encrypted
     few = associate.memory_of(opened, design, 64 << 20)
-    counts = [{s: c * 20 for s, c in packed_design.PackedDesign(design, 0).count.items()}] * len(opened.blocks)
+    counts = [{s: c * 20 for s, c in packed_design.packed_designs(design)[0].count.items()}] * len(opened.blocks)
     many = pass_memory.plan_pass(opened, counts, 20, 400, 64 << 20, 2)
     assert len(many.batches) >= len(few.batches) and many.working > few.working and many.mapped > 0
     more = pass_memory.plan_pass(opened, counts, 20, 400, 640 << 20, 2)

@@ -14,6 +14,7 @@ from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.layout import Output, block_layout
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.kernels.fold import fold_tiles
+from securegen.kernels.memory import Rooms
 from securegen.kernels.residue_matmul import PackedColumns, matmul_residues
 
 
@@ -26,9 +27,9 @@ class Accumulators:
 
     def __init__(
         self, members: range, cohort: EncryptedCohort, wanted: Sequence[list[Output]], columns: Mapping[str, int],
-        number: int,
+        number: int, rooms: Rooms,
     ) -> None:  # fmt: skip
-        self.members, self.number, self._cohort, self._wanted = members, number, cohort, wanted
+        self.members, self.number, self._cohort, self._wanted, self._rooms = members, number, cohort, wanted, rooms
         ring, strands = cohort.parameters.ring, cohort.strands(members[0])
         if any(cohort.strands(b) != strands for b in members):
             raise ValueError("blocks that are summed together have equally many strands")
@@ -36,22 +37,33 @@ class Accumulators:
         present = sorted({s for b in members for s in cohort.blocks[b]["streams"] if columns[s]})
         self.blocks = {s: [b for b in members if s in cohort.blocks[b]["streams"]] for s in present}
         self.sums = {
-            s: np.zeros((len(blocks), len(ring.primes), ring.tiles, sum(self._rows), columns[s], ring.lanes), np.uint32)
+            s: rooms.take((len(blocks), len(ring.primes), ring.tiles, sum(self._rows), columns[s], ring.lanes))
             for s, blocks in self.blocks.items()
         }
 
     def add(self, chunk: int, packed: Mapping[str, PackedColumns]) -> None:
-        """Read one chunk of every block and add its products with the columns of each stream."""
+        """Read one chunk of every block and add its products with the columns of each stream. The first is number 0."""
         primes = np.array(self._cohort.parameters.ring.primes, np.uint64)
         for stream, blocks in self.blocks.items():
-            rows = [self._cohort.rows(b, stream, chunk) for b in blocks]
-            matmul_residues(rows, packed[stream], primes, self.sums[stream], threads=1)
+            expanded: list[np.ndarray] = []
+
+            def room(shape: tuple[int, ...], expanded: list[np.ndarray] = expanded) -> np.ndarray:
+                expanded.append(self._rooms.take(shape))
+                return expanded[-1]
+
+            rows = [self._cohort.rows(b, stream, chunk, room=room) for b in blocks]
+            matmul_residues(rows, packed[stream], primes, self.sums[stream], fresh=chunk == 0, threads=1)
+            for public in expanded:
+                self._rooms.give(public)
             del rows
 
     def results(self, design: EncryptedDesign) -> Iterator[tuple[int, np.ndarray]]:
-        """(block, its results (k, words) uint32 as `layout` has them)."""
+        """(block, its results (k, words) uint32 as `layout` has them). After the last the sums are there no more."""
         for b in self.members:
             yield b, self._block(b, design)
+        for sums in self.sums.values():
+            self._rooms.give(sums)
+        self.sums.clear()
 
     def _block(self, b: int, design: EncryptedDesign) -> np.ndarray:
         p, wanted, variants = self._cohort.parameters, self._wanted[b], self._cohort.blocks[b]["variants"]

@@ -34,6 +34,7 @@ from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.kernels.fold import fold_tiles
+from securegen.kernels.memory import Rooms
 from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
 from securegen.kernels.threads import in_threads
 from securegen.model import Progress, no_progress
@@ -83,10 +84,10 @@ def associate(
     threads = get_num_threads()
     done = _Counter((stop - start) * len(chunks(cohort.parameters)), progress)
     entries: list[dict[str, Any]] = []
-    memory = _memory(cohort, design, columns, batch_bytes)
+    memory, rooms = _memory(cohort, design, columns, batch_bytes), Rooms()
     for first, last in _between(memory.batches, start, stop):
         summed = [
-            Accumulators(members, cohort, wanted, columns[sets[members[0]]].count, sets[members[0]])
+            Accumulators(members, cohort, wanted, columns[sets[members[0]]].count, sets[members[0]], rooms)
             for members in _members(cohort, sets, first, last, threads)
         ]
         _sum_chunks(summed, cohort, columns, threads, memory.early, done)

@@ -14,6 +14,7 @@ from securegen.engines.ckks.ciphertexts import Ciphertexts
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.layout import has_ones, products
 from securegen.engines.ckks.studydesign import EncryptedDesign
+from securegen.kernels.memory import Rooms
 from securegen.kernels.product_tile import rectangle
 from securegen.kernels.residue_matmul import PackedColumns, pack_columns
 from securegen.rlwe.residues import scaled_residues, to_tiles
@@ -27,8 +28,8 @@ class PackedDesign:
     count: stream -> polynomials: the public halves, the columns, and the column of ones if the stream needs it.
     """
 
-    def __init__(self, design: EncryptedDesign, number: int) -> None:
-        self._design, self._number = design, number
+    def __init__(self, design: EncryptedDesign, number: int, rooms: Rooms) -> None:
+        self._design, self._number, self._rooms = design, number, rooms
         p, columns = design.public.parameters, design.columns
         wanted = columns.outputs(number, ("g", "m", "q"))
         place = {j: i for i, j in enumerate(columns.hidden(number))}
@@ -51,8 +52,13 @@ class PackedDesign:
             if halves and stream != "g" and self._columns_of(stream) == self._columns_of("g"):
                 out[stream] = out["g"]
             elif halves:
-                out[stream] = pack_columns(halves, np.array(p.ring.primes, np.uint64))
+                out[stream] = pack_columns(halves, np.array(p.ring.primes, np.uint64), room=self._rooms.take)
         return out
+
+    def done(self, packed: Packed) -> None:
+        """Nobody reads these any more: their memory may serve for others."""
+        for strips in {id(columns): columns.strips for columns in packed.values()}.values():
+            self._rooms.give(strips)
 
     def _columns_of(self, stream: str) -> tuple[tuple[int, ...], bool]:
         """What a stream is multiplied with: streams of the same share it."""
@@ -90,7 +96,8 @@ def _chosen(parts: Sequence[Ciphertexts], index: Sequence[int], *, shared: bool)
 
 def packed_designs(design: EncryptedDesign) -> list[PackedDesign]:
     """Of every set."""
-    return [PackedDesign(design, number) for number in range(len(design.columns.sets))]
+    rooms = Rooms()
+    return [PackedDesign(design, number, rooms) for number in range(len(design.columns.sets))]
 
 
 class ChunkColumns:
@@ -119,4 +126,4 @@ class ChunkColumns:
         with self._lock:
             self._left[number] -= 1
             if not self._left[number]:
-                del self._packed[number]
+                self._columns[number].done(self._packed.pop(number).result())
