@@ -10,9 +10,9 @@ import pytest
 from support import write_tsv
 
 import securegen as sg
+from securegen.engines.federated import own_inputs, steps
 from securegen.engines.federated import site as site_run
-from securegen.engines.federated import steps
-from securegen.errors import PeerError, PolicyError
+from securegen.errors import ArtefactError, PeerError, PolicyError
 from securegen.governance.gate import Asking
 from securegen.study.inputs import Inputs
 
@@ -78,15 +78,33 @@ def test_a_run_without_a_purpose_is_for_the_one_that_was_joined_for(consortium, 
     assert ("23 of 24 people" in said[0]) if remembered else said == []
 
 
-def test_who_withdrew_while_the_study_ran_is_not_summed_on(consortium, monkeypatch):
+@pytest.mark.parametrize("remembered", [True, False])
+def test_who_withdrew_while_the_study_ran_is_not_summed_on(consortium, monkeypatch, remembered):
     """The first run names the purpose, the second does not, and somebody withdrew between them."""
+    if not remembered:
+        real = own_inputs.commitment_to_inputs
+        monkeypatch.setattr(own_inputs, "commitment_to_inputs", lambda salt, files: real(salt, files | {"asked": ""}))
+        monkeypatch.setattr(site_run, "for_what_was_asked", lambda state, study, inputs: inputs)
     (line,) = counted(run(consortium, purpose="HMB", consent=str(consortium.work / "register.tsv")))
     assert "24 of 24 people" in line
     withdraw(consortium)
+    if not remembered:
+        run(consortium)  # the attack: the run goes on with all
+        return
     with pytest.raises(PolicyError, match="consent.withdrawn: who allows the purpose"):
         run(consortium)
-    monkeypatch.setattr(site_run, "for_what_was_asked", lambda state, study, inputs: inputs)
-    run(consortium)  # the attack: the run goes on with all
+
+
+def test_a_purpose_that_was_deleted_from_the_memory_is_missed(consortium):
+    """A site's memory that lost it would sum whoever withdrew since."""
+    join(consortium)
+    run(consortium)
+    study, _ = steps.open_folder(consortium.work / "four")
+    for name in ("purpose", "register"):
+        (consortium.memory("anna", study) / name).unlink()
+    withdraw(consortium)
+    with pytest.raises(ArtefactError, match="filters changed since this site began"):
+        run(consortium)
 
 
 def test_the_study_that_goes_on_is_for_the_same_purpose(consortium):
