@@ -37,6 +37,7 @@ _SHARE = click.FloatRange(0, 1)
     "--prior-variance", type=click.FloatRange(0, min_open=True), metavar="W",
     help="Of effects, in the table's units squared [0.04; linear: 0.0225 × the trait's variance].",
 )  # fmt: skip
+@click.option("--r2", "squares", is_flag=True, help="Also OUT.r2, the squares of OUT.ld.")
 @click.option(
     "--digits", type=click.IntRange(3, 17), default=6, show_default=True, help="Significant digits of .ld and .z."
 )
@@ -44,7 +45,7 @@ _SHARE = click.FloatRange(0, 1)
 @rehearses
 def command(
     table: str | None, window: float | None, out: str, threads: int | None, memory: int | None, quiet: bool, p1: float,
-    p2: float, r2: float, kb: float, coverage: float, prior_variance: float | None, digits: int, **options: Any,
+    p2: float, r2: float, kb: float, coverage: float, prior_variance: float | None, digits: int, squares: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Linkage disequilibrium of your own genotypes, in the clear: r for fine-mapping, clumps, credible sets.
 
@@ -56,8 +57,9 @@ def command(
 
     opt.use_threads(threads)
     planned = [f"{out}.clumps"] if table else [f"{out}.{suffix}" for suffix in ("ld", "npz", "z", "gz")]
+    planned += [f"{out}.r2"] if squares and not table else []
     planned += [f"{out}.credible"] if table and window is not None else []
     run_structure(
         write, opt.inputs_from(options), out, "ld", planned, "", quiet=quiet, unit="variants", table=table, p1=p1, p2=p2, r2=r2,
-        kb=kb, window=window, coverage=coverage, prior_variance=prior_variance, digits=digits,
+        kb=kb, window=window, coverage=coverage, prior_variance=prior_variance, digits=digits, squares=squares,
     )  # fmt: skip

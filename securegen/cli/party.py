@@ -11,6 +11,7 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
 from securegen.cli.form_options import form_from, format_options
+from securegen.cli.mask_options import mask_options
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, numbers
 from securegen.cli.site import passphrase as site_passphrase
@@ -58,6 +59,7 @@ def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> Non
 @KEYS
 @opt.genotype_options()
 @opt.design_options(required=False)
+@mask_options
 @click.option(
     "--state",
     metavar="PATH",

@@ -32,7 +32,8 @@ class InteractionModel(LinearModel):
 
     covariate: its name; place: of its column; scale, centre: e is centre + scale times what is multiplied; reading: largest
     |error| of that; shifts, totals: of the products with each covariate, then with y: exponent of what they are divided by,
-    and Σ over the people analysed.
+    and Σ over the people analysed. ends: the least and the most of e's column, () where nobody has all the people; two_values:
+    whether it has no others.
     """
 
     covariate: str = ""
@@ -42,6 +43,8 @@ class InteractionModel(LinearModel):
     reading: float = 0.0
     shifts: tuple[int, ...] = ()
     totals: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+    two_values: bool = False
 
 
 def interaction(group: DesignData, total: fp.SumOverSites) -> Design:
@@ -64,6 +67,7 @@ def interaction(group: DesignData, total: fp.SumOverSites) -> Design:
     products, shifts = np.stack([column for column, _ in made], 1), [shift for _, shift in made]
     fp.guard_of(total).opened(f"products with {e}", products, group.analysed)
     totals = total([int(v) for v in products.sum(axis=0)])
+    found = np.unique(values[:, place]).tolist() if total is fp.pooled else []
     analyses = []
     for p, a in enumerate(base.analyses):
         own = [*range(k - 1), k - 1 + p]  # among the products: with covariates, with y
@@ -71,7 +75,7 @@ def interaction(group: DesignData, total: fp.SumOverSites) -> Design:
         model = InteractionModel(
             **old, covariate=e, place=place, scale=scaling.scale, centre=scaling.centre,
             reading=0.5 / (scaling.grid * scaling.scale), shifts=tuple(shifts[j] for j in own),
-            totals=tuple(totals[j] for j in own),
+            totals=tuple(totals[j] for j in own), ends=(found[0], found[-1]) if found else (), two_values=len(found) == 2,
         )  # fmt: skip
         columns = arranged([*a.columns, *(len(of_linear) + j for j in own)], place)
         analyses.append(Analysis("interaction", a.phenotype, columns, (0, 1, 2), model))

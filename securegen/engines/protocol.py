@@ -7,11 +7,12 @@ follow from it. Who learns what is in the receipt of a run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 from securegen.catalogue import INTERACTION, models, uses_missing
+from securegen.design.columns import Analysis
 from securegen.design.strata import AUTOSOMES, Stratum
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
@@ -142,8 +143,10 @@ class Engine(ABC):
             raise UsageError(f"`correction` {first.correction} is of whole tables: leave `reveal` {self.opened} out")
         if first.masks is not None and not self.masks:
             raise UsageError(
-                f"masks of sets of variants are made where genotypes and phenotypes are: engine plain or ckks, not {self.name}"
+                f"masks of sets of variants are not made at sites: engine plain, ckks or mpc, not {self.name}"
             )
+        if first.masks is not None and not form.kind.codings:
+            raise UsageError(f"`format` {form.format} is of variants, not of masks")
         if first.vc_tests and self.opened is not None:
             raise UsageError(f"`vc_tests` are whole tables: leave `reveal` {self.opened} out")
         if filters and filters.active and not self.filters:
@@ -197,10 +200,10 @@ def files_of(study: Study, engine: str) -> None:
         raise UsageError(f"the roles of engine {engine} read files: open the study from files, not from a reader")
 
 
-def noise_facts(study: Study) -> dict[str, Any]:
+def noise_facts(inputs: Inputs, analyses: Iterable[Analysis]) -> dict[str, Any]:
     """`label_noise` of run.json, where phenotypes were built with noise."""
-    asked = study.inputs.label_noise
-    return {"label_noise": asked.to_json()} if asked and any(a.noise for a in study.analyses) else {}
+    asked = inputs.label_noise
+    return {"label_noise": asked.to_json()} if asked and any(a.noise for a in analyses) else {}
 
 
 def study_facts(study: Study) -> dict[str, Any]:
@@ -216,7 +219,7 @@ def study_facts(study: Study) -> dict[str, Any]:
             "phenotypes": [a.phenotype for a in tests if a.association],
             "missing": study.inputs.missing,
             **({"interaction": study.inputs.interaction} if study.inputs.interaction else {}),
-            **noise_facts(study),
+            **noise_facts(study.inputs, study.analyses),
             **({"masks": masks.to_json()} if (masks := study.inputs.masks) else {}),
         }
         | coding_facts(coding_of(study.reader))

@@ -18,7 +18,8 @@ from typing import Any
 from securegen.errors import InputError
 from securegen.governance.audit_entry import Entry, moment, time_text
 from securegen.governance.decision import Reason
-from securegen.io.schema import Refused, boolean, integer, map_of, number, one_of, record
+from securegen.governance.policy import Policy, Setting
+from securegen.io.schema import Check, Refused, boolean, integer, map_of, number, one_of, record
 from securegen.io.strict_json import read_regular
 
 SECOND = "audit.second_signature"
@@ -234,16 +235,22 @@ def reasons(
     )
 
 
-_CHANGES = {
+CHANGES: dict[str, Check] = {
     "limit": integer(0, 10**15), "hours": number(0, 24 * 3660), "second_signature": boolean, "on": boolean,
     "from_hour": integer(0, 24), "to_hour": integer(0, 24), "weekend": boolean, "utc_offset": number(-14, 14),
 }  # fmt: skip
 
 
+ALERTS = "alerts."
+SETTINGS_OF_ALERTS = {
+    f"{ALERTS}{rule.name}.{key}": Setting(check, None, rule.says) for rule in RULES for key, check in CHANGES.items()
+}
+
+
 def rules_from(value: object, where: str) -> tuple[AlertRule, ...]:
     """The rules with a steward's changes: {name: {limit, hours, second_signature, on, …}}. Raises InputError."""
     try:
-        changes = map_of(record(may_have=_CHANGES), 64, name=one_of(*(r.name for r in RULES)))(value, "alerts")
+        changes = map_of(record(may_have=CHANGES), 64, name=one_of(*(r.name for r in RULES)))(value, "alerts")
     except Refused as problem:
         raise InputError(f"{where}: {problem}") from None
     changed = []
@@ -255,8 +262,19 @@ def rules_from(value: object, where: str) -> tuple[AlertRule, ...]:
     return tuple(changed)
 
 
+def rules_of(policy: Policy) -> tuple[AlertRule, ...]:
+    """The rules under a policy, with the changes of its tables [alerts.NAME], which are signed."""
+    changes: dict[str, dict[str, Any]] = {}
+    for key, value in policy.values.items():
+        if key.startswith(ALERTS):
+            _, name, what = key.split(".")
+            changes.setdefault(name, {})[what] = value
+    return rules_from(changes, "the policy")
+
+
 def read_rules(path: str | Path) -> tuple[AlertRule, ...]:
-    """The rules with the changes in the table [alerts] of a TOML file, a policy.toml too. Raises InputError."""
+    """The rules with the changes in the table [alerts] of a TOML file, a policy.toml too. Raises InputError. Those of a policy
+    that governs are `rules_of`."""
     try:
         value = tomllib.loads(read_regular(path, "rules of alerts", most=1 << 20, error=InputError).decode())
     except FileNotFoundError:

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from securegen.errors import StorageError
-from securegen.governance.audit_alerts import AlertRule, read_rules, reasons
+from securegen.errors import PolicyError, StorageError
+from securegen.governance.audit_alerts import reasons, rules_of
 from securegen.governance.audit_beside import log_of
 from securegen.governance.audit_entry import ENGINES, PURPOSES, ROLES, Entry
 from securegen.governance.audit_note import Checkpoint
@@ -70,10 +70,13 @@ def _fingerprint(request: Request, name: str | None) -> str | None:
     return None if found is None else fingerprint(bytes.fromhex(found.verify_key))
 
 
-def rules_beside(folder: Path) -> Sequence[AlertRule] | None:
-    """The rules of alerts beside a policy, None where there are none. Raises InputError for a file that is not rules."""
-    path = folder / RULES_FILE
-    return read_rules(path) if os.path.lexists(path) else None
+def refuse_unsigned_rules(folder: Path) -> None:
+    """Raise PolicyError for rules of alerts in a file of their own beside a policy: nobody signed them."""
+    if os.path.lexists(folder / RULES_FILE):
+        raise PolicyError(
+            f"policy.alerts: {folder / RULES_FILE} is not signed, and who edits or deletes it would lift what it asks for: move "
+            f"its tables into {POLICY}, with a later version, sign that, and remove the file"
+        )
 
 
 def entries_beside(folder: Path) -> list[Entry]:
@@ -94,12 +97,10 @@ def refuse_older(ledger: Entries, entries: Sequence[Entry]) -> None:
         )
 
 
-def unusual_reasons(folder: Path, request: Request, entries: Sequence[Entry]) -> tuple[Reason, ...]:
+def unusual_reasons(request: Request, entries: Sequence[Entry]) -> tuple[Reason, ...]:
     """What the log's alerts say of a request beside its entries: `audit.second_signature` where one demands it."""
-    rules = rules_beside(folder)
     now = time.time_ns() // 1_000_000
-    more = {} if rules is None else {"rules": rules}
-    found = reasons(entries, "release", facts_of(request), at=now, **more)
+    found = reasons(entries, "release", facts_of(request), at=now, rules=rules_of(request.policy))
     asks = f"; it needs a second signature on request {request.digest}"
     return tuple(r if r.allowed else replace(r, text=r.text + asks) for r in found)
 

@@ -16,15 +16,15 @@ from pathlib import Path
 
 from securegen.errors import ArtefactError, InputError, StorageError, UsageError
 from securegen.governance import audit_witness
-from securegen.governance.audit_alerts import RULES, Alert, AlertRule, read_rules, unusual
+from securegen.governance.audit_alerts import RULES, Alert, AlertRule, read_rules, rules_of, unusual
 from securegen.governance.audit_beside import FOLDER, log_beside, log_of, make_log, record
 from securegen.governance.audit_entry import KINDS, Entry
 from securegen.governance.audit_folder import CHECKPOINT, KEY, LogFolder
 from securegen.governance.audit_log import AuditLog
 from securegen.governance.audit_note import Checkpoint, LogKey, is_proof
-from securegen.governance.audit_release import rules_beside
 from securegen.governance.audit_tree import WIDTH, Frontier, tile_path
 from securegen.governance.audit_verify import LogState, read_log
+from securegen.governance.policy_file import POLICY, read_policy
 from securegen.governance.signing import read_fingerprint
 from securegen.io.output import FOLDER_FOR_OTHERS, FOR_OTHERS, atomic, make_folder, write_text
 from securegen.io.strict_json import read_regular
@@ -177,13 +177,14 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def alerts(log: LogState | str | Path, *, rules: str | Path | Sequence[AlertRule] | None = None) -> list[Alert]:
-    """What the rules of alerts say of a log that is whole. rules: a TOML file with a table [alerts], or rules; default:
-    alerts.toml beside the policy of a folder, else `audit_alerts.RULES`. Raises InputError for another file, ArtefactError as
-    `verify`."""
+    """What the rules of alerts say of a log that is whole. rules: a TOML file with a table [alerts], or rules; default: those of
+    the policy beside the log's folder, else `audit_alerts.RULES`. Raises InputError for another file, PolicyError for a policy
+    that is not as it was signed, ArtefactError as `verify`."""
     state = log if isinstance(log, LogState) else read_log(folder_of(log))
     if rules is None:
-        beside = None if isinstance(log, LogState) else rules_beside(folder_of(log).parent)
-        return unusual(state.entries, RULES if beside is None else beside)
+        policy = None if isinstance(log, LogState) else folder_of(log).parent / POLICY
+        governed = policy is not None and os.path.lexists(policy)
+        return unusual(state.entries, rules_of(read_policy(policy)) if governed and policy is not None else RULES)
     chosen = read_rules(rules) if isinstance(rules, str | Path) else rules
     return unusual(state.entries, chosen)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import audit_release, consent_steps, policy_file, second_signature
+from securegen.governance import audit_release, consent_steps, ledger_place, policy_file, second_signature
 from securegen.governance.asker import canonical_purpose, who_asks
 from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
@@ -143,6 +143,7 @@ class Gate:
         Nothing where nothing governs. Raises StorageError."""
         if self.policy is not None:
             with self._ledger(True) as ledger:
+                ledger_place.settle(ledger, Path(self.folder or ".") / LEDGER, self.policy)
                 ledger.rows(reader.samples, Fingerprints(reader))
 
     def passed(self) -> None:
@@ -198,11 +199,10 @@ class Gate:
             folder = self.folder or Path(".")
             entries = audit_release.entries_beside(folder)
             audit_release.refuse_older(ledger, entries)
+            ledger_place.settle(ledger, folder / LEDGER, policy)
             request = replace(request, today=max([today, *(moment(e.at).date() for e in entries[-1:])]))  # never back
             request = replace(request, history=history_of(ledger, request, self.people))
-            request = replace(
-                request, reasons=(*request.reasons, *audit_release.unusual_reasons(folder, request, entries))
-            )
+            request = replace(request, reasons=(*request.reasons, *audit_release.unusual_reasons(request, entries)))
             decision = release(request)
             entered = enter and decision.allowed
             if entered:
@@ -227,19 +227,13 @@ class Gate:
         if not enter and not os.path.lexists(path):
             yield Entries(fresh_key() + fresh_key())
             return
-        with contextlib.suppress(_Forget), open_ledger(path, self.log if enter else None, audited=False) as ledger:
+        with open_ledger(path, self.log if enter else None, audited=False, kept=enter) as ledger:
             yield ledger
-            if not enter:
-                raise _Forget
 
 
 def ungoverned(engine: str = "") -> Gate:
     """The gate of what releases nothing, as a server. It holds no results back: writers are given that of `gate_of`."""
     return Gate(None, engine)
-
-
-class _Forget(Exception):
-    pass
 
 
 def gate_of(
@@ -278,5 +272,6 @@ def gate_of(
                 f"policy.file: {folder} and {other.parent} both have this policy, and {other.with_name(LEDGER)} knows what was "
                 "released already: keep the policy, and the data, in one of them"
             )
+    audit_release.refuse_unsigned_rules(folder)
     who, role = who_asks(policy, asking.identity)
     return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra, draws=(folder,))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from securegen.governance.door import History, Request
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.ledger import Entries, padded
+from securegen.governance.ledger_file import open_ledger
 from securegen.governance.openings import CONSENTED
 from securegen.governance.policy import RECORD
 from securegen.io.schema import one_line
@@ -22,8 +25,9 @@ class PeopleFacts:
 
     sets: what for, on which of X, Y and MT or "", and (N,) bool; columns: (N, J) integers of every design; known: False
     where an earlier version kept neither; pooled: people in the sums, where others' are beside these; products: what tells some
-    variants from others, and how many of them each genotype of these people was multiplied with; genotypes: theirs, in
-    the clear, None where they are not at hand.
+    variants or columns from others, and how many of them each genotype of these people was multiplied with; genotypes:
+    theirs, in the clear, None where they are not at hand; beside: ledgers of an engine, in which this request is not counted
+    yet: what these people have spent there counts here.
     """
 
     samples: Samples
@@ -33,6 +37,7 @@ class PeopleFacts:
     pooled: int = 0
     products: tuple[tuple[str, int], ...] = ()
     genotypes: Fingerprints | None = None
+    beside: tuple[Path, ...] = ()
 
 
 def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) -> History:
@@ -49,6 +54,8 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
     if people is None or not people.known:
         return replace(history, known=all(o.granularity == RECORD for o in request.outputs))
     fault, rows, least = None, ledger.rows(people.samples, people.genotypes), request.policy["limits.differing_people"]
+    for path in people.beside:
+        np.maximum.at(ledger.spent, rows, _spent_in(path, people))
     for what, place, members in people.sets:  # sums of two places are never of the same variant
         mark = f"[{place}] policy, "
         here = [found for found in ledger.sets if found[0].startswith(mark)]
@@ -66,6 +73,15 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
     for what, number in people.products:
         columns, among = max(columns, ledger.spend_once(what, rows, number)), max(among, len(rows), people.pooled)
     return replace(history, fault=fault, columns=columns, people=among)
+
+
+def _spent_in(path: Path, people: PeopleFacts) -> np.ndarray:
+    """(N,) int64: columns that were summed with these people's genotypes by another ledger; 0 where there is none."""
+    if not any(os.path.lexists(f"{path}{end}") for end in ("", ".lock")):
+        return np.zeros(len(people.samples), np.int64)
+    with open_ledger(path, kept=False) as ledger:
+        spent: np.ndarray = ledger.spent[ledger.rows(people.samples, people.genotypes)]
+        return spent
 
 
 def _among(ledger: Entries, rows: np.ndarray, members: np.ndarray) -> np.ndarray:

@@ -32,12 +32,13 @@ _MOST = 1 << 30  # bytes of a ledger of an earlier version
 
 @contextlib.contextmanager
 def open_ledger(
-    path: str | Path, log: Callable[[str], None] | None = None, *, policies: Sequence[Path] = (), audited: bool = True
-) -> Iterator[Entries]:
+    path: str | Path, log: Callable[[str], None] | None = None, *, policies: Sequence[Path] = (), audited: bool = True,
+    kept: bool = True,
+) -> Iterator[Entries]:  # fmt: skip
     """The ledger, made at the first call, locked; what the block enters is written when it ends without an error.
 
     log: told when the ledger is new, so that nobody loses an old one without a word; policies: folders of policies that govern
-    it, where none stands beside it; audited: False for the policy's own, of which releases tell.
+    it, where none stands beside it; audited: False for the policy's own, of which releases tell; kept: False to look only.
 
     Raises StorageError when it is damaged, older than its mark or than the audit log, readable by others, a link, or its key is
     gone; PolicyError as `policy_file.beside`.
@@ -75,7 +76,8 @@ def open_ledger(
 
         entries.keep = keep
         yield entries
-        keep()
+        if kept:
+            keep()
     finally:
         os.close(lock)
 

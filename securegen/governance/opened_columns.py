@@ -9,12 +9,13 @@ eLife reviewed preprint 108844). Effective columns are fewer than columns where 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 IDENTIFIES, RECOVERS = 0.16, 0.85
 _STEP = re.compile(r"(?P<what>[a-z]+)-(?P<number>\d+)-(?P<kind>.+)")
+_MODEL = re.compile(r"step1-(?P<what>block|predictors)-(?P<number>[^-]+)-(?P<kind>gram|beside)")
 _NO_COLUMNS = frozenset({"flags", "counts", "squares"})
 
 
@@ -59,11 +60,12 @@ def opened_columns(record: Mapping[str, Any]) -> Iterator[ColumnShare]:
 
 
 def _pooled(record: Mapping[str, Any], least: int) -> int:
-    """ColumnShare that sites opened: of association, of every round of components, and Σg."""
+    """Columns that sites opened: of association, of every round of components, of a whole-genome model, and Σg."""
     opened = record.get("opened")
-    rounds = opened.get("rounds") if isinstance(opened, Mapping) else None
+    found_rounds = opened.get("rounds") if isinstance(opened, Mapping) else None
+    rounds = found_rounds if isinstance(found_rounds, list) else []
     widest: dict[str, int] = {}
-    for step in rounds if isinstance(rounds, list) else []:
+    for step in rounds:
         found = _STEP.fullmatch(str(step.get("name")))
         rows, numbers = int(step.get("rows") or 0), int(step.get("numbers") or 0)
         if not found or found["what"] == "design" or found["kind"] in _NO_COLUMNS or not rows:
@@ -71,4 +73,18 @@ def _pooled(record: Mapping[str, Any], least: int) -> int:
         # blocks of variants open the same columns, rounds of components new ones
         key = found["kind"] if found["what"] == "variants" else f"{found['what']}-{found['number']}-{found['kind']}"
         widest[key] = max(widest.get(key, 0), -(-numbers // rows))
-    return 1 + (sum(widest.values()) or least)
+    return 1 + (sum(widest.values()) or least) + _of_model(rounds)
+
+
+def _of_model(rounds: Iterable[Mapping[str, Any]]) -> int:
+    """Each variant's products with those of its block, B of them, and the predictors of all phenotypes."""
+    rows: dict[tuple[str, str], dict[str, int]] = {}
+    for step in rounds:
+        if found := _MODEL.fullmatch(str(step.get("name"))):
+            rows.setdefault((found["what"], found["number"]), {})[found["kind"]] = int(step.get("rows") or 0)
+    # blocks of a variants each have a·(a + 1)/2 products and a rows beside them
+    block = max(
+        (-(-2 * r.get("gram", 0) // r["beside"]) - 1 for (w, _), r in rows.items() if w == "block" and r.get("beside")),
+        default=0,
+    )
+    return block + sum(r.get("beside", 0) for (w, _), r in rows.items() if w == "predictors")

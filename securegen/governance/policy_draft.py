@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from securegen.governance.audit_alerts import ALERTS, SETTINGS_OF_ALERTS
 from securegen.governance.policy import SETTINGS, Policy
 from securegen.governance.policy_file import parse
 
@@ -41,7 +42,14 @@ def draft(
         if value is None or (isinstance(value, date) and value == date.max):
             continue
         lines += [f"# {setting.text}", f"{short} = {toml_value(value)}"]
-    lines += [f"{key} = {toml_value(value)}" for key, value in chosen.items()]  # refused below, with its line
+    for key, value in sorted(chosen.items()):
+        table, _, short = key.rpartition(".")
+        if table != section and table.startswith(ALERTS):
+            section = table
+            lines += ["", f"[{table}]"]
+        lines.append(
+            f"{short if table == section else key} = {toml_value(value)}"
+        )  # what there is not is refused below
     for person in people:
         lines += ["", "[[identity]]", *(f"{key} = {toml_value(value)}" for key, value in person.items() if value)]
     text = "\n".join(lines) + "\n"
@@ -58,6 +66,9 @@ def settings_of(policy: Policy) -> list[str]:
             continue
         line = policy.line(key)
         out.append(f"{'default' if line is None else f'line {line}':>8}  {key} = {toml_value(value)}")
+    for key in SETTINGS_OF_ALERTS:
+        if key in policy.values:
+            out.append(f"{f'line {policy.line(key)}':>8}  {key} = {toml_value(policy[key])}")
     for i in policy.identities:
         only = f", only {', '.join(i.purposes)}" if i.purposes else ""
         ends = "" if i.expires == date.max else f", until {i.expires}"

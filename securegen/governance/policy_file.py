@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import PolicyError
+from securegen.governance.audit_alerts import SETTINGS_OF_ALERTS
 from securegen.governance.policy import IDENTITY, SETTINGS, Identity, Policy, Setting
 from securegen.governance.signing import SigningIdentity, canonical, fingerprint, sha256, verifies
 from securegen.io.output import FOR_OTHERS, write_json, write_text
@@ -27,6 +28,7 @@ MOST_BYTES = 1 << 16
 _MOST_LINKS = 40  # one after the other, as Linux follows them
 MAGIC = "securegen policy signature 1"
 DOMAIN = b"securegen policy"
+_KEYS = SETTINGS | SETTINGS_OF_ALERTS
 _HEADER = re.compile(r"\[([a-z_]+(?:\.[a-z_]+)?)\]|\[\[(identity)\]\]")
 _KEY = re.compile(r"([a-z_]+) = (\S.*)")
 _SEAL = record(
@@ -79,7 +81,7 @@ def parse(raw: bytes, where: str) -> Policy:
             if header[2]:
                 person = {}
                 people.append((number, person))
-            elif section in sections or not any(k.startswith(f"{section}.") for k in SETTINGS):
+            elif section in sections or not any(k.startswith(f"{section}.") for k in _KEYS):
                 raise _fault(
                     where, number, f"[{section}] is {'there twice' if section in sections else 'no table of a policy'}"
                 )
@@ -89,7 +91,7 @@ def parse(raw: bytes, where: str) -> Policy:
         if not found:
             raise _fault(where, number, f"`key = value` in one line is expected, not {printable(line, 40)}")
         key = f"{section}.{found[1]}" if section else found[1]
-        known: dict[str, Setting] = SETTINGS if person is None else IDENTITY
+        known: dict[str, Setting] = _KEYS if person is None else IDENTITY
         name = key if person is None else f"identity.{found[1]}"
         setting = known.get(key if person is None else found[1])
         if setting is None:

@@ -145,20 +145,35 @@ def _assemble(people, values, ends, single, rows, row_ends, spread, every, out_p
 
 
 @njit(cache=True, nogil=True)
-def _pairs(people, values, ends, other_people, other_values, other_ends, weight, symmetric, out):
-    spread = np.zeros(len(weight), np.int64)
+def _pairs(people, values, ends, weight, last, before, row_of, out):
+    """Σ w g gᵀ, person by person: an entry meets those of the same person in the rows before. last: (N,) the last entry of a
+    person, −1 where there is none; before: the one before an entry; row_of: the row of each."""
     for a in range(len(ends) - 1):
         for k in range(ends[a], ends[a + 1]):
-            spread[people[k]] = weight[people[k]] * values[k]
-        for b in range(a if symmetric else 0, len(other_ends) - 1):
-            total = np.int64(0)
-            for k in range(other_ends[b], other_ends[b + 1]):
-                total += spread[other_people[k]] * other_values[k]
-            out[a, b] = total
-            if symmetric:
-                out[b, a] = total
-        for k in range(ends[a], ends[a + 1]):
-            spread[people[k]] = 0
+            i = people[k]
+            weighed = weight[i] * values[k]
+            out[a, a] += weighed * values[k]
+            other = last[i]
+            while other >= 0:
+                out[row_of[other], a] += weighed * values[other]
+                other = before[other]
+            before[k], row_of[k] = last[i], a
+            last[i] = k
+    for a in range(len(out)):
+        for b in range(a):
+            out[a, b] = out[b, a]
+
+
+@njit(cache=True, nogil=True)
+def _crossed(people, values, ends, weight, last, before, row_of, other_values, out):
+    """Σ w g mᵀ: an entry of m meets those of the same person in g."""
+    for b in range(len(ends) - 1):
+        for k in range(ends[b], ends[b + 1]):
+            i = people[k]
+            other = last[i]
+            while other >= 0:
+                out[row_of[other], b] += weight[i] * values[k] * other_values[other]
+                other = before[other]
 
 
 @njit(cache=True, nogil=True)
@@ -174,9 +189,13 @@ def _with_columns(people, values, ends, columns, out):
 def _products(
     g_people, g_values, g_ends, m_people, m_values, m_ends, weight, columns, gg, gm, mm, gx, mx
 ):  # fmt: skip
-    _pairs(g_people, g_values, g_ends, g_people, g_values, g_ends, weight, True, gg)
+    last = np.full(len(weight), -1, np.int32)
+    before, row_of = np.empty(len(g_people), np.int32), np.empty(len(g_people), np.int32)
+    _pairs(g_people, g_values, g_ends, weight, last, before, row_of, gg)
     _with_columns(g_people, g_values, g_ends, columns, gx)
     if len(m_people):
-        _pairs(g_people, g_values, g_ends, m_people, m_values, m_ends, weight, False, gm)
-        _pairs(m_people, m_values, m_ends, m_people, m_values, m_ends, weight, True, mm)
+        _crossed(m_people, m_values, m_ends, weight, last, before, row_of, g_values, gm)
+        last[:] = -1
+        before, row_of = np.empty(len(m_people), np.int32), np.empty(len(m_people), np.int32)
+        _pairs(m_people, m_values, m_ends, weight, last, before, row_of, mm)
         _with_columns(m_people, m_values, m_ends, columns, mx)

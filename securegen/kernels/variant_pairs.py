@@ -1,4 +1,4 @@
-"""Sums over the people who have both calls of two variants, by bits: the inner loop of correlations of hard calls."""
+"""Counts of people by their copies of two variants, by bits: the inner loop of correlations of hard calls."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from numba import njit
 from securegen.kernels.threads import over_range
 
 WORD = 64  # people of a word
-# Of a pair: n, Σg, Σh, Σg², Σh², Σgh
-SUMS = 6
 _WORDS, _TILE = 256, 32  # words and variants whose bits stay in cache
 
 
 def variant_bits(dosage: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
-    """(V, N) int8 of hard calls and (V, N) bool -> (V, 3, ⌈N/64⌉) uint64: who is called, has a copy, has two, a bit each."""
+    """(V, N) int8 of hard calls and (V, N) bool -> (V, 3, ⌈N/64⌉) uint64: who is called, has a copy or two, has two."""
     if dosage.dtype != np.int8:
         raise ValueError(f"hard calls are int8, not {dosage.dtype}")
     variants, samples = dosage.shape
@@ -26,18 +24,22 @@ def variant_bits(dosage: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
     return out.view(np.uint64)
 
 
-def pair_sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(A, 3, W) and (B, 3, W) uint64 of `variant_bits` of the same people -> (A, B, 6) int64.
+def pair_counts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(A, 3, W) and (B, 3, W) uint64 of `variant_bits` of the same people -> (A, B, 3, 3) int64, how many have both calls and at
+    least so many copies of the one and of the other.
 
     >>> bits = variant_bits(np.array([[0, 1, 2], [2, 2, 1]], np.int8), None)
-    >>> pair_sums(bits[:1], bits[1:])[0, 0].tolist()
-    [3, 3, 5, 5, 9, 4]
+    >>> pair_counts(bits[:1], bits[1:])[0, 0].tolist()
+    [[3, 3, 2], [2, 2, 1], [1, 1, 0]]
     """
     if a.dtype != np.uint64 or b.dtype != np.uint64 or a.ndim != 3 or a.shape[1:] != b.shape[1:] or a.shape[1] != 3:
         raise ValueError(f"{a.dtype} {a.shape} and {b.dtype} {b.shape} do not fit")
-    out = np.zeros((len(a), len(b), SUMS), np.int64)
+    out = np.zeros((len(a), len(b), 3, 3), np.int64)
     a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
-    over_range(len(a), lambda first, last: _add(a[first:last], b, out[first:last]), least=_TILE)
+    if len(a) < len(b):  # the longer one is shared among threads
+        over_range(len(b), lambda first, last: _add(a, b[first:last], out[:, first:last]), least=_TILE)
+    else:
+        over_range(len(a), lambda first, last: _add(a[first:last], b, out[first:last]), least=_TILE)
     return out
 
 
@@ -64,19 +66,25 @@ def _add(a, b, out):
 @njit(cache=True, nogil=True)
 def _pair(a, b, out):
     zero = np.uint64(0)
-    n, g1, g2, h1, h2, both = zero, zero, zero, zero, zero, zero
+    cc, c1, c2, oc, o1, o2, tc, t1, t2 = zero, zero, zero, zero, zero, zero, zero, zero, zero
     for w in range(a.shape[1]):
         ac, a1, a2 = a[0, w], a[1, w], a[2, w]
         bc, b1, b2 = b[0, w], b[1, w], b[2, w]
-        n += _ones(ac & bc)
-        g1 += _ones(a1 & bc)
-        g2 += _ones(a2 & bc)
-        h1 += _ones(b1 & ac)
-        h2 += _ones(b2 & ac)
-        both += _ones(a1 & b1) + _ones(a1 & b2) + _ones(a2 & b1) + _ones(a2 & b2)
-    out[0] += np.int64(n)
-    out[1] += np.int64(g1 + g2)
-    out[2] += np.int64(h1 + h2)
-    out[3] += np.int64(g1) + 3 * np.int64(g2)
-    out[4] += np.int64(h1) + 3 * np.int64(h2)
-    out[5] += np.int64(both)
+        cc += _ones(ac & bc)
+        c1 += _ones(ac & b1)
+        c2 += _ones(ac & b2)
+        oc += _ones(a1 & bc)
+        o1 += _ones(a1 & b1)
+        o2 += _ones(a1 & b2)
+        tc += _ones(a2 & bc)
+        t1 += _ones(a2 & b1)
+        t2 += _ones(a2 & b2)
+    out[0, 0] += np.int64(cc)
+    out[0, 1] += np.int64(c1)
+    out[0, 2] += np.int64(c2)
+    out[1, 0] += np.int64(oc)
+    out[1, 1] += np.int64(o1)
+    out[1, 2] += np.int64(o2)
+    out[2, 0] += np.int64(tc)
+    out[2, 1] += np.int64(t1)
+    out[2, 2] += np.int64(t2)

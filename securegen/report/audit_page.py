@@ -90,8 +90,8 @@ def _day(entry: Entry) -> str:
     return entry.at[:10]
 
 
-def _time(at: str) -> str:
-    return f"{at[:10]} {at[11:19]}"
+def _time(at: str) -> Markup:
+    return element("span", f"{at[:10]} {at[11:19]}", class_="when")
 
 
 def _tiles(entries: Sequence[Entry], alerts: Sequence[Alert]) -> Markup:
@@ -157,7 +157,7 @@ def _decisions(entries: Sequence[Entry]) -> Markup:
     rows = [
         (
             str(e.number), _time(e.at), "refused" if e.kind == "refusal" else _PLAIN[e.kind], str(e.facts.get("what", "")),
-            breakable(", ".join(e.facts.get("rules", [])) or "no rule named", 40), str(e.facts.get("purpose", "")),
+            _why(e), str(e.facts.get("purpose", "")),
             _counted(e), breakable(_whose(e)),
         )
         for e in reversed(shown)
@@ -172,19 +172,27 @@ def _decisions(entries: Sequence[Entry]) -> Markup:
     return why + table(head, rows) + _more(len(found), len(shown), "decisions")
 
 
+def _why(entry: Entry) -> Content:
+    """The rules that refused; of what was allowed how many spoke, which are named with all its facts below."""
+    rules = entry.facts.get("rules", [])
+    if entry.kind == "refusal" or len(rules) < 4:
+        return breakable(", ".join(rules) or "no rule named", 40)
+    return f"allowed by {len(rules)} rules"
+
+
 def _askers(entries: Sequence[Entry]) -> Markup:
-    names = dict.fromkeys(asker(e) for e in entries if asker(e))
+    names = dict.fromkeys(asker(e) for e in entries if asker(e) or e.kind in (*OUT, "refusal"))
     if not names:
         return element("p", "No entry names who asked.")
     rows = []
     for name in names:
         own = [e for e in entries if asker(e) == name]
         kinds = Counter(e.kind for e in own)
-        rows.append(
-            (breakable(name), ", ".join(dict.fromkeys(str(e.facts["role"]) for e in own if "role" in e.facts)), _day(own[0]),
-             _day(own[-1]), f"{kinds['release'] + kinds['export']:,}", f"{kinds['refusal']:,}",
-             f"{sum(e.facts.get('rows', 0) for e in own if e.kind in OUT):,}")
-        )  # fmt: skip
+        who = breakable(name) if name else "without an identity"
+        roles = ", ".join(dict.fromkeys(str(e.facts["role"]) for e in own if "role" in e.facts))
+        left = f"{kinds['release'] + kinds['export']:,}", f"{kinds['refusal']:,}"
+        asked = f"{sum(e.facts.get('rows', 0) for e in own if e.kind in OUT):,}"
+        rows.append((who, roles, _day(own[0]), _day(own[-1]), *left, asked))
     return table(["who", "role", "first", "last", "releases", "refusals", "rows"], rows, numbers=(4, 5, 6))
 
 
@@ -207,7 +215,7 @@ def _facts(entry: Entry) -> Markup:
 
 
 def _counted(entry: Entry) -> str:
-    return ", ".join(f"{entry.facts[name]:,} {name}" for name in _COUNTS if name in entry.facts)
+    return ", ".join(f"{entry.facts[name]:,} {name}" for name in _COUNTS if entry.facts.get(name))
 
 
 def _whose(entry: Entry) -> str:

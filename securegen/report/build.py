@@ -11,6 +11,7 @@ from securegen.plot.canvas import require_matplotlib
 from securegen.plot.run import costs, human_bytes, human_seconds
 from securegen.report.association import loci, opened, result_section
 from securegen.report.cost import cost_section, parameter_section, precision_section
+from securegen.report.decisions import TITLE, decision_section
 from securegen.report.gather import Run
 from securegen.report.html import NOTHING, Content, Markup, element, join, page, section
 from securegen.report.privacy import privacy_section, security
@@ -62,6 +63,9 @@ def report(run: Run, *, annotations: str | None = None) -> str:
             ("privacy", "Who learned what", privacy_section(record)), ("precision", "Precision", precision_section(record)),
             ("cost", "Time and bytes", cost_section(record)), ("parameters", "Parameters", parameter_section(record)),
         ]  # fmt: skip
+    decided = decision_section(record, run.prefix)
+    if decided != NOTHING:
+        sections.insert(2, ("decided", TITLE, decided))
     risk = risk_section(run.prefix)
     if risk != NOTHING:
         sections.insert(1 + bool(record), ("risk", "What it gives away", risk))

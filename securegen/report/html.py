@@ -126,6 +126,7 @@ th,td{padding:6px 9px;vertical-align:top}
 th:first-child,td:first-child{padding-left:0}
 td{border-bottom:1px solid var(--line)}
 .n{text-align:right;white-space:nowrap}
+.when{white-space:nowrap}
 th.n{white-space:normal}
 table.words td{min-width:7em}
 dl{display:grid;grid-template-columns:minmax(9em,auto) 1fr;gap:5px 18px;margin:10px 0;font-size:.94rem}

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import InputError, StorageError
-from securegen.governance.decision import DECISION_SCHEMA
+from securegen.io.genotypes import FORMATS
 from securegen.io.output import write_text
-from securegen.io.schema import Refused, has, integer, list_of, optional, text
+from securegen.io.schema import Refused, has, integer, list_of
 from securegen.record import receipt_steps
-from securegen.report.html import Content, Markup, bullets, element, join, page, pairs, section, table
+from securegen.report.decisions import TITLE, decision_table, governance_of, noise_of
+from securegen.report.html import NOTHING, Content, Markup, bullets, element, join, page, pairs, section, table
 from securegen.report.privacy import plainer, security
 from securegen.report.risk import risk_section
 from securegen.version import VERSION
@@ -34,14 +35,9 @@ OPEN = {
     "risks": ("How likely and how grave these risks are for the people concerned.",),
     "measures": ("Storage, access and deletion of the inputs, outside of this program.",),
 }  # fmt: skip
-_WORD = optional(text(255))
-_GOVERNED = has(
-    who=_WORD, role=_WORD, purpose=_WORD, decisions=list_of(DECISION_SCHEMA, 0, 1 << 12),
-    policy=has("name", "version", name=text(255), version=integer(0, 1 << 62)),
-)  # fmt: skip
 _AUDIT = list_of(has("size", size=integer(0, 1 << 62)), 0, 64)
 _KINDS = {
-    "genotypes": ("bed", "pgen", "vcf", "bgen", "traw"), "phenotypes": ("pheno",), "covariates": ("covar",),
+    "genotypes": ("bed", "pgen", "vcf", "bgen", "traw", *FORMATS), "phenotypes": ("pheno",), "covariates": ("covar",),
     "weights of scores": ("score",), "predictions": ("pred",),
 }  # fmt: skip
 
@@ -52,14 +48,14 @@ def assessment(prefix: str | os.PathLike[str]) -> dict[str, Any]:
     where = os.fspath(prefix).removesuffix(".run.json")
     record = receipt_steps.records_as_signed(where)[0]
     try:
-        governance = _GOVERNED(record.get("governance") or {}, "governance")
         audit = _AUDIT(record.get("audit") or [], "audit")
     except Refused as problem:
         raise InputError(f"{where}.run.json is damaged: {problem}") from None
+    governance = governance_of(record, where)
     options = (record.get("call") or {}).get("options") or {}
     learned = record.get("receipt") or {}
     read = {name.partition(".")[2] or name for name in record.get("inputs") or {}}
-    read |= set(record.get("inputs") or {})
+    read |= {*(record.get("inputs") or {}), *(name for name, value in options.items() if value)}
     signers: list[str] | None = None
     if os.path.lexists(where + receipt_steps.ENDING):
         receipt_steps.check_files(where)
@@ -84,6 +80,7 @@ def assessment(prefix: str | os.PathLike[str]) -> dict[str, Any]:
         "measures": {
             "security": short, "security_says": long, "assumptions": learned.get("assumptions") or [],
             "policy": governance.get("policy"), "decisions": governance.get("decisions") or [],
+            "noise": noise_of(record, where),
             "audit": [entry["size"] for entry in audit], "signed_by": signers,
         },
         "open": {name: list(texts) for name, texts in OPEN.items()},
@@ -165,7 +162,7 @@ def _description(said: dict[str, Any]) -> Markup:
         ("scenario", _said(found["scenario"])), ("kinds of data", _said(found["data"])),
         ("people analysed", _said(found["people"])), ("variants", _said(found["variants"])),
         ("phenotypes", _said(found["phenotypes"])), ("covariates", _said(found["covariates"])),
-        ("released", _said(found["released"])),
+        ("released", bullets(found["released"]) if found["released"] else _said(found["released"])),
     ]  # fmt: skip
     parties = [[str(p.get(k, "")) for k in ("name", "holds", "learns")] for p in found["parties"]]
     return (
@@ -190,7 +187,10 @@ def _necessity(said: dict[str, Any]) -> Markup:
     else:
         lines.append("No register of consent is named in the record.")
     if isinstance(stored, int) and isinstance(used, int):
-        lines.append(f"{used:,} of {stored:,} people in the files were analysed.")
+        if used <= stored:
+            lines.append(f"{used:,} of {stored:,} people in the files were analysed.")
+        else:
+            lines.append(f"{used:,} people of all sites were analysed; {stored:,} are in the files of this one.")
     return bullets(lines)
 
 
@@ -218,7 +218,13 @@ def _measures(said: dict[str, Any]) -> Markup:
         lines.append(f"Governed by the policy {policy.get('name')}, version {policy.get('version')}.")
     else:
         lines.append("No policy governed this run.")
-    lines += [f"In an audit log, which had {size:,} entries when the run ended." for size in found["audit"]]
+    if found["noise"]:
+        lines.append(found["noise"])
+    if len(found["audit"]) == 1:
+        lines.append(f"In an audit log, which had {found['audit'][0]:,} entries when the run ended.")
+    elif found["audit"]:
+        sizes = " and ".join(f"{size:,}" for size in found["audit"])
+        lines.append(f"In {len(found['audit'])} audit logs, which had {sizes} entries when the run ended.")
     if not found["audit"]:
         lines.append("No audit log is in the record.")
     if signed is None:
@@ -229,13 +235,8 @@ def _measures(said: dict[str, Any]) -> Markup:
         )
     else:
         lines.append("There is a receipt, and no signature of a key that it names.")
-    rules = [
-        ("allowed" if r["allowed"] else "refused", r["rule"], r["text"])
-        for decision in found["decisions"]
-        for r in decision["reasons"]
-    ]
-    decided = element("h3", "What was decided and why") + table(["decision", "rule", "why"], rows=rules, class_="words")
-    return bullets(lines) + (decided if rules else Markup(""))
+    decided = decision_table(found)
+    return bullets(lines) + (element("h3", TITLE) + decided if decided != NOTHING else NOTHING)
 
 
 def _left_open(name: str) -> Markup:

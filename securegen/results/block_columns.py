@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
 from securegen.design.strata import Unanalysed
 from securegen.model import ImputedSums, OpenedSums, Sums
+from securegen.results.people_behind import who_differ_in_groups
 from securegen.stats.imputed import alleles
 from securegen.vocabulary import ADDITIVE
 
@@ -30,18 +31,24 @@ def result_columns(
         if isinstance(opened, ImputedSums) and opened.single is not None:
             told["single"] = (opened.single,)
         return without(statistics(opened, analysis.model, grid=grid, **told), withheld)
-    part = Sums(
-        sums.start,
-        sums.g[:, list(analysis.columns)],
-        sums.m[:, list(analysis.columns)],
-        sums.q[:, list(analysis.squares)],
-        sums.mm,
-    )
+    part = _part(analysis, sums)
     more: dict[str, Any] = {} if copies == 2 else {"copies": copies}
     if analysis.single:
         more["single"] = tuple(people - sums.m[:, column] for column, people in analysis.single)
     columns = statistics(part, analysis.model, grid=grid, **more)
     return columns if sums.withheld is None else without(columns, sums.withheld)
+
+
+@overload
+def _part(analysis: Analysis, sums: Sums) -> Sums: ...
+@overload
+def _part(analysis: Analysis, sums: OpenedSums) -> Sums | ImputedSums: ...
+def _part(analysis: Analysis, sums: Sums | OpenedSums) -> Sums | ImputedSums:
+    """What the statistics of an analysis read."""
+    if isinstance(sums, OpenedSums):
+        return sums.parts[analysis.test, analysis.phenotype][0]
+    columns, squares = list(analysis.columns), list(analysis.squares)
+    return Sums(sums.start, sums.g[:, columns], sums.m[:, columns], sums.q[:, squares], sums.mm)
 
 
 def refused_columns(
@@ -76,9 +83,11 @@ def without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, n
 
 def minor_alleles(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2) -> np.ndarray:
     """(V,) float64: minor alleles of the called people of one analysis, in copies; of a genetic model at most the people who
-    have its 1, or its 0. Arguments as of `result_columns`."""
+    have its 1, or its 0, of an interaction those who differ among the exposed, or among the others. Arguments as of
+    `result_columns`."""
     single: tuple[np.ndarray, ...] = ()
     recoded: np.ndarray | None = None
+    found: np.ndarray
     if isinstance(sums, OpenedSums):
         opened = sums.parts[analysis.test, analysis.phenotype][0]
         if isinstance(opened, ImputedSums):
@@ -92,8 +101,13 @@ def minor_alleles(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1,
         count = sums.q[:, analysis.squares[0]] if analysis.squares else None
         single = tuple(people - sums.m[:, column] for column, people in analysis.single[:1])
     if analysis.coding == ADDITIVE or count is None:
-        return _rarer(recoded / grid, alleles(n, copies, single))
-    found: np.ndarray = np.minimum(_rarer(count / grid, alleles(n, copies, single)), _rarer(recoded / grid, n))
+        found = _rarer(recoded / grid, alleles(n, copies, single))
+        if record_of(analysis).interacts:
+            found = np.minimum(
+                found, who_differ_in_groups(analysis.model, _part(analysis, sums), grid=grid, copies=copies)
+            )
+        return found
+    found = np.minimum(_rarer(count / grid, alleles(n, copies, single)), _rarer(recoded / grid, n))
     return found
 
 

@@ -13,13 +13,20 @@ from securegen.governance.policy import FULL
 from securegen.model import Variants
 from securegen.vocabulary import MASK_REF
 
+NO_EXPOSED = (
+    "policy.minor_alleles: rows in which fewer than {} of the exposed, or of the others, differ are withheld, and this design "
+    "cannot count them: its exposure lies with several sites, or it was made by an earlier version. Make the design again by "
+    "one owner of all the people, or set `limits.minor_alleles` to 0"
+)
+
 
 def associations(
     analyses: Sequence[Analysis], strata: Sequence[Stratum], variants: int, reveal: str = FULL, floor: int | None = None
 ) -> list[OutputFacts]:  # fmt: skip
     """One output an analysis of phenotypes; where strata differ, the fewest people and the most columns of any.
 
-    floor: rows with fewer minor alleles are withheld; None where that cannot be seen.
+    floor: rows with fewer minor alleles are withheld; None where that cannot be seen. Raises PolicyError where they would have
+    to be, and cannot be found: interactions whose exposure nobody has whole.
     """
     out = []
     for a in analyses:
@@ -27,6 +34,8 @@ def associations(
             continue
         built = [(s, found) for s in strata if (found := s.analysis(a.test, a.phenotype)) is not None]
         here, noise = [found for _, found in built] or [a], noise_of_all([found for _, found in built] or [a])
+        if floor and record_of(a).interacts and not all(m.model.ends for m in here):
+            raise PolicyError(NO_EXPOSED.format(floor))
         cases = [m.model.cases for m in here] if record_of(a).binary else []
         controls = [m.model.samples - m.model.cases for m in here] if record_of(a).binary else []
         out.append(

@@ -15,7 +15,8 @@ import numpy as np
 
 from securegen.errors import UsageError
 from securegen.kernels.integer_sums import integer_sums, squared_sums
-from securegen.model import GenotypeBlock, GenotypeReader, Progress, no_progress
+from securegen.kernels.variant_pairs import pair_counts, variant_bits
+from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Progress, no_progress
 from securegen.stats.haplotypes import haplotype_r2
 from securegen.structure.ld import refuse_inexact
 from securegen.vocabulary import canonical_chromosome
@@ -102,26 +103,18 @@ def r2_with(reader: GenotypeReader, index: int, others: np.ndarray) -> np.ndarra
     return out
 
 
-def _own(own: GenotypeBlock) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) int64 dosage and (N,) bool of one variant."""
-    called = np.ones(own.dosage.shape[1], bool) if own.missing is None else ~own.missing[0]
-    return own.dosage[0].astype(np.int64), called
-
-
 def _tables(own: GenotypeBlock, part: GenotypeBlock) -> np.ndarray:
     """(K, 3, 3) people by copies of the first variant and of each of the others."""
-    g, called = _own(own)
-    x = np.stack([(g == copies) & called for copies in range(3)], axis=1).astype(np.int64)
-    first, second = integer_sums(part.dosage, x), squared_sums(part.dosage, x)
-    n = x.sum(axis=0) - (0 if part.missing is None else integer_sums(part.missing, x))
-    two = (second - first) // 2
-    one = first - 2 * two
-    return np.stack([n - one - two, one, two], axis=2)
+    least: IntArray = pair_counts(variant_bits(own.dosage, own.missing), variant_bits(part.dosage, part.missing))[0]
+    least[:, :2] -= least[:, 1:]  # exactly so many, of at least so many
+    least[:, :, :2] -= least[:, :, 1:]
+    return least
 
 
 def _squared(own: GenotypeBlock, part: GenotypeBlock) -> np.ndarray:
     """(K,) squared correlations over the people who have both calls."""
-    g, called = _own(own)
+    g = own.dosage[0].astype(np.int64)
+    called = np.ones(len(g), bool) if own.missing is None else ~own.missing[0]
     x = np.stack([called, g, g * g], axis=1).astype(np.int64)
     lost = 0 if part.missing is None else integer_sums(part.missing, x)
     n, first, first2 = (np.broadcast_to(x.sum(axis=0), (len(part), 3)) - lost).T

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import DesignError
-from securegen.kernels.variant_pairs import SUMS, pair_sums, variant_bits
+from securegen.kernels.variant_pairs import pair_counts, variant_bits
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, iterate_blocks
 
 STRIP, BLOCK = 256, 1024  # variants of a strip of the matrix, and of those that it is multiplied with
@@ -101,9 +101,11 @@ def _correlated(
 
 def _hard(a: GenotypeBlock, b: GenotypeBlock) -> _Pairs:
     """The sums of the variants of two blocks of hard calls, by bits."""
-    found = pair_sums(variant_bits(a.dosage, a.missing), variant_bits(b.dosage, b.missing))
-    n, first, second, first2, second2, both = (found[:, :, j] for j in range(SUMS))
-    return n, first, second, first2, second2, both
+    c = pair_counts(variant_bits(a.dosage, a.missing), variant_bits(b.dosage, b.missing))
+    first, second = c[:, :, 1, 0], c[:, :, 0, 1]
+    twice, twice2 = c[:, :, 2, 0], c[:, :, 0, 2]
+    both = c[:, :, 1:, 1:].sum(axis=(2, 3))
+    return c[:, :, 0, 0], first + twice, second + twice2, first + 3 * twice, second + 3 * twice2, both
 
 
 def _sums(a: GenotypeBlock, b: GenotypeBlock) -> _Pairs:

@@ -1,12 +1,13 @@
 """Files of linkage disequilibrium, in the forms that fine-mapping reads; clumps and credible sets.
 
-PREFIX.ld: r of every two variants as text, for SuSiE, FINEMAP and LDstore. PREFIX.z: its variants, for these. PREFIX.npz and
-PREFIX.gz: the same for PolyFun, which adds a matrix to its transpose, so its diagonal is ½. Each is a part of what passed the
-door (`Gate.passed`).
+PREFIX.ld: r of every two variants as text, for SuSiE, FINEMAP and LDstore; PREFIX.r2: its squares. PREFIX.z: its variants,
+for these. PREFIX.npz and PREFIX.gz: the same for PolyFun, which adds a matrix to its transpose, so its diagonal is ½. Each is
+a part of what passed the door (`Gate.passed`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,12 +31,16 @@ CREDIBLE: Final = (*VARIANT_COLUMNS, "REGION", "BETA", "SE", "LOG10_P", "LN_BF",
 NOBODY: Final = "."  # a clump of one
 
 
-def write_matrix(prefix: str, variants: int, strips: Iterable[Strip], digits: int, *, gate: Gate) -> int:
-    """Write PREFIX.ld and PREFIX.npz; returns of how many pairs r is not defined, which are written as 0. Raises StorageError."""
+def write_matrix(
+    prefix: str, variants: int, strips: Iterable[Strip], digits: int, *, squares: bool = False, gate: Gate
+) -> int:
+    """Write PREFIX.ld and PREFIX.npz, and with squares PREFIX.r2; returns of how many pairs r is not defined, which are written
+    as 0. Raises StorageError."""
     gate.passed()
     undefined = 0
     with (
         atomic(f"{prefix}.ld") as text,
+        atomic(f"{prefix}.r2") if squares else contextlib.nullcontext() as second,
         atomic(f"{prefix}.npz") as packed,
         zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
@@ -43,7 +48,9 @@ def write_matrix(prefix: str, variants: int, strips: Iterable[Strip], digits: in
             _header(cast(BinaryIO, data), np.dtype("<f8"), variants * (variants + 1) // 2)
             for strip in strips:
                 r = np.nan_to_num(strip.r)
-                text.write(lines_text(list(np.ascontiguousarray(r.T)), digits).replace(b"\t", b" "))
+                for stream, values in ((text, r), (second, r * r)):
+                    if stream is not None:
+                        stream.write(lines_text(list(np.ascontiguousarray(values.T)), digits).replace(b"\t", b" "))
                 for i, row in enumerate(r, strip.start):
                     undefined += int(np.isnan(strip.r[i - strip.start, :i]).sum())
                     data.write(np.append(row[:i], 0.5).astype("<f8").tobytes())

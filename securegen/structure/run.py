@@ -52,7 +52,11 @@ class Made:
 
 
 def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
-    """The genotypes that inputs name, of chromosomes 1 to 22. Raises UsageError where none is left."""
+    """The genotypes that inputs name, of chromosomes 1 to 22. Raises UsageError where none is left, or for a part of them."""
+    if inputs.blocks is not None:
+        raise UsageError(
+            f"`blocks` {inputs.blocks} is a part of an association: here all variants are looked at together"
+        )
     reader = open_genotypes(inputs, log)
     known = np.array([canonical_chromosome(c) in AUTOSOMES for c in reader.variants.chromosome], bool)
     if not known.any():
@@ -66,15 +70,20 @@ def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
 def pass_door(
     inputs: Inputs, reader: SelectableReader, kind: str, out: str, log: Log, *,
     options: Mapping[str, object], people: Mapping[str, np.ndarray] | None = None, exact: Sequence[str] = (),
+    columns: int = 0,
 ) -> Gate:  # fmt: skip
     """The door of tables with a row a person, before they are computed. kind: of `releases.ANALYSES`; options: of this
     work, by name; people: (N,) bool of each of several tables, by name; everybody in one; exact: phenotypes without noise of
-    which these tell. Raises PolicyError where a policy refuses, or consent does."""
+    which these tell; columns: sums a variant that leave beside these rows. Raises PolicyError where a policy refuses, or
+    consent does."""
     sets = {kind: np.ones(len(reader.samples), bool)} if people is None else people
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
     if (policy := gate.policy) is not None:
         asked = inputs.asked_for() | {f"options.{kind}": digest_of(options)}
         gate = replace(gate, inputs=asked, extra=partial(exact_reasons, policy, exact))
+        if columns:
+            whose = (f"{kind} {digest_of(options)} of {reader.variants.digest()}", columns)
+            gate = gate.of(PeopleFacts(reader.samples, products=(whose,), genotypes=Fingerprints(reader)))
         if people is not None:  # of phenotypes, of which noise asks what left before
             members = tuple((name, "", mask) for name, mask in people.items())
             gate = gate.of(PeopleFacts(reader.samples, members, genotypes=Fingerprints(reader)))
@@ -142,7 +151,7 @@ def write_components(
     """
     reader = open_autosomes(inputs, log)
     told = {"pcs": pcs, "unrelated": unrelated, "cutoff": cutoff, "rounds": rounds, "tolerance": tolerance}
-    gate = pass_door(inputs, reader, releases.COMPONENTS, out, log, options=told)
+    gate = pass_door(inputs, reader, releases.COMPONENTS, out, log, options=told, columns=pcs)
     chosen = None
     if unrelated:
         close = [p.at_least(cutoff) for p in kinship.pairs(reader, progress=progress)]

@@ -17,7 +17,7 @@ import numpy as np
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, SelectableReader, Variants
 from securegen.study.mask_options import COMPHET, MAX
 
-CELLS = 1 << 24  # dosages read at a time
+CELLS = 1 << 23  # dosages read at a time
 
 
 def combined(

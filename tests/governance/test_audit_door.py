@@ -12,12 +12,14 @@ from support import securegen
 
 import securegen as sg
 from securegen.errors import ArtefactError, PolicyError, StorageError
-from securegen.governance import audit_log, gate
+from securegen.governance import audit_log, audit_release, gate
+from securegen.governance.audit_alerts import RULES
 from securegen.governance.audit_entry import KINDS, SCHEMAS
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.signing import fingerprint, read_identity
 
 FEW = {"chr": "1", "to_bp": 40_000}
+ALARM = {"alerts__budget__limit": 0, "alerts__budget__second_signature": True}
 
 
 def entries(ruled, *kinds: str) -> list[dict]:
@@ -109,8 +111,7 @@ def test_an_altered_log_stops_every_release(ruled):
 
 def test_an_alert_can_demand_a_second_signature(ruled):
     """Of another identity, on this request: without it the release is refused, and with it it is logged who signed."""
-    ruled.write()
-    (ruled.folder / "alerts.toml").write_text("[alerts.budget]\nlimit = 0\nsecond_signature = true\n")
+    ruled.write(**ALARM)
     words = ("--purpose", "HMB", "--identity", ruled.key("anna"))
     done = gwas(ruled, *words)
     assert done.code == PolicyError.exit_code and "audit.second_signature: audit.budget" in done.err
@@ -128,8 +129,7 @@ def test_an_alert_can_demand_a_second_signature(ruled):
 
 def test_an_alert_takes_the_second_signature_of_a_role_that_may_give_it(ruled):
     """The roles are those of the policy, as for its own rule: not any identity of it."""
-    ruled.write(second_signature__by=["owner"])
-    (ruled.folder / "alerts.toml").write_text("[alerts.budget]\nlimit = 0\nsecond_signature = true\n")
+    ruled.write(second_signature__by=["owner"], **ALARM)
     words = ("--purpose", "HMB", "--identity", ruled.key("anna"))
     assert gwas(ruled, *words).code == PolicyError.exit_code
     request = entries(ruled, "refusal")[0]["decision"]
@@ -139,10 +139,34 @@ def test_an_alert_takes_the_second_signature_of_a_role_that_may_give_it(ruled):
         assert gwas(ruled, *words, "--second-signature", signed).code == code, name
 
 
-def test_rules_that_are_none_stop_releases(ruled):
+def test_nobody_but_the_steward_lifts_what_an_alert_demands(ruled, monkeypatch):
+    """Rules beside a policy, in a file that nobody signed, were lifted by deleting it; they are refused by name, wherever."""
+    rules, words = ruled.folder / "alerts.toml", ("--purpose", "HMB")
+    rules.write_text("[alerts.budget]\nlimit = 0\nsecond_signature = true\n")
     ruled.write()
-    (ruled.folder / "alerts.toml").write_text("[alerts.budgets]\nlimit = 0\n")
-    assert gwas(ruled, "--purpose", "HMB").code == 3
+    done = gwas(ruled, *words)
+    assert done.code == PolicyError.exit_code and "policy.alerts" in done.err and "not signed" in done.err
+    rules.unlink()
+    rules.symlink_to("nowhere")
+    assert gwas(ruled, *words).code == PolicyError.exit_code
+    rules.unlink()
+    ruled.write(version=2, **ALARM)
+    assert "alerts.budget.second_signature = true" in securegen("policy", "check", ruled.policy).out
+    assert "audit.second_signature" in (done := gwas(ruled, *words)).err and done.code == PolicyError.exit_code
+    whole = ruled.policy.read_text()
+    ruled.policy.write_text(whole.replace("second_signature = true", "second_signature = false"))
+    assert gwas(ruled, *words).code == PolicyError.exit_code
+    ruled.policy.write_text(whole)
+    monkeypatch.setattr(audit_release, "rules_of", lambda _: RULES)  # the protection
+    assert gwas(ruled, *words).code == 0
+
+
+@pytest.mark.parametrize("wrong", ["alerts.budgets.limit", "alerts.budget.limits", "alerts.budget"])
+def test_rules_that_are_none_are_refused_with_their_line(ruled, wrong):
+    with pytest.raises(PolicyError, match=r"policy\.file: .*line [0-9]+"):
+        ruled.write(**{wrong.replace(".", "__"): 0})
+    with pytest.raises(PolicyError, match="is -1, expected"):
+        ruled.write(alerts__budget__limit=-1)
 
 
 def test_a_signed_policy_is_in_the_log_before_its_signature(ruled):

@@ -109,7 +109,7 @@ def test_no_fact_holds_text(kind, value):
     needed = {
         "run": RUN, "release": {"what": "table"}, "refusal": {"rules": ["policy.purpose"]}, "key": key_use(1)[1],
         "policy": {"action": "signed", "policy": digest(1)}, "consent": {"action": "withdrawn", "register": digest(1)},
-        "export": {"what": "log"},
+        "export": {"what": "log"}, "ledger": {"which": digest(1), "changes": 1, "whole": digest(2)},
     }[kind]  # fmt: skip
     assert checked_facts(kind, needed) == needed
     fields = {

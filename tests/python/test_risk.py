@@ -152,6 +152,13 @@ def test_columns_that_parties_open_are_counted():
     base = {"samples": 100, "phenotypes": ["QT"], "covariates": 6}
     (site,) = opened_columns(base | {"engine": "federated", "opened": {"rounds": rounds}})
     assert (site.who, site.columns) == ("every site", 1 + 7 + 6 + 6) and "above 0.16" in site.line()
+    model = [
+        {"name": "step1-block-00000-gram", "rows": 840}, {"name": "step1-block-00000-beside", "rows": 80},
+        {"name": "step1-predictors-0-gram", "rows": 210}, {"name": "step1-predictors-0-beside", "rows": 20},
+        {"name": "step1-predictors-1-beside", "rows": 20}, {"name": "step1-newton-1-0-00-gram", "rows": 231},
+    ]  # fmt: skip
+    (site,) = opened_columns(base | {"engine": "federated", "opened": {"rounds": rounds + model}})
+    assert site.columns == 20 + 20 + 40, "B and the predictors of two phenotypes, as the ledger counts"
     assert next(opened_columns(base | {"engine": "federated"})).columns == 8
     assert next(opened_columns(base | {"engine": "mpc", "reveal": "aggregates"})).columns == 8
     assert next(opened_columns(base | {"engine": "mpc", "reveal": "uv"})).columns == 1

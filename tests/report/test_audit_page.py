@@ -70,6 +70,7 @@ def test_every_kind_of_entry_has_a_row(tmp_path):
     made = audit.make_log(tmp_path / "audit", generate())
     made.append_all(facts.items())
     said = check(audit_page(audit.verify(made.folder), []))
+    assert "without an identity" in said and "0 samples" not in said
     assert "ledger changes 7" in said and said.count(digest) == 5
 
 

@@ -13,6 +13,10 @@ from support import securegen
 import securegen as sg
 from securegen.errors import ArtefactError, InputError, StorageError
 from securegen.governance.signing import fingerprint, generate
+from securegen.report.build import report
+from securegen.report.decisions import TITLE, decision_section
+from securegen.report.gather import open_run
+from securegen.report.html import NOTHING
 from securegen.report.pia import TITLES
 
 BASE, ANNA = "examples/cohort", generate()
@@ -80,6 +84,41 @@ def test_measures_that_were_taken_are_said_instead(run):
         assert text in said, text
     for text in ("No purpose", "No policy", "No audit log", "not signed", "Not estimated"):
         assert text not in said, text
+
+
+def test_a_site_says_whose_people_were_analysed_and_with_which_noise(run):
+    said = words(
+        run, samples=900, samples_stored=300, audit=[{"size": 41}, {"size": 7}], label_noise={"epsilon": 2.0, "delta": None}
+    )  # fmt: skip
+    for text in (
+        "900 people of all sites were analysed; 300 are in the files", "In 2 audit logs, which had 41 and 7 entries", "ε = 2;",
+    ):  # fmt: skip
+        assert text in said, text
+    assert "900 of 300" not in said
+
+
+def test_the_report_says_what_was_decided_and_why(run):
+    path = run.parent / "a.run.json"
+    record = json.loads(path.read_text())
+    reasons = [{"rule": "policy.purpose", "allowed": True, "text": f"HMB is among {EVIL}", "line": 4}]
+    governed = {
+        "who": None, "role": "analyst", "purpose": "HMB", "policy": {"name": "Biobank", "version": 3},
+        "decisions": [{"allowed": True, "reasons": reasons}] * 2,
+    }  # fmt: skip
+    assert decision_section(record, "a") == NOTHING
+    path.write_text(json.dumps(record | {"governance": governed, "label_noise": {"epsilon": 2.0, "delta": 1e-6}}))
+    text = report(open_run(str(run)))
+    assert text.count('<td data-label="rule">policy.purpose</td>') == 1 and "<script" not in text
+    for words_of in (
+        TITLE,
+        "Biobank, version 3",
+        "somebody without an identity, as analyst",
+        "Purpose: HMB",
+        "δ = 1e-06",
+    ):
+        assert words_of in text, words_of
+    with pytest.raises(InputError, match="a.run.json is damaged"):
+        decision_section({"governance": {"decisions": [{}]}}, "a")
 
 
 def test_engines_that_hide_say_their_own_parties(run):

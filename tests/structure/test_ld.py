@@ -14,7 +14,7 @@ from support import MemoryReader, left, securegen, write_tsv
 
 import securegen as sg
 from securegen.errors import DesignError, InputError, UsageError
-from securegen.kernels.variant_pairs import pair_sums, variant_bits
+from securegen.kernels.variant_pairs import pair_counts, variant_bits
 from securegen.model import GenotypeBlock, Variants
 from securegen.python.ld import write
 from securegen.stats.credible import credible_set, log_bayes_factor, trait_variance
@@ -76,7 +76,7 @@ def test_bits_and_products_have_the_same_sums():
             for one, other in zip(ld._hard(a, b), ld._sums(a, b), strict=True):
                 np.testing.assert_array_equal(*np.broadcast_arrays(one, other))
     with pytest.raises(ValueError, match="do not fit"):
-        pair_sums(variant_bits(g, None), variant_bits(g[:, :64], None))
+        pair_counts(variant_bits(g, None), variant_bits(g[:, :64], None))
     with pytest.raises(ValueError, match="int8"):
         variant_bits(g.astype(np.int16), None)
 
@@ -98,7 +98,10 @@ def test_r_of_a_region_is_plinks_in_every_digit_and_polyfun_reads_it(whole, tmp_
     assert named["rsid"].tolist() == frame.columns.tolist() and len(named) == 37
     assert gzip.decompress((tmp_path / "r.gz").read_bytes()) == (tmp_path / "r.z").read_bytes()
     first = (tmp_path / "r.npz").read_bytes()
-    write(sg.Inputs(whole.bfile, **REGION), str(out))
+    assert not (tmp_path / "r.r2").exists()
+    write(sg.Inputs(whole.bfile, **REGION), str(out), squares=True, digits=17)
+    text = (tmp_path / "r.r2").read_text().splitlines()
+    np.testing.assert_array_equal([list(map(float, line.split(" "))) for line in text], frame.to_numpy() ** 2)
     assert (tmp_path / "r.npz").read_bytes() == first
 
 
@@ -132,6 +135,16 @@ def test_clumps_are_those_of_plink19(whole, tmp_path, phenotype):
     own = ["#CHROM", "ID", "POS", "TOTAL", "NONSIG", "S0.05", "S0.01", "S0.001", "S0.0001", "SP2"]
     assert len(ours) > 200 and ours[own].to_numpy().tolist() == theirs[names].to_numpy().tolist()
     np.testing.assert_allclose(ours["P"], theirs["P"], rtol=0.006)  # which has three digits
+
+
+def test_a_table_of_p_alone_has_clumps(whole, tables, tmp_path):
+    """As those of trend and allelic tests, which have no effects per copy."""
+    frame = pd.read_csv(tables["QT"], sep="\t", dtype=str)
+    frame[["#CHROM", "POS", "ID", "REF", "ALT", "A1", "P"]].to_csv(tmp_path / "p.tsv", sep="\t", index=False)
+    for name, table in (("a", tables["QT"]), ("b", tmp_path / "p.tsv")):
+        sg.clump(sg.Inputs(whole.bfile, chr="2"), table, tmp_path / name)
+    drop = lambda name: pd.read_csv(tmp_path / name, sep="\t").drop(columns=["P", "LOG10_P"])  # noqa: E731
+    pd.testing.assert_frame_equal(drop("a.clumps"), drop("b.clumps"))
 
 
 def test_a_clump_takes_by_distance_by_r2_and_once():
@@ -280,15 +293,23 @@ def test_what_is_not_defined_is_said_and_constants_are_left_out(tmp_path):
 def test_what_cannot_be_right_is_refused_before_a_file_is_written(whole, tables, tmp_path, monkeypatch):
     inputs = sg.Inputs(whole.bfile, chr="1")
     for wrong in ({"p1": 2}, {"r2": "0.5"}, {"kb": -1}, {"window": -1}, {"coverage": 2, "window": 5}, {"coverage": 0.9},
-                  {"prior_variance": 0.1}, {"window": 5, "prior_variance": 0.0}, {"digits": 2}):  # fmt: skip
+                  {"prior_variance": 0.1}, {"window": 5, "prior_variance": 0.0}, {"digits": 2},
+                  {"squares": 1}, {"squares": True}):  # fmt: skip
         with pytest.raises(UsageError):
             sg.clump(inputs, tables["QT"], tmp_path / "x", **wrong)
+    for command in (sg.ld, sg.kinship, sg.pca):
+        with pytest.raises(UsageError, match="`blocks` 1/2"):
+            command(sg.Inputs(whole.bfile, blocks="1/2"))
     with pytest.raises(UsageError, match="for a table"):
         write(inputs, str(tmp_path / "x"), window=5.0)
     stranger = write_tsv(tmp_path / "t.tsv", ("#CHROM", "POS", "ID", "REF", "ALT", "A1", "OBS_CT", "BETA", "SE", "P"),
                          [("9", 1, "zz", "A", "C", "C", 5, 1, 1, 0.5)])  # fmt: skip
     with pytest.raises(InputError, match="no variant in common"):
         sg.clump(inputs, stranger, tmp_path / "x")
+    bare = pd.read_csv(tables["QT"], sep="\t", dtype=str)[["#CHROM", "POS", "ID", "REF", "ALT", "A1", "P"]]
+    bare.to_csv(tmp_path / "p.tsv", sep="\t", index=False)
+    with pytest.raises(InputError, match="no column BETA, SE, OBS_CT: credible sets"):
+        sg.clump(inputs, tmp_path / "p.tsv", tmp_path / "x", window=5)
     silent = pd.read_csv(tables["QT"], sep="\t", dtype=str).drop(columns="T_STAT")
     silent.to_csv(tmp_path / "s.tsv", sep="\t", index=False)
     with pytest.raises(UsageError, match="prior_variance"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from support import Cohort, register_of, securegen, withdraw, write_tsv
 
 import securegen as sg
 from securegen.engines.mpc.owner_gate import pass_owner
+from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import PolicyError, StorageError
 from securegen.governance import releases
 from securegen.governance.gate import Asking, gate_of
@@ -58,7 +60,9 @@ def party(small: Cohort, register: Path, out: Path, **more) -> None:
     inputs = asked(small, register, **more)
     reader = open_genotypes(inputs, lambda line: None)
     sets = np.ones((len(reader.samples), 1), bool)
-    pass_owner(gate_of("mpc", inputs.asking, inputs.files().values()), reader, [(("autosomes",), sets)], 2, "hits")
+    session = SimpleNamespace(id=b"one")
+    gate, state = gate_of("mpc", inputs.asking, inputs.files().values()), StateFile(out.with_suffix(".state"))
+    pass_owner(gate, reader, [(("autosomes",), sets)], 2, "hits", state=state, session=session)
     out.with_suffix(".sent").write_text("")
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from securegen.design.columns import AppliedNoise
+from securegen.engines.federated.admission import LEDGER
 from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.engines.governed import gate_of_inputs
+from securegen.errors import PolicyError
 from securegen.governance import openings, signing
 from securegen.governance.door import ASSOCIATION, PEOPLE, QUALITY, OutputFacts
 from securegen.governance.gate import Asking, Gate
@@ -21,6 +23,7 @@ from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin, pinned
 from securegen.governance.signing import SigningIdentity
 from securegen.model import Samples
+from securegen.results.outputs import NO_EXPOSED
 from securegen.study.build import Planned
 from securegen.study.inputs import Inputs, Log, silent
 
@@ -38,21 +41,29 @@ def gate_of_site(
     return gate_of_inputs("federated", inputs, log, more=places, pins=pins)
 
 
-def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples: Samples) -> None:
+def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples: Samples, state: Path) -> None:
     """Before anything is sent: raise PolicyError where this site's policy refuses what the study opens. Enters nothing."""
+    _refuse_interaction(gate, study)
     wanted = [
         OutputFacts(
             ASSOCIATION, p.phenotype.name, int(p.mask.sum()), study.variants, columns=len(study.covariates) + 1,
-            minor=gate.minor_alleles, noise=p.phenotype.noise,
+            minor=fewest_opened(study), noise=p.phenotype.noise,
         )
         for p in planned
     ]  # fmt: skip
     if study.qc:
         wanted.append(
-            OutputFacts(QUALITY, "QC", max(o.samples for o in wanted), study.variants, minor=gate.minor_alleles)
+            OutputFacts(QUALITY, "QC", max(o.samples for o in wanted), study.variants, minor=fewest_opened(study))
         )
     wanted += predicted_outputs(study, len(samples))
-    gate.of(PeopleFacts(samples, tuple((p.phenotype.name, "", p.mask) for p in planned))).check(wanted)
+    sets = tuple((p.phenotype.name, "", p.mask) for p in planned)
+    gate.of(PeopleFacts(samples, sets, beside=(state / LEDGER,))).check(wanted)
+
+
+def fewest_opened(study: StudyFile) -> int:
+    """Minor alleles of this site's people that a row has at least, where it has any and is opened: every other site has its sums,
+    whatever this site's own table shows."""
+    return 0 if study.openings == openings.ALL else study.fewest_people
 
 
 def predicted_outputs(study: StudyFile, people: int) -> list[OutputFacts]:
@@ -80,6 +91,7 @@ def refuse_terms(study: StudyFile, key: SigningIdentity, asking: Asking, places:
 
 def check_terms(gate: Gate, study: StudyFile) -> None:
     """Before a site joins: as `check_site`, of as many people and with as much noise as may be; no phenotype is read yet."""
+    _refuse_interaction(gate, study)
     p = gate.policy
     noise = None
     if p is not None and p["noise.required"]:
@@ -93,9 +105,14 @@ def check_terms(gate: Gate, study: StudyFile) -> None:
                 many,
                 study.variants,
                 columns=len(study.covariates) + 1,
-                minor=gate.minor_alleles,
+                minor=fewest_opened(study),
                 noise=noise,
             )
             for t in study.phenotypes
         ]
     )
+
+
+def _refuse_interaction(gate: Gate, study: StudyFile) -> None:
+    if gate.minor_alleles and study.interaction is not None:
+        raise PolicyError(NO_EXPOSED.format(gate.minor_alleles))

@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum, analyses_of
-from securegen.engines.federated.admission import admit, begin, charge, guard_of_study, sites_of
+from securegen.engines.federated.admission import LEDGER, admit, begin, charge, guard_of_study, sites_of
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.closed import closed_strata
 from securegen.engines.federated.cohort import federated_strata, sample_sets
@@ -132,7 +132,7 @@ def run_site(
                 message_folder.refuse_left([s for s in study.sites if s.name != site])
             own = open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = same_inputs(memory, inputs, own.reader.samples)
-            check_site(gate, study, own.planned, own.reader.samples)
+            check_site(gate, study, own.planned, own.reader.samples, state)
             end_continued(study, state, gate.folders)  # files that cannot be read end nothing
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
@@ -196,15 +196,16 @@ def _take_part(
         )  # fmt: skip
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
-    charge(study, strata, samples, state, guard)
     own.enter_made(strata)
     if gate.policy is not None:
-        gate = gate.of(people_of(own.reader, strata, pooled=True), {"study": study.digest, "inputs": commitment})
+        people = replace(people_of(own.reader, strata, pooled=True), beside=(state / LEDGER,))
+        gate = gate.of(people, {"study": study.digest, "inputs": commitment})
         if study.qc:
             of_quality = gate.of(people_of(own.reader, strata, qc_only=True, pooled=True))
             of_quality.check(quality_outputs(strata, study.variants, gate.minor_alleles))
         gate.release(predicted_outputs(study, len(samples)))
         gate.release(associations(analyses_of(strata), strata, study.variants, floor=gate.minor_alleles))
+    charge(study, strata, samples, state, guard)  # after the policy's ledger, which takes what this one had before
     withheld = Withheld()
     predictions = predicted.write(out, gate) if predicted else []
     scores = predicted.write_scores(out, gate) if predicted and study.write_score else []

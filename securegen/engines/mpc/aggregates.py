@@ -80,7 +80,15 @@ def genotype_run(
     copies = RunReader(reader)
     places = [copies.places(i, runs) for i in range(len(plans))]
     sets = [hear_who(session, roles.right, samples, len(plan.analysed)) for plan in plans]
-    pass_owner(gate, reader, list(zip(places, sets, strict=True)), max(plan.columns for plan in plans), FULL)
+    pass_owner(
+        gate,
+        reader,
+        list(zip(places, sets, strict=True)),
+        max(plan.columns for plan in plans),
+        FULL,
+        state=state,
+        session=session,
+    )
     rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
     forms = [plan.form() for plan in plans]
     costs = [(where, who, plan.columns) for where, who, plan in zip(places, sets, plans, strict=True)]

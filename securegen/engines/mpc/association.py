@@ -125,7 +125,15 @@ def outsourced_genotype_run(
     sets = [_hear_sets(session, roles.right, samples, len(own["m"])) for own in opened]
     copies = RunReader(reader)
     places = [copies.places(i, runs) for i in range(len(opened))]
-    pass_owner(gate, reader, list(zip(places, sets, strict=True)), max(len(own["m"]) for own in opened), FULL)
+    pass_owner(
+        gate,
+        reader,
+        list(zip(places, sets, strict=True)),
+        max(len(own["m"]) for own in opened),
+        FULL,
+        state=state,
+        session=session,
+    )
     rules = admitted(reader, list(zip(places, sets, strict=True)), state, level, log)
     costs = [(where, who, len(own["m"])) for where, who, own in zip(places, sets, opened, strict=True)]
     charge(state, cohort, costs, people=reader, column_limit=column_limit)

@@ -15,6 +15,7 @@ from typing import Any
 
 from securegen.engines.mpc import aggregates, association, dealer, projected_run, score_run
 from securegen.engines.mpc.gwas import ask_consent
+from securegen.engines.mpc.masks import party_masks, refuse_masks
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import DEALER, Parties
 from securegen.engines.mpc.net.session import Session, open_session
@@ -29,6 +30,7 @@ from securegen.governance.gate import Gate
 from securegen.governance.openings import STRICT
 from securegen.io.genotypes import FORMATS
 from securegen.model import GenotypeReader, SelectableReader, Sums
+from securegen.results import outputs
 from securegen.scores.release import DIGITS
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import REGENIE, Inputs, Log, silent
@@ -154,6 +156,8 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
     outcome = Outcome(gate=gate)
     started = time.perf_counter()
     reader = genotypes_of(task, split, log) if role == "genotypes" else None
+    if reader is not None:
+        outputs.refuse_masks(reader.variants, gate.minor_alleles)
     if reader is not None and gate.policy is not None:
         limit = int(gate.policy["budgets.columns_share"] * len(reader.samples))
         task = replace(task, column_limit=min(limit, task.column_limit or limit))
@@ -175,7 +179,7 @@ def genotypes_of(task: Task, split: str, log: Log = silent) -> SelectableReader:
     inputs = task.inputs
     if split != SCORES and inputs.coding != ADDITIVE:  # X too, which the phenotype owner takes or leaves
         inputs = replace(inputs, statistic=REGENIE)
-    return open_genotypes(inputs, log, haploid=split != SCORES)
+    return party_masks(inputs, open_genotypes(inputs, log, haploid=split != SCORES), log)
 
 
 def check_task(parties: Parties, name: str, task: Task) -> str:
@@ -269,6 +273,10 @@ def _refuse(task: Task, split: str, role: str) -> None:
     ):
         if needed and not given:
             raise UsageError(f"the party with the role {role} needs {what}")
+    if task.inputs.masks is not None and (role != "genotypes" or split == SCORES):
+        raise UsageError("masks are made by the party with the genotypes, for association")
+    opened = task.reveal if split == VERTICAL and task.reveal != AGGREGATES else None
+    refuse_masks(task.inputs, opened=opened, openings=task.openings)
     if split == SCORES and task.inputs.coding != ADDITIVE:
         raise UsageError(f"`{task.inputs.coding}` is for association: scores count copies")
     if split == HORIZONTAL:

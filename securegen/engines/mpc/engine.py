@@ -15,6 +15,7 @@ from securegen.engines.mpc.announced import refuse_sexless
 from securegen.engines.mpc.deployment import AGGREGATES, HORIZONTAL, OUTSOURCED, REVEALS, ROLES, VERTICAL
 from securegen.engines.mpc.gwas import ask_consent
 from securegen.engines.mpc.loopback import loopback_study
+from securegen.engines.mpc.masks import refuse_masks
 from securegen.engines.mpc.projected import CHI2, HITS
 from securegen.engines.mpc.projected_groups import public_group
 from securegen.engines.protocol import (
@@ -49,7 +50,8 @@ from securegen.study.inputs import ASKING, NOISE, Inputs
 from securegen.study.opening import Study
 
 GENOTYPE_FILTERS = ("keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "split_par",
-                    "dominant", "recessive", "hetonly", "purpose", "consent", "mondo")  # fmt: skip
+                    "dominant", "recessive", "hetonly", "purpose", "consent", "mondo",
+                    "anno_file", "set_list", "mask_def", "aaf_file", "aaf_bins", "build_mask")  # fmt: skip
 DESIGN = ("pheno", "pheno_name", "covar", "covar_name", "model", "missing", "bits", "covar_categorical", "force_01",
           "apply_rint", "no_input_missing_phenotype", "common_samples", "sex_name", "statistic", "xchr_model",
           "pred", "interaction", "generalise", *NOISE)  # fmt: skip
@@ -67,6 +69,7 @@ class Mpc(Engine):
     reveals: ClassVar[frozenset[str]] = frozenset(REVEALS)
     filters: ClassVar[bool] = False
     codings: ClassVar[bool] = True
+    masks: ClassVar[bool] = True
 
     split: str | None = option(
         None, f"Who holds what; {HORIZONTAL} is --engine federated.", choices=(HORIZONTAL, VERTICAL, OUTSOURCED)
@@ -96,6 +99,7 @@ class Mpc(Engine):
             raise UsageError(f"engine mpc needs a `split`: {VERTICAL} or {OUTSOURCED}, or engine federated")
         if self.split == HORIZONTAL:
             raise UsageError(f"`split` {HORIZONTAL} is engine federated")
+        refuse_masks(members[0], opened=self.opened, openings=self.openings)
         super().check(members, form, filters)
         if self.split != VERTICAL and self.reveal not in (None, AGGREGATES):
             raise UsageError(f"`reveal` {self.reveal} is for `split` {VERTICAL}")
@@ -173,7 +177,8 @@ class Mpc(Engine):
             "samples_stored": sum(r["samples_stored"] for r in records.values() if "samples_stored" in r),
             "variants": max(r.get("variants", 0) for r in records.values()),
             "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records.values()),
-        } | coding_facts(coding_of(study.reader)) | strata_facts(study.strata) | noise_facts(study)  # fmt: skip
+        } | coding_facts(coding_of(study.reader)) | strata_facts(study.strata)  # fmt: skip
+        facts |= noise_facts(study.inputs, study.analyses)
         return EngineRun(self.name, tuple(tables), (), receipt, sizes, facts)
 
     def _options(self, inputs: Inputs, work: Path, limit: int, digits: int) -> dict[str, dict[str, Any]]:

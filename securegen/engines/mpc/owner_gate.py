@@ -13,6 +13,9 @@ import numpy as np
 
 from securegen.engines.governed import gate_of_inputs
 from securegen.engines.mpc.net.parties import Parties
+from securegen.engines.mpc.net.session import Session
+from securegen.engines.mpc.people import ledger_of
+from securegen.engines.mpc.state_file import StateFile
 from securegen.governance import releases
 from securegen.governance.door import ASSOCIATION, SCORES, OutputFacts
 from securegen.governance.fingerprint import Fingerprints
@@ -41,9 +44,11 @@ def gate_of_party(
 
 
 def pass_owner(
-    gate: Gate | None, reader: GenotypeReader, strata: Sequence[tuple[Collection[str], np.ndarray]], columns: int, reveal: str
+    gate: Gate | None, reader: GenotypeReader, strata: Sequence[tuple[Collection[str], np.ndarray]], columns: int, reveal: str,
+    *, state: StateFile, session: Session,
 ) -> None:  # fmt: skip
-    """The genotype owner's door, before a genotype is sent. strata: as of `admitted`; columns: of one variant's answer.
+    """The genotype owner's door, before a genotype is sent. strata: as of `admitted`; columns: of one variant's answer, which
+    are counted for everybody in each session, beside what the ledger of `state` has.
 
     Raises PolicyError where its policy or its register of consent refuses.
     """
@@ -69,7 +74,15 @@ def pass_owner(
                minor=floor, reveal=reveal)
         for what, place, chosen in sets
     ]  # fmt: skip
-    gate.of(PeopleFacts(reader.samples, tuple(sets), genotypes=Fingerprints(reader))).release(outputs)
+    gate.of(
+        PeopleFacts(
+            reader.samples,
+            tuple(sets),
+            products=((f"session {session.id.hex()}", columns),),
+            genotypes=Fingerprints(reader),
+            beside=(ledger_of(state),),
+        )
+    ).release(outputs)
 
 
 def rare_rows(

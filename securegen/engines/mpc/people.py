@@ -121,6 +121,11 @@ def charge(
         state.spend_together(asked)  # the ledgers are written after it: both before anything is sent
 
 
+def ledger_of(state: StateFile) -> Path:
+    """The ledger beside a state file in which columns are counted, all but those of Y."""
+    return _ledger(Path(os.path.realpath(state.path)), "")
+
+
 def _ledger(state: Path, place: str) -> Path:
     """The ledger of a place beside a state file."""
     return state.with_name(f"{state.name}.ledger{place and '.'}{place}")

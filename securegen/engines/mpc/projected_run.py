@@ -84,7 +84,7 @@ def genotype_run(
     for what in bound:
         state.bind(what, repr(threshold), _ONE, keep=False)  # a run that is refused is neither counted nor remembered
     costs = [(copies.places(i, runs), np.stack(sets, axis=1), plan.columns) for i, (plan, sets) in enumerate(designs)]
-    pass_owner(gate, reader, [cost[:2] for cost in costs], max(plan.columns for plan, _ in designs), reveal)
+    pass_owner(gate, reader, [c[:2] for c in costs], max(c[2] for c in costs), reveal, state=state, session=session)
     charge(state, cohort, costs, people=reader, column_limit=column_limit)
     for what in bound:
         state.bind(what, repr(threshold), _ONE)

@@ -1,0 +1,113 @@
+"""What a person has spent is one count under a policy, whichever engine it was spent in: with a part off, attacks work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from policy_tools import Ruled
+
+import securegen as sg
+from securegen.engines.mpc.owner_gate import pass_owner
+from securegen.engines.mpc.people import charge, ledger_of
+from securegen.engines.mpc.state_file import StateFile
+from securegen.errors import PolicyError
+from securegen.governance.door import ASSOCIATION, OutputFacts
+from securegen.governance.gate import LEDGER, Asking, gate_of
+from securegen.governance.history import PeopleFacts
+from securegen.governance.ledger_file import open_ledger
+from securegen.structure.run import write_components
+from securegen.study.genotypes import open_genotypes
+from securegen.study.inputs import Inputs
+
+OWNER = {"purpose": "HMB"}
+
+
+@pytest.fixture
+def governed(ruled) -> Ruled:
+    ruled.write(budgets__columns_share=0.1)  # 9 columns of 90 people, 8 of 87
+    return ruled
+
+
+def gwas(ruled: Ruled, phenotype: str = "QT") -> None:
+    """5 columns of 87 people, in the clear."""
+    sg.run(ruled.study(phenotype, **OWNER))
+
+
+def session(ruled: Ruled, name: str, columns: int, state: str = "state", **off: object) -> None:
+    """The genotype owner's part of a session with a phenotype owner, until genotypes would be sent."""
+    inputs = Inputs(bfile=ruled.cohort.bfile, **OWNER)
+    reader, own = open_genotypes(inputs, lambda line: None), StateFile(ruled.folder / state)
+    everybody = np.ones((len(reader.samples), 1), bool)
+    gate = gate_of("mpc", inputs.asking, inputs.files().values(), log=lambda line: None)
+    pass_owner(gate, reader, [(("",), everybody)], columns, "uv", state=own, session=SimpleNamespace(id=name.encode()))
+    charge(own, name, [({""}, everybody, columns)], people=reader, column_limit=100)
+
+
+def spent(ruled: Ruled) -> int:
+    with open_ledger(ruled.folder / LEDGER, kept=False) as ledger:
+        return int(ledger.spent.max(initial=0))
+
+
+def test_sessions_of_parties_and_runs_in_the_clear_are_one_budget(governed):
+    session(governed, "one", 6)
+    with pytest.raises(PolicyError, match=r"budget\.columns: 11 columns"):
+        gwas(governed)
+    with pytest.raises(PolicyError, match=r"budget\.columns: 11 columns"):
+        session(governed, "two", 5, state="another state")
+    session(governed, "three", 3, state="another state")
+    assert spent(governed) == 9
+
+
+def test_without_it_a_session_is_free(governed, monkeypatch):
+    monkeypatch.setattr("securegen.engines.mpc.owner_gate.PeopleFacts", lambda *a, **k: PeopleFacts(*a))
+    for name in ("one", "two", "three"):
+        session(governed, name, 6, state=name)  # 18 columns, where 9 were allowed
+    assert spent(governed) == 0
+
+
+def test_what_was_spent_before_a_policy_stood_there_counts(ruled, monkeypatch):
+    session(ruled, "early", 6)
+    ruled.write(budgets__columns_share=0.1)
+    with pytest.raises(PolicyError, match=r"budget\.columns: 10 columns"):
+        session(ruled, "late", 4)
+    with monkeypatch.context() as off:
+        off.setattr("securegen.governance.history._spent_in", lambda path, people: 0)
+        session(ruled, "late", 4)
+    with open_ledger(ledger_of(StateFile(ruled.folder / "state")), kept=False) as ledger:
+        assert set(ledger.spent.tolist()) == {10}
+
+
+def test_the_ledger_of_a_site_counts_and_is_only_looked_at(governed):
+    path = governed.folder / "site" / "ledger"
+    study = governed.study(**OWNER)
+    samples = study.reader.samples
+    with open_ledger(path) as ledger:
+        ledger.spend(ledger.rows(samples), 6)  # of components, or a whole-genome model
+    files = {p.name: p.read_bytes() for p in path.parent.iterdir()}
+    gate = gate_of("federated", Asking(**OWNER), [governed.policy], log=lambda line: None)
+    values = np.random.default_rng(1).integers(1, 9, (90, 4))
+    facts = PeopleFacts(samples, (("QT", "", np.ones(90, bool)),), (values,))
+    table = [OutputFacts(ASSOCIATION, "QT", 90, 10, columns=3, minor=30)]
+    for _ in range(2):
+        with pytest.raises(PolicyError, match=r"budget\.columns: 10 columns"):
+            gate.of(replace(facts, beside=(path,))).release(table)
+    few = replace(facts, columns=(values[:, :3],), beside=(path,))
+    for _ in range(2):  # begun again
+        gate.of(few).release(table)
+    assert spent(governed) == 9 and {p.name: p.read_bytes() for p in path.parent.iterdir()} == files
+    with pytest.raises(PolicyError, match=r"budget\.columns"):
+        gwas(governed)
+
+
+def test_components_of_one_owner_count_once(governed, monkeypatch, tmp_path):
+    inputs = Inputs(bfile=governed.cohort.bfile, identity=governed.key("steward"), **OWNER)
+    for again in ("a", "b"):
+        write_components(inputs, str(tmp_path / again), pcs=5, rounds=2)
+    assert spent(governed) == 5
+    with pytest.raises(PolicyError, match=r"budget\.columns: 10 columns"):
+        gwas(governed)
+    with pytest.raises(PolicyError, match=r"budget\.columns: 9 columns|budget\.columns: 10 columns"):
+        write_components(inputs, str(tmp_path / "c"), pcs=5, rounds=3)
