@@ -21,7 +21,7 @@ import numpy as np
 
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import audit_release, consent_steps, policy_file, second_signature
+from securegen.governance import audit_release, consent_steps, ledger_place, policy_file, second_signature
 from securegen.governance.asker import canonical_purpose, who_asks
 from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
@@ -149,6 +149,7 @@ class Gate:
         Nothing where nothing governs. Raises StorageError."""
         if self.policy is not None:
             with self._ledger(True) as ledger:
+                ledger_place.settle(ledger, Path(self.folder or ".") / LEDGER, self.policy)
                 ledger.rows(reader.samples, Fingerprints(reader))
 
     def passed(self) -> None:
@@ -204,6 +205,7 @@ class Gate:
             folder = self.folder or Path(".")
             entries = audit_release.entries_beside(folder)
             audit_release.refuse_older(ledger, entries)
+            ledger_place.settle(ledger, folder / LEDGER, policy)
             request = replace(request, today=max([today, *(moment(e.at).date() for e in entries[-1:])]))  # never back
             request = replace(request, history=history_of(ledger, request, self.people))
             request = replace(request, reasons=(*request.reasons, *audit_release.unusual_reasons(request, entries)))

@@ -37,6 +37,17 @@ class Products:
     members: np.ndarray
 
 
+@dataclass(frozen=True)
+class LedgerPlace:
+    """Where a ledger is kept: file number of its lock, the machine, "" for none, after how many changes it came here, and the
+    steward's signature, in hex, "" where it began here."""
+
+    file: int
+    machine: str
+    changes: int
+    signature: str = ""
+
+
 @dataclass
 class Entries:
     """The ledger in memory.
@@ -46,8 +57,8 @@ class Entries:
     and (n, J) integers that were summed with their genotypes; products: whose products of genotypes with genotypes were
     summed; register: lines of the register of consent that was last written beside this ledger, and the mark of the last of
     them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which something was released, as
-    `pin.Pin.to_json`; prints: of their genotypes; changes: of the file so far; keep: writes what was entered by now, for what
-    is written after it."""
+    `pin.Pin.to_json`; prints: of their genotypes; place: of a policy's ledger; changes: of the file so far; keep: writes what
+    was entered by now, for what is written after it."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
@@ -61,6 +72,7 @@ class Entries:
     releases: list[tuple[str, str]] = field(default_factory=list)
     policy: dict[str, Any] | None = None
     prints: Prints = field(default_factory=Prints)
+    place: LedgerPlace | None = None
     changes: int = 0
     keep: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from policy_tools import make_ruled
-from support import securegen, write_tsv
+from support import securegen, write_plink, write_tsv
 
 import securegen as sg
 from securegen.engines.mpc.owner_gate import rare_rows
@@ -444,6 +444,25 @@ def test_correlations_are_columns_of_everybody_and_rare_variants_are_left_out(ru
     assert done.code == CODE and "policy.columns_per_person" in done.err and ruled.results("c") == []
     with pytest.raises(PolicyError, match=r"policy\.purpose"):
         sg.ld(sg.Inputs(bfile=ruled.cohort.bfile, extract=str(ruled.folder / "few")))
+
+
+def test_a_variant_that_one_person_carries_has_that_persons_genotypes_in_its_row(ruled):
+    """n·Σgh − Σg·Σh with Σg = 1 is n times her copies of the other variant, less its count: read from r and frequencies. The
+    floor of minor alleles leaves her variant out."""
+    rng = np.random.default_rng(12)
+    g = rng.binomial(2, 0.4, (7, 90)).astype(np.int8)
+    g[0] = 0
+    g[0, 7] = 1
+    write_plink(ruled.folder / "cohort", g)
+    ruled.write()
+    inputs = sg.Inputs(bfile=ruled.cohort.bfile, purpose="HMB")
+    r = sg.ld(inputs).to_numpy()
+    total, square = g.sum(axis=1), (g.astype(int) ** 2).sum(axis=1)
+    spread = 90 * square - total**2
+    read = (r[0] * np.sqrt(spread[0] * spread) + total) / 90
+    assert len(r) == 7 and read[1:].round(6).tolist() == g[1:, 7].tolist()
+    ruled.write(version=2, limits__minor_alleles=3)
+    assert len(sg.ld(inputs)) == 6 and "rs0" not in sg.ld(inputs).columns
 
 
 def test_a_purpose_that_nothing_is_held_against_is_refused(ruled):

@@ -124,7 +124,8 @@ def same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
     if memory.once("people", lambda: mark) != mark and inputs.consent is not None:
         raise PolicyError(WITHDRAWN)
     files = inputs.digests()
-    files.pop("consent", None)  # what it says are the people
+    if files.pop("consent", None) is not None:  # what it says are the people; where it is, and for what, stays
+        files["asked"] = sha256(*(str(said).encode() for said in (inputs.purpose, inputs.consent, inputs.mondo)))
     now = commitment_to_inputs(salt, {**files, "samples": people, "software": software})
     if memory.once("inputs", now.encode).decode() != now:
         raise ArtefactError(CHANGED)

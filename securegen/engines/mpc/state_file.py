@@ -19,7 +19,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,11 +76,12 @@ def digest_array(array: np.ndarray) -> str:
 @dataclass(frozen=True)
 class StateFile:
     """The state file of one owner; made on first use, mode 0600. study: `Parties.digest`; policies: folders of those that govern
-    the owner, where none stands beside it."""
+    the owner, where none stands beside it; seen: digests of what was held against the audit log."""
 
     path: Path
     study: str = ""
     policies: tuple[Path, ...] = ()
+    seen: dict[Path, str] = field(default_factory=dict, compare=False, repr=False)
 
     def mask_key(self, cohort: str, place: str, digest: str) -> bytes:
         """The mask key of one piece of data: bound to cohort, place in it, and the data's digest.
@@ -146,13 +147,14 @@ class StateFile:
                     "would be used twice, and what was answered asked again. Bring back the latest, or start a new state, in "
                     "another place, for new cohorts"
                 )
-            audit_ledger.refuse_older(
-                path, changes, partial(_same, state, changes), self.policies, what="the owner's state"
-            )
+            if self.seen.get(path) != _digest(state):  # else it is as this object left it
+                same = partial(_same, state, changes)
+                audit_ledger.refuse_older(path, changes, same, self.policies, what="the owner's state")
             yield state
             state["changes"] = changes + 1
             _replace(path, json.dumps(state | {"digest": _digest(state)}, indent=1, sort_keys=True).encode())
             raise_mark(lock, beside, state["changes"])
+            self.seen[path] = _digest(state)
             if told:
                 audit_ledger.tell(path, state["changes"], {"whole": _digest(state)}, self.policies)
         finally:

@@ -10,9 +10,9 @@ import pytest
 from support import write_tsv
 
 import securegen as sg
+from securegen.engines.federated import own_inputs, own_policy, steps
 from securegen.engines.federated import site as site_run
-from securegen.engines.federated import steps
-from securegen.errors import PeerError, PolicyError
+from securegen.errors import ArtefactError, PeerError, PolicyError
 from securegen.governance.gate import Asking
 from securegen.study.inputs import Inputs
 
@@ -78,15 +78,33 @@ def test_a_run_without_a_purpose_is_for_the_one_that_was_joined_for(consortium, 
     assert ("23 of 24 people" in said[0]) if remembered else said == []
 
 
-def test_who_withdrew_while_the_study_ran_is_not_summed_on(consortium, monkeypatch):
+@pytest.mark.parametrize("remembered", [True, False])
+def test_who_withdrew_while_the_study_ran_is_not_summed_on(consortium, monkeypatch, remembered):
     """The first run names the purpose, the second does not, and somebody withdrew between them."""
+    if not remembered:
+        real = own_inputs.commitment_to_inputs
+        monkeypatch.setattr(own_inputs, "commitment_to_inputs", lambda salt, files: real(salt, files | {"asked": ""}))
+        monkeypatch.setattr(site_run, "for_what_was_asked", lambda state, study, inputs: inputs)
     (line,) = counted(run(consortium, purpose="HMB", consent=str(consortium.work / "register.tsv")))
     assert "24 of 24 people" in line
     withdraw(consortium)
+    if not remembered:
+        run(consortium)  # the attack: the run goes on with all
+        return
     with pytest.raises(PolicyError, match="consent.withdrawn: who allows the purpose"):
         run(consortium)
-    monkeypatch.setattr(site_run, "for_what_was_asked", lambda state, study, inputs: inputs)
-    run(consortium)  # the attack: the run goes on with all
+
+
+def test_a_purpose_that_was_deleted_from_the_memory_is_missed(consortium):
+    """A site's memory that lost it would sum whoever withdrew since."""
+    join(consortium)
+    run(consortium)
+    study, _ = steps.open_folder(consortium.work / "four")
+    for name in ("purpose", "register"):
+        (consortium.memory("anna", study) / name).unlink()
+    withdraw(consortium)
+    with pytest.raises(ArtefactError, match="filters changed since this site began"):
+        run(consortium)
 
 
 def test_the_study_that_goes_on_is_for_the_same_purpose(consortium):
@@ -143,3 +161,33 @@ def test_a_site_whose_policy_requires_noise_sends_nothing_exact(consortium):
     with pytest.raises(PeerError):
         steps.run_site(consortium.work / "four", folder, noisy, str(consortium.work / "out"))
     assert not (shared / "stopped.msg").exists() and (shared / "hello.msg").is_file()
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_site_with_a_floor_takes_no_part_where_every_row_is_opened(begun, tmp_path, monkeypatch, protected):
+    """anna's policy withholds rows of fewer than 25 minor alleles in her own table; bert has the same sums."""
+    made = Consortium(tmp_path, begun.cohort)
+    sites, state = SITES[:3], made.state("anna")
+    settings = {"purposes.required": False, "budgets.columns_share": 0.16, "limits.minor_alleles": 25}
+    sg.policy.init(state / "policy.toml", "Anna", key=tmp_path / "steward.secret", settings=settings)
+    sg.policy.sign(state / "policy.toml", tmp_path / "steward.secret")
+    state.chmod(0o700)
+    steps.keygen(state, tmp_path / "anna.public")
+    (tmp_path / "anna" / "keep.txt").write_text("".join(f"f\t{p}\n" for p in begun.cohort.people[::4]))
+    if protected:
+        for terms in ({"openings": "all"}, {"openings": "strict"}):  # of ten people, which is fewer
+            with pytest.raises(PolicyError, match=r"policy\.minor_alleles"):
+                made.init(terms["openings"], sites, **terms)
+        monkeypatch.setattr(own_policy, "check_terms", lambda *_: None)
+        made.init("joined", sites)
+        with pytest.raises(PolicyError, match=r"policy\.minor_alleles"):
+            made.run("joined", "anna")
+        made.init("more", sites, openings="strict", fewest_people=25)
+        with pytest.raises(PeerError):
+            made.run("more", "anna")
+        return
+    monkeypatch.setattr(own_policy, "fewest_opened", lambda _: 1000)
+    made.init("all", sites)
+    assert not [e for e in made.run_all("all", sites).values() if isinstance(e, Exception)]
+    rare = [line for line in made.table("anna", "all").splitlines() if line.endswith(b"FEW_CARRIERS")]
+    assert rare and b"FEW_CARRIERS" not in made.table("bert", "all")
