@@ -126,8 +126,11 @@ def request(
     from securegen.study.genotypes import open_genotypes
 
     log = CommandLog(out, "prs-step request", quiet=quiet)
+    inputs = opt.inputs_from(options)
     with log.stage("match"):
-        made = steps.request(open_genotypes(opt.inputs_from(options), log), f"{out}.request", imputation=imputation)
+        made = steps.request(
+            open_genotypes(inputs, log), f"{out}.request", imputation=imputation, inputs=inputs, log=log
+        )  # fmt: skip
     sent = "and their allele counts" if made.counts is not None else "and no genotypes"
     log(f"for the model owner: {out}.request: {len(made.variants)} variants, {made.samples} people, {sent}")
     log.write(engine="ckks")

@@ -267,14 +267,14 @@ def test_runs_that_end_elsewhere_have_masks_of_their_own(parties, reference, tmp
     pred = {"pred": str(REGENIE / "qt1_pred.list")}
     if not protected:
         monkeypatch.setattr(Block, "mask", lambda block, stream, ring: f"{stream}/{block.start}/{ring}")
-    first = run(cohort, pheno_name=("QT",), chr=("4", "5"))
+    first = run(cohort, pheno_name=("QT",), chr=("4", "5"), bits=20)
     if not protected:
         with pytest.raises(PolicyError, match="covers other data"):
-            run(cohort, pheno_name=("QT",), chr=("4", "5"), **pred)
+            run(cohort, pheno_name=("QT",), chr=("4", "5"), bits=20, **pred)
         return
-    second = run(cohort, pheno_name=("QT",), chr=("4", "5"), **pred)
+    second = run(cohort, pheno_name=("QT",), chr=("4", "5"), bits=20, **pred)
     assert set(first) == set(second) == {"QT.glm.linear"} and first != second
-    assert run(cohort, pheno_name=("QT",), chr=("4", "5")) == first
+    assert run(cohort, pheno_name=("QT",), chr=("4", "5"), bits=20) == first
 
 
 def test_one_threshold_for_all_chromosomes(parties, reference):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.scores import encrypted_model, messages, private, promises, public, vendor_model
+from securegen.engines.ckks.scores.counted import pass_counts
 from securegen.engines.ckks.scores.messages import Invitation, ScoreRequest
 from securegen.engines.ckks.scores.promises import PrivacyRules
 from securegen.engines.ckks.scores.public import (
@@ -34,7 +35,7 @@ from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.model import Progress, SelectableReader, no_progress
 from securegen.scores.release import ScoreTable
 from securegen.scores.study import ScoreInputs, ScoreStudy
-from securegen.study.inputs import Log, silent
+from securegen.study.inputs import Inputs, Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 Name = str | os.PathLike[str]
@@ -47,9 +48,14 @@ def generate_key(study: ScoreStudy) -> SecretKey:
     return generate_score_key(study.plan, len(study.reader.samples))
 
 
-def request(genotypes: SelectableReader, folder: Name, *, imputation: str = "cohort") -> ScoreRequest:
-    """Genotype owner or hospital: the variants of the cohort, for the model's owner, into `folder`."""
-    made = messages.make_request(genotypes, imputation)
+def request(
+    genotypes: SelectableReader, folder: Name, *, imputation: str = "cohort", inputs: Inputs | None = None, log: Log = silent
+) -> ScoreRequest:  # fmt: skip
+    """Genotype owner or hospital: the variants of the cohort, for the model's owner, into `folder`.
+
+    inputs: what names the genotypes, and who asks, needed where allele counts are sent: calls are missing and `imputation` is by
+    the cohort. Raises UsageError and PolicyError as `counted.pass_counts`."""
+    made = pass_counts(messages.make_request(genotypes, imputation), genotypes, inputs, folder, log)
     messages.write_request(made, Path(folder))
     return made
 
