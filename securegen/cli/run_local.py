@@ -20,6 +20,7 @@ from securegen.cli.runlog import CommandLog
 from securegen.engines.protocol import Engine, EngineRun, part_facts, study_facts
 from securegen.record.run_log import RunLog, print_end
 from securegen.results.forms import TableForm
+from securegen.results.sets import sets_path
 from securegen.results.summary import print_summaries
 from securegen.results.write import qc_files
 from securegen.stats.qc import Filters
@@ -111,6 +112,8 @@ def _end_rehearsal(engine: Engine, study: Study, out: str, form: TableForm, log:
     """End a dry run here, with the names of the tables."""
     tests = [a for a in study.analyses if a.association]
     tables = [form.path(out, engine.opened or a.test, a.phenotype) for a in tests]
+    if study.sets is not None:
+        tables += [form.packed(sets_path(out, a.phenotype)) for a in study.sets.analyses if a.association]
     if qc_only:
         tables = [form.packed(f"{out}.{name}") for name in qc_files(study.strata, study.reader.dosage_grid)]
     stop_rehearsal([*tables, *log.files], **study_facts(study))

@@ -308,6 +308,8 @@ def test_from_the_command_line_and_packed(small, sets, tmp_path):
         "--digits",
         "6",
     ]
+    done = securegen("gwas", *words, "--out", tmp_path / "r", "--dry-run")
+    assert done.code == 0 and f"{tmp_path}/r.CC.sets.gz" in done.out and not (tmp_path / "r.CC.sets.gz").exists(), done
     done = securegen("gwas", *words, "--out", tmp_path / "r")
     assert done.code == 0 and "r.QT.sets.gz" in done.err, done.err
     lines = gzip.decompress((tmp_path / "r.CC.sets.gz").read_bytes()).decode().splitlines()
