@@ -7,7 +7,7 @@ process of its own in its party's folder, and prints every message with its byte
 | party | holds | learns |
 |---|---|---|
 | owner | genotypes, phenotypes, covariates, the secret key, its record of checks | the results, after verification |
-| server | ciphertexts | numbers of samples, variants and columns, bits of each; columns that are 1 for everybody; blocks with missing calls where they are a stream |
+| server | ciphertexts | how many samples, variants and columns; columns of ones; blocks with a stream of missing calls |
 
 | message | from → to | content | bytes |
 |---|---|---|---|
