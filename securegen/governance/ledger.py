@@ -183,7 +183,7 @@ class Entries:
         fresh = part_of(rows[analysed], columns[np.ix_(analysed, new)])
         most_of_one = raised_leverage(self.columns, fresh, len(self.spent)) if self.columns else 0.0
         if most_of_one > limit:
-            return f"one person has leverage {most_of_one:.3f} in the columns of all studies; {limit} is the most"
+            return f"one person has too large a leverage in the columns of all studies; {limit} is the most"
         self.columns.append(fresh)
         self.spent[fresh[0]] += len(new)
         self.charged += [marks[j] for j in new]
