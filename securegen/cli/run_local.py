@@ -92,6 +92,8 @@ def run_engine(
 ) -> None:  # fmt: skip
     """Check, open, run, and say what was done. compare: with the plain engine, table by table."""
     from securegen.engines.comparison import check_comparison, compare_with_plain
+    from securegen.engines.governed import check_tables, gate_of_study
+    from securegen.governance.policy import FULL
 
     if compare:
         check_comparison(engine, members)
@@ -100,6 +102,8 @@ def run_engine(
         study = engine.open(members, log, qc_only=qc_only)
     engine.check_study(study)
     if dry_run():
+        gate = gate_of_study(engine.name, study, log, qc_only=qc_only)
+        check_tables(gate, study, reveal=getattr(engine, "reveal", None) or FULL, qc_only=qc_only)
         engine.describe(study, log)
         _end_rehearsal(engine, study, out, form, log, qc_only=qc_only)
     run = engine.run(study, out, form, log, filters=filters, qc_only=qc_only, bars=partial(progress, quiet=log.quiet))

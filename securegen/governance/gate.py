@@ -43,6 +43,10 @@ LEDGER = "policy.ledger"
 Log = Callable[[str], None]
 
 
+def _nothing_waits() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Asking:
     """Who asks, and under what. policy: the file, None for the one that stands beside the data; identity: file of the signing
@@ -76,7 +80,8 @@ class Asking:
 @dataclass
 class Gate:
     """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked;
-    draws: folders of stored draws by which noise is believed, None where it was read from an authenticated record."""
+    draws: folders of stored draws by which noise is believed, None where it was read from an authenticated record; allowed: is
+    called when something is allowed, for lines that wait."""
 
     policy: Policy | None
     engine: str
@@ -93,6 +98,7 @@ class Gate:
     witnesses: list[Checkpoint] = field(default_factory=list)
     noise: list[AppliedNoise] = field(default_factory=list)
     draws: tuple[Path, ...] | None = ()
+    allowed: Callable[[], None] = _nothing_waits
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -218,6 +224,7 @@ class Gate:
                 for line in self.lines():
                     self.log(line)
             decision.require()
+        self.allowed()
         return decision
 
     @contextlib.contextmanager

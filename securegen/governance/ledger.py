@@ -21,6 +21,7 @@ import numpy as np
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.leverage import Part, part_of, raised_leverage
 from securegen.governance.openings import CONSENTED, FEWEST, SITE_SHARE, set_fault, sets_fault
+from securegen.governance.pin import LedgerPlace
 from securegen.governance.same_people import Prints
 from securegen.governance.site_sets import ReadAlone, StudySites, alone
 from securegen.model import Samples
@@ -35,17 +36,6 @@ class Products:
     what: str
     mark: str
     members: np.ndarray
-
-
-@dataclass(frozen=True)
-class LedgerPlace:
-    """Where a ledger is kept: file number of its lock, the machine, "" for none, after how many changes it came here, and the
-    steward's signature, in hex, "" where it began here."""
-
-    file: int
-    machine: str
-    changes: int
-    signature: str = ""
 
 
 @dataclass
@@ -193,7 +183,7 @@ class Entries:
         fresh = part_of(rows[analysed], columns[np.ix_(analysed, new)])
         most_of_one = raised_leverage(self.columns, fresh, len(self.spent)) if self.columns else 0.0
         if most_of_one > limit:
-            return f"one person has leverage {most_of_one:.3f} in the columns of all studies; {limit} is the most"
+            return f"one person has too large a leverage in the columns of all studies; {limit} is the most"
         self.columns.append(fresh)
         self.spent[fresh[0]] += len(new)
         self.charged += [marks[j] for j in new]
@@ -211,6 +201,13 @@ class Entries:
             return self.spend(rows, 0)
         self.charged.append(mark)
         return self.spend(rows, columns)
+
+    def give_back(self, what: str, rows: np.ndarray, columns: int) -> None:
+        """Take back what `spend_once` counted or will count here, once: the columns themselves are known to `charge`."""
+        counted, back = (self.mark(word, np.sort(rows).tobytes() + what.encode()) for word in ("once", "back"))
+        if back not in self.charged:
+            self.spend(rows, -columns if counted in self.charged else 0)
+            self.charged += [back] if counted in self.charged else [counted, back]
 
     def would_spend(self, rows: np.ndarray, columns: np.ndarray) -> int:
         """The columns that the most-spent of these people would have been summed with, these among them."""

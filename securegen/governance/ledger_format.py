@@ -20,7 +20,8 @@ import numpy as np
 
 from securegen.errors import StorageError
 from securegen.governance.fingerprint import MOST_BANDS, VARIANTS
-from securegen.governance.ledger import PERSON_BYTES, Entries, LedgerPlace, Products, padded
+from securegen.governance.ledger import PERSON_BYTES, Entries, Products, padded
+from securegen.governance.pin import LedgerPlace
 from securegen.governance.policy import PIN
 from securegen.governance.same_people import Prints
 from securegen.governance.site_sets import StudySites

@@ -15,8 +15,9 @@ from typing import Final
 
 from securegen.errors import PolicyError, StorageError
 from securegen.governance import audit_ledger
-from securegen.governance.ledger import Entries, LedgerPlace
+from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
+from securegen.governance.pin import LedgerPlace
 from securegen.governance.policy import Policy
 from securegen.governance.signing import SigningIdentity, canonical, verifies
 

@@ -19,8 +19,8 @@ from securegen.governance.audit_verify import read_log
 from securegen.governance.door import ASSOCIATION, OutputFacts
 from securegen.governance.gate import LEDGER, Asking, gate_of
 from securegen.governance.history import PeopleFacts
-from securegen.governance.ledger import LedgerPlace
 from securegen.governance.ledger_file import open_ledger
+from securegen.governance.pin import LedgerPlace
 from securegen.governance.signing import generate
 from securegen.model import Samples
 
