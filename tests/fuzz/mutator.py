@@ -26,6 +26,7 @@ LEAVES: tuple[object, ...] = (
     "../x", "/etc/passwd", ".", "y" * 5000, [[[]]], {"a": {"b": None}}, ["g"], [-1], [0] * 3000, [[]] * 3000,
     {str(i): i for i in range(900)},
 )  # fmt: skip
+MOST = 1 << 22  # bytes of a change
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
 _NUMBER = re.compile(rb"[-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _CELL = re.compile(rb"[^\t \r\n,;:|]+")
@@ -41,7 +42,7 @@ def mutated(sample: bytes, kind: str, *place: object) -> bytes:
             known += [_json_head if kind == HEAD else _json] * 4
         elif kind == TEXT:
             known += [_text] * 3
-        out = chance.choice(known)(chance, out)
+        out = chance.choice(known)(chance, out)[:MOST]
     if kind == TEXT and chance.random() < 0.04:
         out = _anywhere(chance, gzip.compress(out, 1, mtime=0))
     return out
@@ -101,7 +102,7 @@ def _text(chance: random.Random, raw: bytes) -> bytes:
     if what == 4:
         del lines[at]
     elif what == 5:
-        lines[at:at] = [lines[other]] * chance.choice((1, 1, 3, 300))
+        lines[at:at] = [lines[other]] * chance.choice((1, 1, 3, 300 if len(lines[other]) < 9000 else 4))
     elif what == 6:
         lines[at] = blank.join(cells[:cell] + cells[cell + 1 :])
     elif chance.random() < 0.2:
@@ -109,7 +110,11 @@ def _text(chance: random.Random, raw: bytes) -> bytes:
     elif chance.random() < 0.2:
         return raw.replace(blank, chance.choice((b" ", b"\t", b",", b"\t\t")))
     else:
-        lines[at] = blank.join(cells[:cell] + [cells[cell]] * chance.choice((2, 3, 2000)) + cells[cell + 1 :])
+        lines[at] = blank.join(
+            cells[:cell]
+            + [cells[cell]] * chance.choice((2, 3, 2000 if len(cells[cell]) < 1000 else 4))
+            + cells[cell + 1 :]
+        )
     return b"\n".join(lines)
 
 

@@ -232,7 +232,12 @@ def _scores(folder: Path, cohort: object) -> Iterator[Target]:
         weights.with_name("variant.npy.blake3").write_text(artefact.digest_file(weights))
         kept_plan(own)
 
-    yield Target("score-weights", weights.read_bytes(), _kept(kept_weights, weights), BYTES)
+    yield Target(
+        "score-weights",
+        weights.read_bytes(),
+        _kept(_kept(kept_weights, weights), weights.with_name("variant.npy.blake3")),
+        BYTES,
+    )
     ledger = Ledger(folder / "ledger.json")
     content = json.loads(ledger.path.read_bytes())["ledger"]
 
