@@ -6,8 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from securegen.governance.fingerprint import Fingerprints
+from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
-from securegen.model import Samples
+from securegen.io.arrays import ArrayReader
+from securegen.model import Samples, Variants
 
 PEOPLE, COLUMNS = 500_000, 10
 
@@ -32,3 +35,28 @@ def test_charge(benchmark, samples, tmp_path, what):
     benchmark.pedantic(charge, (second if what == "more" else first,), rounds=1)
     benchmark.extra_info |= {"work": PEOPLE, "bytes": path.stat().st_size}
     assert path.stat().st_size < PEOPLE * (20 + (1 + what.count("more")) * (4 * COLUMNS + 1)) + 10_000
+
+
+@pytest.mark.parametrize("what", ["first", "again", "renamed"])
+def test_know_people_by_genotypes(benchmark, what):
+    """10,000 people with 50,000 variants: bands are chosen, and prints made and looked up."""
+    rng = np.random.default_rng(2)
+    dosage = np.empty((50_000, 10_000), np.int8)
+    for row in dosage:
+        row[:] = rng.binomial(2, rng.beta(0.6, 0.6), 10_000)
+    chromosome = np.array([str(1 + i * 22 // len(dosage)) for i in range(len(dosage))], object)
+    letters = (np.full(len(dosage), letter, object) for letter in "AG")
+    variants = Variants(chromosome, 1000 * np.arange(len(dosage)), np.arange(len(dosage)).astype(object), *letters)
+
+    def reader(prefix: str) -> ArrayReader:
+        ids = np.array([f"{prefix}{i}" for i in range(dosage.shape[1])], object)
+        return ArrayReader(dosage, Samples(ids, ids, np.ones(len(ids), bool)), variants)
+
+    def known(people: ArrayReader) -> np.ndarray:
+        return ledger.rows(people.samples, Fingerprints(people))
+
+    ledger = Entries(bytes(32))
+    if what != "first":
+        known(reader("a"))
+    rows = benchmark.pedantic(known, (reader("b" if what == "renamed" else "a"),), rounds=1)
+    assert np.array_equal(rows, np.arange(10_000)) and len(ledger.spent) == 10_000

@@ -33,11 +33,13 @@ def command(
     """
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.describe import describe
+    from securegen.engines.governed import check_tables, gate_of_study
 
     opt.use_threads(threads)
     log = CommandLog(out, "plan", quiet=quiet)
     with log.stage("plan"):
         study = opt.open_study(opt.inputs_from(options), log)
+        check_tables(gate_of_study("ckks", study, log), study)
         plan = steps.plan(study, squares=squares or None, scores=scores)
         describe(plan, study.strata, log)
         stop_rehearsal([f"{out}.plan.json", *log.files], plan=plan.to_json())

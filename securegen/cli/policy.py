@@ -51,14 +51,16 @@ def init_command(
 @command.command()
 @click.argument("file")
 @click.option("--key", required=True, metavar="FILE", help="The steward's signing key.")
+@click.option("--ledger-here", is_flag=True, help="Go on with the ledger beside it: it was moved, or brought back.")
 @passphrases.passphrase_options
 @common_options
 @writes("{file}.sig")
-def sign(file: str, key: str, passphrase_file: str | None) -> None:
+def sign(file: str, key: str, ledger_here: bool, passphrase_file: str | None) -> None:
     """Sign a policy: writes FILE.sig. A text that changed needs a later version."""
     from securegen.governance import policy_steps as steps
 
-    made = steps.sign(file, key, passphrase=passphrases.passphrase_for(key, passphrase_file))
+    secret = passphrases.passphrase_for(key, passphrase_file)
+    made = steps.sign(file, key, passphrase=secret, ledger_here=ledger_here)
     report(
         f"signed {file}, version {made.version}, digest {made.digest[:16]}",
         file=file,

@@ -99,7 +99,7 @@ def decrypt(
     log = CommandLog(out, "prs-step decrypt", quiet=quiet, private=True)
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
-        gate = steps.gate_of_key(key, owner, asking_from(options), log=log)
+        gate = steps.gate_of_key(key, owner, asking_from(options), digits=digits, log=log)
         samples, sums = steps.decrypt(
             results, key, owner, still_trusted=key_still_trusted, digits=digits, gate=gate
         )  # fmt: skip
@@ -126,8 +126,11 @@ def request(
     from securegen.study.genotypes import open_genotypes
 
     log = CommandLog(out, "prs-step request", quiet=quiet)
+    inputs = opt.inputs_from(options)
     with log.stage("match"):
-        made = steps.request(open_genotypes(opt.inputs_from(options), log), f"{out}.request", imputation=imputation)
+        made = steps.request(
+            open_genotypes(inputs, log), f"{out}.request", imputation=imputation, inputs=inputs, log=log
+        )  # fmt: skip
     sent = "and their allele counts" if made.counts is not None else "and no genotypes"
     log(f"for the model owner: {out}.request: {len(made.variants)} variants, {made.samples} people, {sent}")
     log.write(engine="ckks")
@@ -232,6 +235,7 @@ def open_(
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         inputs = opt.inputs_from(options)
         gate = steps.gate_of_key(key, owner, inputs.asking, inputs.files().values(), log=log)
+        gate = steps.for_invitation(gate, invitation)
         reader = open_genotypes(inputs, log)
         table = steps.open_replies(invitation, replies, key, owner, reader, gate=gate)
     write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log, gate=gate)

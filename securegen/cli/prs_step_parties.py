@@ -196,7 +196,7 @@ def unmask(
 
     log = CommandLog(out, "prs-step unmask", quiet=quiet, private=True)
     inputs = opt.inputs_from(options)
-    gate = gate_of_inputs("vendor-key", inputs, log, more=[masks])
+    gate = steps.for_offer(gate_of_inputs("vendor-key", inputs, log, more=[masks]), offer, masks)
     reader = open_genotypes(inputs, log)
     table = steps.unmask(rounded, offer, masks, reader, gate=gate)
     write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log, gate=gate)

@@ -20,6 +20,7 @@ from securegen.cli.runlog import CommandLog
 from securegen.engines.protocol import Engine, EngineRun, part_facts, study_facts
 from securegen.record.run_log import RunLog, print_end
 from securegen.results.forms import TableForm
+from securegen.results.sets import sets_path
 from securegen.results.summary import print_summaries
 from securegen.results.write import qc_files
 from securegen.stats.qc import Filters
@@ -91,6 +92,8 @@ def run_engine(
 ) -> None:  # fmt: skip
     """Check, open, run, and say what was done. compare: with the plain engine, table by table."""
     from securegen.engines.comparison import check_comparison, compare_with_plain
+    from securegen.engines.governed import check_tables, gate_of_study
+    from securegen.governance.policy import FULL
 
     if compare:
         check_comparison(engine, members)
@@ -99,6 +102,8 @@ def run_engine(
         study = engine.open(members, log, qc_only=qc_only)
     engine.check_study(study)
     if dry_run():
+        gate = gate_of_study(engine.name, study, log, qc_only=qc_only)
+        check_tables(gate, study, reveal=getattr(engine, "reveal", None) or FULL, qc_only=qc_only)
         engine.describe(study, log)
         _end_rehearsal(engine, study, out, form, log, qc_only=qc_only)
     run = engine.run(study, out, form, log, filters=filters, qc_only=qc_only, bars=partial(progress, quiet=log.quiet))
@@ -111,6 +116,8 @@ def _end_rehearsal(engine: Engine, study: Study, out: str, form: TableForm, log:
     """End a dry run here, with the names of the tables."""
     tests = [a for a in study.analyses if a.association]
     tables = [form.path(out, engine.opened or a.test, a.phenotype) for a in tests]
+    if study.sets is not None:
+        tables += [form.packed(sets_path(out, a.phenotype)) for a in study.sets.analyses if a.association]
     if qc_only:
         tables = [form.packed(f"{out}.{name}") for name in qc_files(study.strata, study.reader.dosage_grid)]
     stop_rehearsal([*tables, *log.files], **study_facts(study))

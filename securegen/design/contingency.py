@@ -52,7 +52,9 @@ def contingency_design(
     guard.opened(f"{test} test of {phenotype}", cases[has][:, None].astype(np.int64), has)
     count, case_count = total([int(has.sum()), int((has & cases).sum())])
     if case_count in (0, count):
-        raise DesignError(f"phenotype {phenotype} has {case_count} cases and {count - case_count} controls")
+        raise DesignError(
+            f"phenotype {phenotype} has no {'controls' if case_count else 'cases'} among the analysed samples"
+        )
     columns = Columns(
         (INTERCEPT, f"{phenotype}:case"), np.stack([has, has & cases], 1).astype(np.int64), (test == "trend", False)
     )

@@ -209,7 +209,7 @@ def fit_scaling(values: np.ndarray, name: str, total: SumOverSites = pooled) -> 
     n, digits = read.n, read.digits
     scaling = scale_of(n, read.s1, read.s2, 10**digits) if n else None
     if scaling is None:
-        raise DesignError(f"{name} is constant over the {n} analysed samples: leave it out")
+        raise DesignError(f"{name} is constant over the analysed samples: leave it out")
     if read.spread < (FEWEST_UNITS * n) ** 2:
         raise DesignError(
             f"{name} varies by less than {FEWEST_UNITS} units of 1e-{digits}, too little to be read exactly: subtract a "
@@ -257,7 +257,7 @@ def refuse_collinear(gram: list[list[int]], names: Sequence[str]) -> float:
     centred = [[n * gram[i][j] - gram[0][i] * gram[0][j] for j in range(1, k)] for i in range(1, k)]
     for i in range(k - 1):
         if centred[i][i] <= 0:
-            raise DesignError(f"covariate {names[i + 1]} is constant over the {n} analysed samples: leave it out")
+            raise DesignError(f"covariate {names[i + 1]} is constant over the analysed samples: leave it out")
     root = [math.sqrt(centred[i][i]) for i in range(k - 1)]
     scaled = np.array([[centred[i][j] / (root[i] * root[j]) for j in range(k - 1)] for i in range(k - 1)])
     values, vectors = np.linalg.eigh(scaled)

@@ -111,7 +111,7 @@ def refuse_few(
     least = len(covariates) + regressors + 2
     if count < least:
         raise DesignError(
-            f"{count} samples have {', '.join(phenotypes)} and every covariate: "
+            f"too few samples have {', '.join(phenotypes)} and every covariate: "
             f"at least {least} are needed for {len(covariates)} covariates"
         )
 

@@ -121,8 +121,8 @@ def logistic_design(
     k = len(covariate_names) + 1
     if min(case_count, count - case_count) < 1 or count <= k + 1:
         raise DesignError(
-            f"phenotype {phenotype}: {case_count} cases and {count - case_count} controls have every covariate; both are "
-            f"needed, and more than {k + 1} samples for {k - 1} covariates"
+            f"phenotype {phenotype}: too few cases or controls have every covariate; both are needed, and more than {k + 1} "
+            f"samples for {k - 1} covariates"
         )
     c = remembered_covariates(analysed, covariates, covariate_names, total, scaled)
     x = c.precise / UNIT

@@ -66,7 +66,7 @@ def fit_null_model(
     k, guard = covariates.shape[1], fp.guard_of(total)
     n, ones = total([len(cases), int(cases.sum())])
     if ones in (0, n):
-        raise DesignError(f"phenotype {phenotype} has {ones} cases and {n - ones} controls among the analysed samples")
+        raise DesignError(f"phenotype {phenotype} has no {'controls' if ones else 'cases'} among the analysed samples")
     beta = [round_half_up(*(math.log(ones / (n - ones)) * 2**fp.COEFFICIENT_BITS).as_integer_ratio())] + [0] * (k - 1)
     before: list[int] | None = None
     for step in range(1, STEPS + 1):

@@ -48,13 +48,14 @@ def for_study(gate: Gate, study: Study) -> Gate:
     """The gate for the people and files of a study."""
     if gate.policy is None:
         return gate
+    gate = replace(gate, allowed=study.held.tell)
     return gate.of(people_of(study.reader, study.strata), study.inputs.asked_for())
 
 
 def gate_of_study(engine: str, study: Study, log: Log = silent, *, qc_only: bool = False) -> Gate:
     """The gate of a run with every role on this machine, for the people of a study. Raises as `gate_of_inputs`."""
     refuse_idle_purpose(study.inputs)
-    gate = gate_of_inputs(engine, study.inputs, log)
+    gate = replace(gate_of_inputs(engine, study.inputs, log), allowed=study.held.tell)
     if gate.policy is None:
         return gate
     return gate.of(people_of(study.reader, study.strata, qc_only=qc_only), study.inputs.asked_for())

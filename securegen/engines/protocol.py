@@ -145,6 +145,8 @@ class Engine(ABC):
             raise UsageError(
                 f"masks of sets of variants are not made at sites: engine plain, ckks or mpc, not {self.name}"
             )
+        if first.masks is not None and not form.kind.codings:
+            raise UsageError(f"`format` {form.format} is of variants, not of masks")
         if first.vc_tests and self.opened is not None:
             raise UsageError(f"`vc_tests` are whole tables: leave `reveal` {self.opened} out")
         if filters and filters.active and not self.filters:

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from securegen.design.columns import Analysis
+from securegen.design.fixedpoint import check_sum_bound
 from securegen.design.strata import Stratum, in_order
 from securegen.kernels.carrier_sums import Carriers, assembled, carriers_of, set_products, totals
 from securegen.results.sets import SetResult
@@ -52,20 +53,29 @@ class _Summed:
 
 
 def results_of_sets(study: SetStudy) -> Iterator[list[SetResult]]:
-    """The results of the masks of each set, of every phenotype, in order. Memory: the variants of a few sets."""
+    """The results of the masks of each set, of every phenotype, in order. Memory: the variants of a few sets.
+
+    Raises PlanError for sums that could pass 64 bits.
+    """
     runs = in_order(study.strata)
-    at, summed = 0, _summed(runs[0][2])
+    top = study.reader.dosage_max
+    at, summed = 0, _summed(runs[0][2], top)
     for number, block in set_blocks(study.reader, study.masks.firsts, study.sets):
         while block.start >= runs[at][1]:
             at += 1
-            summed = _summed(runs[at][2])
+            summed = _summed(runs[at][2], top)
         k = len(block)
         carriers, lacking = carriers_of(block.dosage, k), carriers_of(block.missing, k)
         yield [result for s in summed for result in _of_set(study, number, carriers, lacking, s)]
 
 
-def _summed(stratum: Stratum) -> list[_Summed]:
-    return [_Summed(a, stratum) for a in stratum.design.analyses if a.association]
+def _summed(stratum: Stratum, top: int) -> list[_Summed]:
+    """Raises PlanError where products of two rows of dosages up to `top` units could pass 64 bits."""
+    found = [_Summed(a, stratum) for a in stratum.design.analyses if a.association]
+    for s in found:
+        largest = max(int(s.weight.sum()) * top, int(np.abs(s.columns).sum(axis=0).max()))
+        check_sum_bound(largest * top, f"the products of a set's variants for {s.analysis.phenotype}")
+    return found
 
 
 def _of_set(

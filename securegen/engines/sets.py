@@ -5,6 +5,7 @@ from __future__ import annotations
 from securegen.engines.governed import people_of
 from securegen.engines.set_sums import results_of_sets
 from securegen.governance.gate import Gate
+from securegen.governance.signing import digest_of
 from securegen.results import outputs
 from securegen.results.forms import TableForm
 from securegen.results.sets import write_sets
@@ -16,7 +17,8 @@ def gate_of_sets(gate: Gate, study: Study) -> Gate:
     sets = study.sets
     if sets is None or gate.policy is None:
         return gate
-    own = gate.joined(gate.of(people_of(sets.reader.samples, sets.strata), study.inputs.digests()))
+    asked = study.inputs.asked_for() | {"options.sets": digest_of({"tests": sorted(sets.tests)})}
+    own = gate.joined(gate.of(people_of(sets.reader.samples, sets.strata), asked))
     outputs.refuse_masks(sets.table, own.minor_alleles)
     own.check(outputs.associations(sets.analyses, sets.strata, len(sets.chosen), floor=own.minor_alleles))
     return own

@@ -115,8 +115,15 @@ class Request:
 
 
 def release(request: Request) -> Decision:
-    """Whether what is asked for may leave, with every rule that spoke."""
-    return Decision.of([*_who(request), *_tables(request), *_budgets(request), *_asked(request), *request.reasons])
+    """Whether what is asked for may leave, with every rule that spoke. A refusal says no count of people: who asks again with one
+    more in a list would read from it who is there, who is a case, and whose value lacks."""
+    decided = _decided(request, exact=True)
+    return decided if decided.allowed else _decided(request, exact=False)
+
+
+def _decided(request: Request, *, exact: bool) -> Decision:
+    said = [*_who(request), *_tables(request, exact), *_budgets(request, exact), *_asked(request), *request.reasons]
+    return Decision.of(said)
 
 
 def _who(r: Request) -> Iterator[Reason]:
@@ -161,7 +168,7 @@ def _who(r: Request) -> Iterator[Reason]:
         yield Reason("policy.purpose", by is not None, said, at)
 
 
-def _tables(r: Request) -> Iterator[Reason]:
+def _tables(r: Request, exact: bool) -> Iterator[Reason]:
     p = r.policy
     tier, most = f"tiers.{r.role}.granularity", f"tiers.{r.role}.reveal"
     if tier not in p.values:
@@ -179,12 +186,14 @@ def _tables(r: Request) -> Iterator[Reason]:
         if o.kind == ASSOCIATION:
             allowed = REVEALS.index(o.reveal) <= REVEALS.index(p[most])
             yield Reason("policy.reveal", allowed, f"{o.name}: {o.reveal}; {r.role} has {p[most]}", p.line(most))
-        yield from _limits(p, o)
+        yield from _limits(p, o, exact)
 
 
-def _limits(p: Policy, o: OutputFacts) -> Iterator[Reason]:
+def _limits(p: Policy, o: OutputFacts, exact: bool) -> Iterator[Reason]:
     def least(key: str, rule: str, found: int, what: str) -> Reason:
-        return Reason(rule, found >= p[key], f"{o.name}: {found} {what}; {p[key]} are the fewest", p.line(key))
+        enough = found >= p[key]
+        told = f"{found}" if exact else f"{p[key]} or more" if enough else f"fewer than {p[key]}"
+        return Reason(rule, enough, f"{o.name}: {told} {what}; {p[key]} are the fewest", p.line(key))
 
     if o.granularity == COUNT:
         yield least("limits.smallest_cohort", "policy.smallest_cohort", o.samples, "people")
@@ -198,7 +207,7 @@ def _limits(p: Policy, o: OutputFacts) -> Iterator[Reason]:
         share = p["limits.columns_per_person"]
         yield Reason(
             "policy.columns_per_person", o.columns <= share * o.samples,
-            f"{o.name}: {o.columns} columns of {o.samples} people; {share:g} of them is the most",
+            f"{o.name}: {o.columns} columns" + (f" of {o.samples} people" if exact else "") + f"; {share:g} of them is the most",
             p.line("limits.columns_per_person"),
         )  # fmt: skip
     if o.minor is not None:
@@ -213,7 +222,7 @@ def _limits(p: Policy, o: OutputFacts) -> Iterator[Reason]:
     )  # fmt: skip
 
 
-def _budgets(r: Request) -> Iterator[Reason]:
+def _budgets(r: Request, exact: bool) -> Iterator[Reason]:
     p, h = r.policy, r.history
     line = p.line("limits.differing_people")
     if not h.known:
@@ -224,7 +233,8 @@ def _budgets(r: Request) -> Iterator[Reason]:
     share = p["budgets.columns_share"]
     yield Reason(
         "budget.columns", h.columns <= share * h.people,
-        f"{h.columns} columns in the life of {h.people} people; {share:g} of them is the most",
+        (f"{h.columns} columns in the life of {h.people}" if exact else "columns in the life of these")
+        + f" people; {share:g} of them is the most",
         p.line("budgets.columns_share"),
     )  # fmt: skip
     for key, found, when in (

@@ -21,7 +21,7 @@ import numpy as np
 
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import audit_release, consent_steps, policy_file, second_signature
+from securegen.governance import audit_release, consent_steps, ledger_place, policy_file, second_signature
 from securegen.governance.asker import canonical_purpose, who_asks
 from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
@@ -41,6 +41,10 @@ from securegen.randomness import fresh_key
 
 LEDGER = "policy.ledger"
 Log = Callable[[str], None]
+
+
+def _nothing_waits() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class Asking:
 @dataclass
 class Gate:
     """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked;
-    draws: folders of stored draws by which noise is believed, None where it was read from an authenticated record."""
+    draws: folders of stored draws by which noise is believed, None where it was read from an authenticated record; allowed: is
+    called when something is allowed, for lines that wait."""
 
     policy: Policy | None
     engine: str
@@ -93,6 +98,7 @@ class Gate:
     witnesses: list[Checkpoint] = field(default_factory=list)
     noise: list[AppliedNoise] = field(default_factory=list)
     draws: tuple[Path, ...] | None = ()
+    allowed: Callable[[], None] = _nothing_waits
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -143,6 +149,7 @@ class Gate:
         Nothing where nothing governs. Raises StorageError."""
         if self.policy is not None:
             with self._ledger(True) as ledger:
+                ledger_place.settle(ledger, Path(self.folder or ".") / LEDGER, self.policy)
                 ledger.rows(reader.samples, Fingerprints(reader))
 
     def passed(self) -> None:
@@ -198,6 +205,7 @@ class Gate:
             folder = self.folder or Path(".")
             entries = audit_release.entries_beside(folder)
             audit_release.refuse_older(ledger, entries)
+            ledger_place.settle(ledger, folder / LEDGER, policy)
             request = replace(request, today=max([today, *(moment(e.at).date() for e in entries[-1:])]))  # never back
             request = replace(request, history=history_of(ledger, request, self.people))
             request = replace(request, reasons=(*request.reasons, *audit_release.unusual_reasons(request, entries)))
@@ -216,6 +224,7 @@ class Gate:
                 for line in self.lines():
                     self.log(line)
             decision.require()
+        self.allowed()
         return decision
 
     @contextlib.contextmanager

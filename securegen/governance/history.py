@@ -27,7 +27,8 @@ class PeopleFacts:
     where an earlier version kept neither; pooled: people in the sums, where others' are beside these; products: what tells some
     variants or columns from others, and how many of them each genotype of these people was multiplied with; genotypes:
     theirs, in the clear, None where they are not at hand; beside: ledgers of an engine, in which this request is not counted
-    yet: what these people have spent there counts here.
+    yet: what these people have spent there counts here; counted: products of another door of the same run, which are these
+    columns, where both doors have one ledger.
     """
 
     samples: Samples
@@ -38,6 +39,7 @@ class PeopleFacts:
     products: tuple[tuple[str, int], ...] = ()
     genotypes: Fingerprints | None = None
     beside: tuple[Path, ...] = ()
+    counted: tuple[tuple[str, int], ...] = ()
 
 
 def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) -> History:
@@ -56,6 +58,8 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
     fault, rows, least = None, ledger.rows(people.samples, people.genotypes), request.policy["limits.differing_people"]
     for path in people.beside:
         np.maximum.at(ledger.spent, rows, _spent_in(path, people))
+    for what, number in people.counted:
+        ledger.give_back(f"{what} of {number}", rows, number)
     for what, place, members in people.sets:  # sums of two places are never of the same variant
         mark = f"[{place}] policy, "
         here = [found for found in ledger.sets if found[0].startswith(mark)]
@@ -71,7 +75,10 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
         stands_out = ledger.charge(rows, values, share=np.inf, limit=CONSENTED)
         fault = fault or stands_out
     for what, number in people.products:
-        columns, among = max(columns, ledger.spend_once(what, rows, number)), max(among, len(rows), people.pooled)
+        columns, among = (
+            max(columns, ledger.spend_once(f"{what} of {number}", rows, number)),
+            max(among, len(rows), people.pooled),
+        )
     return replace(history, fault=fault, columns=columns, people=among)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.leverage import Part, part_of, raised_leverage
 from securegen.governance.openings import CONSENTED, FEWEST, SITE_SHARE, set_fault, sets_fault
+from securegen.governance.pin import LedgerPlace
 from securegen.governance.same_people import Prints
 from securegen.governance.site_sets import ReadAlone, StudySites, alone
 from securegen.model import Samples
@@ -46,8 +47,8 @@ class Entries:
     and (n, J) integers that were summed with their genotypes; products: whose products of genotypes with genotypes were
     summed; register: lines of the register of consent that was last written beside this ledger, and the mark of the last of
     them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which something was released, as
-    `pin.Pin.to_json`; prints: of their genotypes; changes: of the file so far; keep: writes what was entered by now, for what
-    is written after it."""
+    `pin.Pin.to_json`; prints: of their genotypes; place: of a policy's ledger; changes: of the file so far; keep: writes what
+    was entered by now, for what is written after it."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class Entries:
     releases: list[tuple[str, str]] = field(default_factory=list)
     policy: dict[str, Any] | None = None
     prints: Prints = field(default_factory=Prints)
+    place: LedgerPlace | None = None
     changes: int = 0
     keep: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
@@ -181,7 +183,7 @@ class Entries:
         fresh = part_of(rows[analysed], columns[np.ix_(analysed, new)])
         most_of_one = raised_leverage(self.columns, fresh, len(self.spent)) if self.columns else 0.0
         if most_of_one > limit:
-            return f"one person has leverage {most_of_one:.3f} in the columns of all studies; {limit} is the most"
+            return f"one person has too large a leverage in the columns of all studies; {limit} is the most"
         self.columns.append(fresh)
         self.spent[fresh[0]] += len(new)
         self.charged += [marks[j] for j in new]
@@ -199,6 +201,13 @@ class Entries:
             return self.spend(rows, 0)
         self.charged.append(mark)
         return self.spend(rows, columns)
+
+    def give_back(self, what: str, rows: np.ndarray, columns: int) -> None:
+        """Take back what `spend_once` counted or will count here, once: the columns themselves are known to `charge`."""
+        counted, back = (self.mark(word, np.sort(rows).tobytes() + what.encode()) for word in ("once", "back"))
+        if back not in self.charged:
+            self.spend(rows, -columns if counted in self.charged else 0)
+            self.charged += [back] if counted in self.charged else [counted, back]
 
     def would_spend(self, rows: np.ndarray, columns: np.ndarray) -> int:
         """The columns that the most-spent of these people would have been summed with, these among them."""

@@ -21,6 +21,7 @@ import numpy as np
 from securegen.errors import StorageError
 from securegen.governance.fingerprint import MOST_BANDS, VARIANTS
 from securegen.governance.ledger import PERSON_BYTES, Entries, Products, padded
+from securegen.governance.pin import LedgerPlace
 from securegen.governance.policy import PIN
 from securegen.governance.same_people import Prints
 from securegen.governance.site_sets import StudySites
@@ -59,7 +60,13 @@ _HEADER = record(
     ),
     studies=STUDIES,
     releases=RELEASES,
-    may_have={"policy": PIN, "register": record(lines=integer(1, 1 << 40), mark=hex_text(PERSON_BYTES))},
+    may_have={
+        "policy": PIN,
+        "register": record(lines=integer(1, 1 << 40), mark=hex_text(PERSON_BYTES)),
+        "place": record(
+            file=integer(0, (1 << 64) - 1), machine=text(64), changes=integer(0, 1 << 60), signature=text(128)
+        ),
+    },
 )
 
 
@@ -81,6 +88,7 @@ def pack(entries: Entries) -> list[bytes]:
         ],
         "releases": [{"request": r, "day": d} for r, d in entries.releases],
         **({"policy": entries.policy} if entries.policy else {}),
+        **({"place": vars(entries.place)} if entries.place else {}),
         **({"register": dict(zip(("lines", "mark"), entries.register, strict=True))} if entries.register[0] else {}),
     }  # fmt: skip
     told = json.dumps(header, separators=(",", ":")).encode()
@@ -154,6 +162,8 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
             raise StorageError(f"{path} is no ledger of this version: columns have other people than the header says")
         entries.columns.append((rows, values))
     read_beside(entries, value)
+    if value.get("place"):
+        entries.place = LedgerPlace(**value["place"])
     return entries, found
 
 

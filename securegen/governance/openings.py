@@ -101,7 +101,7 @@ def set_fault(a: np.ndarray, b: np.ndarray, fewest: int = FEWEST) -> str | None:
         return None
     for count, what in ((a & ~b, "only in the first"), (b & ~a, "only in the second"), (a & b, "in both")):
         if 0 < int(count.sum()) < fewest:
-            return f"{int(count.sum())} people are {what} of two sets of samples; none or {fewest} are the fewest"
+            return f"fewer than {fewest} people are {what} of two sets of samples; none or {fewest} are the fewest"
     return None
 
 
@@ -116,7 +116,7 @@ def sets_fault(sets: np.ndarray, fewest: int = FEWEST) -> str | None:
     most = float(new[new > old + RANK].max(initial=0.0))
     if most * fewest > 1 + 1e-6:
         return (
-            f"a combination of {sets.shape[1]} sets of samples is about {1 / most:.1f} people; {fewest} are the fewest"
+            f"a combination of {sets.shape[1]} sets of samples is fewer than {fewest} people; {fewest} are the fewest"
         )
     return None
 

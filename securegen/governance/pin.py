@@ -61,3 +61,14 @@ class Pin:
 def pinned(value: Mapping[str, Any] | None) -> Pin | None:
     """The pin of a header that was checked, None where it has none."""
     return None if value is None else Pin.from_json(value)
+
+
+@dataclass(frozen=True)
+class LedgerPlace:
+    """Where a ledger is kept: file number of its lock, the machine, "" for none, after how many changes it came here, and the
+    steward's signature, in hex, "" where it began here."""
+
+    file: int
+    machine: str
+    changes: int
+    signature: str = ""

@@ -22,11 +22,11 @@ from typing import Any
 
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, StorageError, UsageError
-from securegen.governance import audit_beside, policy_file, second_signature, signing
+from securegen.governance import audit_beside, ledger_place, policy_file, second_signature, signing
 from securegen.governance.decision import Decision
 from securegen.governance.door import ASSOCIATION, KINDS, History, OutputFacts, Request, release
 from securegen.governance.duo import NotDuo, parse_purpose
-from securegen.governance.gate import Asking, gate_of
+from securegen.governance.gate import LEDGER, Asking, gate_of
 from securegen.governance.policy import FULL, REVEALS, ROLES, Policy
 from securegen.governance.policy_draft import draft
 
@@ -61,11 +61,12 @@ def init(
     return policy_file.parse(text.encode(), str(path))
 
 
-def sign(path: Name, key: Name, *, passphrase: bytes | None = None) -> Policy:
+def sign(path: Name, key: Name, *, passphrase: bytes | None = None, ledger_here: bool = False) -> Policy:
     """Sign a policy with its steward's key, after an entry in its audit log.
 
-    Raises PolicyError as `policy_file.sign_policy`, KeyFileError for the key, StorageError and ArtefactError where the log
-    takes no entry.
+    ledger_here: the ledger beside it is the one to go on with, after a move to another machine or a backup that was brought
+    back: say so only when no other copy is in use. Raises PolicyError as `policy_file.sign_policy`, KeyFileError for the
+    key, StorageError and ArtefactError where the log takes no entry, or no ledger is there.
     """
 
     def told(policy: Policy) -> None:
@@ -73,7 +74,10 @@ def sign(path: Name, key: Name, *, passphrase: bytes | None = None) -> Policy:
         audit_beside.log_of(path).append("policy", facts)
 
     steward = signing.read_identity(os.fspath(key), passphrase=passphrase)
-    return policy_file.sign_policy(os.fspath(path), steward, first=told)
+    made = policy_file.sign_policy(os.fspath(path), steward, first=told)
+    if ledger_here:
+        ledger_place.sign_over(Path(path).with_name(LEDGER), made, steward)
+    return made
 
 
 def countersign(request: str, key: Name, out: Name, *, passphrase: bytes | None = None) -> None:

@@ -205,7 +205,7 @@ def _json(path: Path) -> Found | None:
         w = plan.workload
         facts = {
             "variants": w.variants,
-            "columns": f"{w.columns} of {w.bits} bits",
+            "columns": f"{w.columns} {w.precision}",
             **parameters_facts(plan.parameters),
         }
         facts["bytes"] = {k: f"{v / 1e6:.1f} MB" for k, v in plan.bytes().items()}

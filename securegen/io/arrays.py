@@ -99,9 +99,7 @@ def from_arrays(
     wrong = ~missing & ~((dosage >= 0) & (dosage <= 2))
     if wrong.any():
         j, i = np.argwhere(wrong)[0]
-        raise InputError(
-            f"variant {table.id[j]}, sample {people.iid[i]}: dosage {dosage[j, i]} is outside [0, 2]; missing ones are NaN"
-        )
+        raise InputError(f"variant {table.id[j]}, sample {i + 1}: a dosage is outside [0, 2]; missing ones are NaN")
     known = np.where(missing, 0, dosage)
     units = _grid(known, grid)
     scaled = np.rint(known * units).astype(np.int8 if units == 1 else np.int16)

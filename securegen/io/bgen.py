@@ -205,7 +205,7 @@ def refuse_other_order(samples: Samples, names: Sequence[str], sample: Path, pat
     for i, name in enumerate(names):
         if i not in at.get(name, {i}):
             raise InputError(
-                f"{sample}, person {i + 1} is {samples.fid[i]} {samples.iid[i]}, {path} has {name} in that place: the .sample "
+                f"{sample}, person {i + 1} is not the one whom {path} has in that place: the .sample "
                 "file belongs to another BGEN, or is in another order"
             )
 

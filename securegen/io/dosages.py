@@ -105,7 +105,7 @@ class DosageReader:
         return units // np.uint16(RESOLUTION)
 
     def _place(self, variant: int, sample: int) -> str:
-        return f"{self.source.path}, variant {self.variants.id[variant]}, sample {self.samples.iid[sample]}"
+        return f"{self.source.path}, variant {self.variants.id[variant]}, sample {sample + 1}"
 
     def select(self, samples: IntArray | None = None, variants: IntArray | None = None) -> DosageReader:
         """The same cohort with only these rows (index arrays into the current samples and variants)."""

@@ -120,7 +120,7 @@ def order_of(first: Samples, other: Samples, names: tuple[str, str]) -> IntArray
         for i, key in enumerate(rows):
             if key not in here:
                 raise InputError(
-                    f"{names[1]} has other people than {names[0]}: it {who} {' '.join(key)}, person {i + 1} of {elsewhere} "
+                    f"{names[1]} has other people than {names[0]}: it {who} person {i + 1} of {elsewhere} "
                     f"({len(theirs):,} people here, {len(keys):,} there): files of one cohort have the same people"
                 )
     return np.array([at[key] for key in keys], np.int64)

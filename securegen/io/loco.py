@@ -105,15 +105,14 @@ def read_offsets(path: str | Path, samples: Samples) -> Offsets:
 def _places(people: Sequence[str], samples: Samples, path: str | Path) -> tuple[np.ndarray, int]:
     """(P,) index of the sample that each column of the file is, −1 for strangers; and how many are strangers."""
     if len(set(people)) < len(people):
-        twice = next(p for i, p in enumerate(people) if p in people[:i])
-        raise InputError(f"{path} has two columns for {twice}")
+        twice = next(i for i, p in enumerate(people) if p in people[:i])
+        raise InputError(f"{path} has two columns for one person: column {twice + 2} is one of them")
     names = _names(people, samples, path)
     where = np.array([names.get(p, -1) for p in people], np.int64)
     known = where[where >= 0]
     if not len(known):
         raise InputError(
-            f"{path}: none of its {len(people)} people is in the genotype file (first here: {people[0] if people else 'none'}; "
-            f"there: {samples.fid[0]}_{samples.iid[0]})"
+            f"{path}: none of its {len(people)} people is in the genotype file: compare its columns with FID_IID there"
         )
     if len(set(known.tolist())) < len(known):
         raise InputError(f"{path}: two of its columns are the same sample of the genotype file")
@@ -130,15 +129,15 @@ def _names(people: Sequence[str], samples: Samples, path: str | Path) -> dict[st
         for k, (fid, iid) in enumerate(zip(samples.fid, samples.iid, strict=True)):
             if names.setdefault(way(fid, iid), k) != k:
                 raise InputError(
-                    f"{path}: two samples of the genotype file are {way(fid, iid)} when FID and IID are joined by _"
+                    f"{path}: person {k + 1} and another of the genotype file have one name when FID and IID are joined by _"
                 )
         if any(p in names for p in people):
             found.append(names)
     if len(found) > 1:
-        first, other = (next(p for p in people if p in names) for names in found[:2])
+        first, other = (next(i for i, p in enumerate(people) if p in names) + 2 for names in found[:2])
         raise InputError(
-            f"{path}: {first} is IID {samples.iid[found[0][first]]} of the genotype file, which has no family ids, and {other} "
-            f"may be IID {samples.iid[found[1][other]]}: whom the columns name is not clear; use a genotype file with both ids"
+            f"{path}: column {first} is an IID of the genotype file, which has no family ids, and column {other} may be an IID "
+            "in another way: whom the columns name is not clear; use a genotype file with both ids"
         )
     return found[0] if found else {}
 

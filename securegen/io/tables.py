@@ -78,12 +78,11 @@ def sex_codes(words: Iterable[str]) -> np.ndarray:
 def unique_samples(
     fid: np.ndarray, iid: np.ndarray, founder: np.ndarray, path: Path, sex: np.ndarray | None = None
 ) -> Samples:
-    """A sample table. Raises InputError naming an id that appears twice."""
-    seen: set[tuple[str, str]] = set()
-    for key in zip(fid, iid, strict=True):
-        if key in seen:
-            raise InputError(f"{path}: {' '.join(key)} appears more than once")
-        seen.add(key)
+    """A sample table. Raises InputError where an id appears twice, by the places: errors reach logs, which hold no ids."""
+    seen: dict[tuple[str, str], int] = {}
+    for i, key in enumerate(zip(fid, iid, strict=True), 1):
+        if (first := seen.setdefault(key, i)) != i:
+            raise InputError(f"{path}: persons {first} and {i} have the same id, which appears more than once")
     return Samples(fid, iid, founder) if sex is None else Samples(fid, iid, founder, sex)
 
 
@@ -202,9 +201,9 @@ def read_table(path: str | Path, choose: Choose | None = None) -> Table:
     for number, cells in _split(lines, len(header), tabs, path):
         key = tuple(cells[i] for i in ids.values())
         if key in seen:
-            raise InputError(f"{path}: {' '.join(key)} is on line {seen[key]} and again on line {number}")
+            raise InputError(f"{path}: the person of line {seen[key]} is there again, on line {number}")
         if any(text.split() != [text] or text[0] in "\"'" for text in key):
-            raise InputError(f"{path}, line {number}: {' '.join(key)!r} is no id: it is empty, quoted or holds a blank")
+            raise InputError(f"{path}, line {number}: the id is none: it is empty, quoted or holds a blank")
         seen[key] = number
         for name, column in kept.items():
             column.append(cells[names[name]])

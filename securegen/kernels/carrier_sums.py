@@ -45,10 +45,12 @@ def carriers_of(rows: np.ndarray | None, count: int) -> Carriers:
     words = flat[:, : whole * step].view(np.uint64) if whole * step == flat.shape[1] else None
     if words is None:
         words = np.ascontiguousarray(flat[:, : whole * step]).view(np.uint64)
-    people = np.empty(int(np.count_nonzero(flat)), np.int32)
-    values = np.empty(len(people), np.int32)
-    _scan(flat, words, step, people, values, ends)
-    return Carriers(people, values, ends)
+    people, values = (
+        np.empty(flat.size, np.int32),
+        np.empty(flat.size, np.int32),
+    )  # pages that are not filled cost nothing
+    found = _scan(flat, words, step, people, values, ends)
+    return Carriers(people[:found], values[:found], ends)
 
 
 def totals(carriers: Carriers, people: np.ndarray) -> np.ndarray:
@@ -105,6 +107,7 @@ def _scan(rows, words, step, people, values, ends):
                 people[found], values[found] = i, row[i]
                 found += 1
         ends[a + 1] = found
+    return found
 
 
 @njit(cache=True, nogil=True)

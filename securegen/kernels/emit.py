@@ -91,6 +91,14 @@ class Emitter:
         d = self.b.sub(x, q)
         return self.b.select(self.b.icmp_unsigned("<", d, x), d, x)
 
+    def total(self, x: ir.Value) -> ir.Value:
+        """The sum of the words of a vector."""
+        name = f"llvm.vector.reduce.add.v{x.type.count}i64"
+        function = self.b.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.b.module, ir.FunctionType(WORD, [x.type]), name)
+        return self.b.call(function, [x])
+
     def count_ones(self, x: ir.Value) -> ir.Value:
         """Bits that are set in every 32-bit word of a vector."""
         name = f"llvm.ctpop.v{x.type.count}i32"

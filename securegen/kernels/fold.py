@@ -10,11 +10,41 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import njit, uint64
+from numba import njit, types, uint64
+from numba.extending import intrinsic
 
+from securegen.kernels.emit import WORD, Emitter, vector_words
 from securegen.kernels.ntt import forward, inverse, ntt_tables
 from securegen.kernels.residue_mac import reduce_wide, wide_constants
 from securegen.kernels.threads import over_range
+
+LINE = 16  # residues
+LINES = 4  # products of residues below 2^30 that a word takes 16 of, four a line in vectors of four words
+
+
+@intrinsic
+def weighted_lines(typing_context, values, step, weights, count):
+    """(low, high): Σ values·weights = high·2^32 + low over `count` ≤ LINES lines of LINE residues, low and high below 2^36.
+
+    Addresses of uint32; step: bytes from one line of values to the next; those of weights lie one after the other."""
+
+    def generate(context, builder, signature, arguments):
+        e = Emitter(builder, vector_words())
+        b = e.b
+        values, step, weights, count = arguments
+
+        def body(state, _):
+            total, x, w = state
+            for offset in range(0, 4 * LINE, 8 * e.width):
+                left, right = e.load(b.add(x, WORD(offset))), e.load(b.add(w, WORD(offset)))
+                total = b.add(total, e.multiply(left, right))
+                total = b.add(total, e.multiply(e.high(left), e.high(right)))
+            return [total, b.add(x, step), b.add(w, WORD(4 * LINE))]
+
+        total, *_ = e.loop(count, [e.constant(0), values, weights], 1, body)
+        return context.make_tuple(b, signature.return_type, (e.total(e.low(total)), e.total(e.high(total))))
+
+    return types.UniTuple(types.uint64, 2)(*[types.uint64] * 4), generate
 
 
 @lru_cache(maxsize=8)
@@ -65,13 +95,23 @@ def _fold_tiles(tiles, factors, primes, constants, out):
     k, count, rows, columns, lanes = tiles.shape
     pack = count * lanes // out.shape[3]
     span, inside = max(1, pack // lanes), max(1, lanes // pack)
-    width = min(pack, lanes)
+    width, step = min(pack, lanes), uint64(tiles.strides[1])
     m, s = uint64(0xFFFFFFFF), uint64(32)
     for p in range(k):
         q, (r, r_quotient, one_quotient) = primes[p], constants[p]
         for first in range(0, count, span):
             for i in range(rows):
                 for j in range(columns):
+                    if lanes == LINE and pack >= LINE and tiles.strides[4] == 4:
+                        low, high = uint64(0), uint64(0)
+                        for t in range(first, first + span, LINES):
+                            x = uint64(tiles[p, t, i, j].ctypes.data)
+                            w = uint64(factors[p, t * lanes :].ctypes.data)
+                            a, b = weighted_lines(x, step, w, uint64(min(LINES, first + span - t)))
+                            low, high = low + a, high + b
+                        x = reduce_wide(high + (low >> s), low & m, q, r, r_quotient, one_quotient)
+                        out[p, i, j, first // span] = x
+                        continue
                     for part in range(inside):
                         low, high = uint64(0), uint64(0)
                         for t in range(first, first + span):

@@ -10,7 +10,7 @@ from numba import njit
 
 from securegen.kernels.mixture_tail import SETTLED, log_tail
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _STEEP, _DEPTH, _GONE = 5.0, 16, 40.0  # of ln of the integrand: a panel is halved above, how often, what is left out
 _PANELS = 1 << 12
 _ROUGH = 1e-4  # of the integrand, as SETTLED

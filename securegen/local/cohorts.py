@@ -35,10 +35,10 @@ def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> Announ
     where: dict[tuple[str, str], str] = {}
     for member, reader in zip(members, readers, strict=True):
         name = member.genotypes.name
-        for person in zip(reader.samples.fid, reader.samples.iid, strict=True):
+        for i, person in enumerate(zip(reader.samples.fid, reader.samples.iid, strict=True), 1):
             if person in where:
                 raise InputError(
-                    f"{' '.join(person)} is in {where[person]} and in {name}: nobody may count twice, and one phenotype table "
+                    f"person {i} of {name} is in {where[person]}, too: nobody may count twice, and one phenotype table "
                     "serves all sites here. Leave the person out of one of them, or rename"
                 )
             where[person] = name

@@ -6,6 +6,7 @@ The record of part 3 of 22 is PREFIX.3of22.run.json. Its `part` says which varia
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 from collections import Counter
@@ -18,16 +19,8 @@ from securegen.io.digests import sha256
 from securegen.record.run_log import read_records
 
 _ALIKE = (
-    "version",
-    "engine",
-    "inputs",
-    "samples",
-    "samples_stored",
-    "phenotypes",
-    "covariate_names",
-    "parameters",
-    "missing",
-)
+    "version", "engine", "inputs", "samples", "samples_stored", "phenotypes", "covariate_names", "parameters", "missing",
+)  # fmt: skip
 FREE = frozenset({"out", "blocks", "threads", "memory", "quiet"})  # options that change no table
 
 
@@ -88,6 +81,9 @@ def _read(base: str, path: str) -> PartRecord | None:
     part = record.get("part")
     if part is None or (part["number"], part["of"]) != (int(named[1]), int(named[2])):
         raise InputError(f"{path} is not the record of part {named[1]} of {named[2]}")
+    for name in part["tables"]:
+        if not re.fullmatch(r"[._][^/\0]+", name):
+            raise InputError(f"{path} names a table {name!r}, which no run of a part writes")
     return PartRecord(path.removesuffix(".run.json"), **part, record=record)
 
 
@@ -149,11 +145,28 @@ def joined_record(parts: Sequence[PartRecord], paths: Sequence[str]) -> dict[str
         "promise": _largest([p.record.get("promise") or {} for p in parts]),
     }  # fmt: skip
     if "receipt" in first:
-        record["receipt"] = first["receipt"] | {"released": list(paths)}
+        own_lines = {
+            name: _every(p.record["receipt"].get(name, ()) for p in parts) for name in ("decisions", "warnings")
+        }
+        record["receipt"] = first["receipt"] | own_lines | {"released": list(paths)}
+    if "governance" in first:
+        own_facts = {
+            name: _every(p.record["governance"].get(name, ()) for p in parts) for name in ("requests", "decisions")
+        }
+        record["governance"] = first["governance"] | own_facts
     if "strata" in first:
         own_strata = [{s["name"]: s["variants"] for s in p.record["strata"]} for p in parts]
         record["strata"] = [s | {"variants": sum(o.get(s["name"], 0) for o in own_strata)} for s in first["strata"]]
     return record
+
+
+def _every(lists: Iterable[Iterable[Any]]) -> list[Any]:
+    """What any of the lists has, each once, in order."""
+    out: list[Any] = []
+    for item in itertools.chain.from_iterable(lists):
+        if item not in out:
+            out.append(item)
+    return out
 
 
 def _largest(values: Sequence[Any]) -> Any:

@@ -72,9 +72,12 @@ class SetModel:
         n = self.samples - sums.mx[:, 0]
         mean = np.where(n > 0, sums.gx[:, 0] / np.maximum(n, 1), np.nan)
         fill = np.where(n > 0, mean, 0.0)
-        x = sums.gx + fill[:, None] * sums.mx
-        crossed = sums.gm * fill
-        products = (sums.gg + crossed + crossed.T + sums.mm * np.outer(fill, fill)) * self._units[0]
+        x, products = sums.gx.astype(np.float64), sums.gg.astype(np.float64)
+        if sums.mx[:, 0].any():
+            x += fill[:, None] * sums.mx
+            crossed = sums.gm * fill
+            products += crossed + crossed.T + sums.mm * np.outer(fill, fill)
+        products *= self._units[0]
         on = x[:, self._first : self._first + len(self._units)] * self._units
         z = on @ self._onto.T
         u = (x[:, self._trait] * self._trait_unit - z @ self._cross) / self._deviation

@@ -20,6 +20,7 @@ from securegen.governance.door import LD, OutputFacts
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.gate import Gate, gate_of
 from securegen.governance.history import PeopleFacts
+from securegen.governance.signing import digest_of, sha256
 from securegen.io.text import count
 from securegen.model import Progress, SelectableReader, Variants, no_progress
 from securegen.stats.credible import BINARY_SD, QUANTITATIVE_SD, credible_set
@@ -84,8 +85,19 @@ def write_ld(
     refuse_inexact(reader)
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
     if gate.policy is not None:
-        gate = replace(gate, inputs=inputs.digests())
+        told = {
+            "rules": vars(rules or Rules()),
+            "window": window,
+            "coverage": coverage,
+            "prior": prior_variance,
+            "digits": digits,
+        }
+        gate = replace(gate, inputs=inputs.asked_for() | {"options.ld": digest_of(told)})
     on = None if table is None else table(reader.variants)
+    if on is not None and gate.policy is not None:
+        on = _above_floor(on, reader, gate.minor_alleles, log)
+        asked = {"table": sha256(b"ld table", on.log10p.tobytes(), on.beta.tobytes(), on.se.tobytes())}
+        gate = replace(gate, inputs={**gate.inputs, **asked})
     for line in () if on is None else on.lines:
         log(line)
     if on is not None and window is not None:
@@ -95,7 +107,7 @@ def write_ld(
     found = None if on is None else clumps(reader, on.log10p, rules or Rules(), progress=progress)
     parts = _Parts(reader, on, gate.minor_alleles, out, log)
     regions = parts.whole() if found is None else () if window is None else parts.around(found, window)
-    gate = _pass(gate, inputs, reader, regions, len(found or ()), out)
+    gate = _pass(gate, reader, regions, found, out)
     facts: dict[str, Any] = {}
     paths: list[str] = []
     if on is not None and found is not None:
@@ -117,17 +129,31 @@ def write_ld(
     return Made(tuple(paths), facts_of(inputs, reader, gate) | facts)
 
 
+def _above_floor(on: OnCohort, reader: SelectableReader, floor: int, log: Log) -> OnCohort:
+    """A table without the variants that fewer minor alleles are of: their clumps would say who carries them."""
+    m = moments(reader)
+    minor = np.minimum(m.dosage, reader.dosage_max * m.called - m.dosage)
+    rare = np.isfinite(on.log10p) & (minor < floor * reader.dosage_grid)
+    if rare.any():
+        few = count(int(rare.sum()), "variant")
+        log(f"{few} of the table with fewer than {floor} minor alleles (policy): in no clump")
+    return replace(on, log10p=np.where(rare, np.nan, on.log10p))
+
+
 def _pass(
-    gate: Gate, inputs: Inputs, reader: SelectableReader, regions: Sequence[_Region], clumped: int, out: str
+    gate: Gate, reader: SelectableReader, regions: Sequence[_Region], found: Sequence[Clump] | None, out: str
 ) -> Gate:
-    """The door, before the first byte. Raises PolicyError."""
+    """The door, before the first byte. Index variants are columns: each was multiplied with the genotypes of variants near it.
+    Raises PolicyError."""
     samples = len(reader.samples)
+    index = np.array(sorted(c.index for c in found or ()), np.int64)
     if gate.policy is not None:
-        products = tuple((reader.variants.take(r.rows).digest(), len(r.rows)) for r in regions)
+        rows = [*(r.rows for r in regions), *([index] if len(index) else [])]
+        products = tuple((reader.variants.take(r).digest(), len(r)) for r in rows)
         everybody = ("ld", "", np.ones(samples, bool))
         gate = gate.of(PeopleFacts(reader.samples, (everybody,), products=products, genotypes=Fingerprints(reader)))
     outputs = [OutputFacts(LD, r.name or "all", samples, len(r.rows), columns=len(r.rows)) for r in regions]
-    outputs += [OutputFacts(LD, "clumps", samples, clumped)] if clumped else []
+    outputs += [OutputFacts(LD, "clumps", samples, len(index), columns=len(index))] if found is not None else []
     gate.release(outputs)
     gate.claim(reader.samples, [(releases.analysis_of(releases.LD), np.ones(samples, bool))], Path(out).name)
     return gate

@@ -12,6 +12,7 @@ from securegen.model import SelectableReader
 from securegen.study import selection
 from securegen.study.coding import recoded
 from securegen.study.consented import consented
+from securegen.study.held import governing
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.ploidy import split_par
 from securegen.study.relabelled import Relabelled
@@ -52,7 +53,9 @@ def open_genotypes(
         log(f"--split-par {inputs.split_par}: {count(ends, 'variant')} of X on PAR1 and PAR2, as autosomal")
         if ends:
             reader = Relabelled(reader, reader.samples, named)
-    keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log)
+    policy = governing(inputs)
+    fewest = 0 if policy is None else int(policy["limits.smallest_cohort"])
+    keep = selection.chosen_samples(reader.samples, inputs.keep, inputs.remove, log, fewest)
     keep[keep] = consented(inputs, reader.samples.take(np.flatnonzero(keep)), log)
     wanted = selection.chosen_variants(reader.variants, inputs.extract, inputs.exclude, log)
     wanted &= selection.in_range(reader.variants, inputs.chr, inputs.from_bp, inputs.to_bp, log)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from securegen.catalogue import has_copies
 from securegen.design.columns import Analysis, Design
@@ -19,6 +19,7 @@ from securegen.governance.label_noise import bounds_text
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.study.checks import names, path, paths
 from securegen.study.genotypes import open_genotypes
+from securegen.study.held import Held, held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.mask_options import parse_bins
 from securegen.study.mask_rows import with_masks
@@ -35,12 +36,14 @@ Genotypes = Path | Sequence[Path] | SelectableReader
 
 @dataclass(frozen=True, repr=False)
 class Study:
-    """Genotypes (read later, block by block) and the integer design of every phenotype. sets: of `vc_tests`, beside them."""
+    """Genotypes (read later, block by block) and the integer design of every phenotype. sets: of `vc_tests`, beside them;
+    held: what the log says of people once the door allows something."""
 
     inputs: Inputs
     reader: GenotypeReader
     strata: tuple[Stratum, ...]
     sets: SetStudy | None = None
+    held: Held = field(default_factory=Held, compare=False)
 
     @property
     def design(self) -> Design:
@@ -221,21 +224,24 @@ def open_study(
 
 def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`."""
-    reader = open_genotypes(inputs, log, genotypes, haploid=has_copies(inputs.model), parts=True)
-    if inputs.pred:
-        reader = with_rows(reader, log)
-    rows = with_masks(inputs, reader, log)
-    found = part_between(inputs.blocks, *build_strata(inputs, rows, log), log)
-    sets = set_study_of(inputs, rows) if inputs.vc_tests and isinstance(rows, MaskReader) else None
-    return Study(inputs, *found, sets)
+    with held(inputs, log) as waiting:
+        reader = open_genotypes(inputs, waiting, genotypes, haploid=has_copies(inputs.model), parts=True)
+        if inputs.pred:
+            reader = with_rows(reader, waiting)
+        rows = with_masks(inputs, reader, waiting)
+        found = part_between(inputs.blocks, *build_strata(inputs, rows, waiting), waiting)
+        sets = set_study_of(inputs, rows) if inputs.vc_tests and isinstance(rows, MaskReader) else None
+    return Study(inputs, *found, sets, waiting)
 
 
 def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """As `study_of`, for quality control alone."""
-    reader = open_genotypes(inputs, log, genotypes, haploid=True, parts=True)
-    if reader.dosage_grid > 1:
-        log("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
-    return Study(inputs, *part_between(inputs.blocks, *build_strata(inputs, reader, log, qc_only=True), log))
+    with held(inputs, log) as waiting:
+        reader = open_genotypes(inputs, waiting, genotypes, haploid=True, parts=True)
+        if reader.dosage_grid > 1:
+            waiting("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
+        found = part_between(inputs.blocks, *build_strata(inputs, reader, waiting, qc_only=True), waiting)
+    return Study(inputs, *found, held=waiting)
 
 
 def named(genotypes: Genotypes, bfile: Path | Sequence[Path]) -> tuple[str | tuple[str, ...], SelectableReader | None]:

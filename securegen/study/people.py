@@ -14,6 +14,7 @@ from securegen.governance.openings import FEWEST
 from securegen.io.table_numbers import parse_numbers
 from securegen.io.tables import MISSING_WORDS, Table
 from securegen.model import Samples
+from securegen.study.held import refuse_few
 from securegen.vocabulary import LIKE_MISSING, MISSING_CATEGORY, is_missing
 
 MANY_LOST = 0.1  # of the people with a phenotype, to missing covariates
@@ -35,17 +36,18 @@ def _lookup(samples: Samples, with_fid: bool, path: str) -> dict[tuple[str, ...]
     for i, key in enumerate(keys):
         if key in out:
             raise InputError(
-                f"{path} has no FID column, but IID {key[-1]} belongs to more than one sample of the genotype file"
+                f"{path} has no FID column, but the IID of person {i + 1} of the genotype file belongs to another of it, too"
             )
         out[key] = i
     return out
 
 
-def join(samples: Samples, table: Table) -> Join:
+def join(samples: Samples, table: Table, fewest: int = 0) -> Join:
     """Match table rows to samples on (FID, IID), or on IID where the table has no FID column.
 
     A genotype file without family ids (FID 0, or ids written FID_IID as in a VCF) matches on IID or on FID_IID.
-    Raises InputError when nobody matches or an IID alone is not unique.
+    fewest: people whom a policy wants, 0 without one. Raises InputError when nobody matches or an IID alone is not unique, and
+    as `refuse_few`.
     """
     row = np.full(len(samples), -1, np.int64)
     with_fid = table.fid is not None and not (samples.fid == "0").all()
@@ -56,19 +58,22 @@ def join(samples: Samples, table: Table) -> Join:
         where = lookup.get((fid, iid) if with_fid else (iid,))
         if not with_fid and (other := lookup.get((f"{fid}_{iid}",))) is not None:
             if where is not None:
-                raise InputError(two_people(table.path, fid, iid))
+                raise InputError(two_people(f"{table.path}, line {table.line[r]}"))
             where = other
             pasted += 1
         if where is None:
             unknown += 1
         elif row[where] >= 0:
-            raise InputError(f"{table.path}: sample {samples.iid[where]} is matched by more than one row")
+            raise InputError(
+                f"{table.path}, line {table.line[r]}: this sample is matched by the row of line {table.line[row[where]]} already"
+            )
         else:
             row[where] = r
+    refuse_few(fewest, int((row >= 0).sum()), table.path)
     if (row < 0).all():
         raise InputError(
-            f"{table.path}: none of its {len(table.iid)} people is in the genotype file (first here: "
-            f"{' '.join(filter(None, (fids[0], table.iid[0])))}; there: {samples.fid[0]} {samples.iid[0]})"
+            f"{table.path}: none of its {len(table.iid)} people is in the genotype file: compare the ids of line "
+            f"{table.line[0]} with those of its first person"
         )
     return Join(row, unknown, pasted)
 
@@ -115,7 +120,7 @@ def doubts(name: str, values: np.ndarray) -> list[str]:
     return out
 
 
-def category_columns(samples: Samples, table: Table, name: str, joined: Join) -> dict[str, np.ndarray]:
+def category_columns(samples: Samples, table: Table, name: str, joined: Join, fewest: int = 0) -> dict[str, np.ndarray]:
     """Indicator columns of a covariate of categories, by name NAME=LEVEL: (N,) float64, NaN where it is missing.
 
     The first level in alphabetical order is the reference and has no column; only levels of matched samples count.
@@ -135,6 +140,7 @@ def category_columns(samples: Samples, table: Table, name: str, joined: Join) ->
 
     values = np.array([text[r] if r >= 0 and not absent(text[r]) else None for r in joined.row], dtype=object)
     missing = np.array([v is None for v in values], bool)
+    refuse_few(fewest, int((~missing).sum()), name)
     levels = sorted({v for v in values if v is not None})
     numbers: dict[float, str] = {}
     for level in levels:
@@ -144,11 +150,11 @@ def category_columns(samples: Samples, table: Table, name: str, joined: Join) ->
     return {f"{name}={level}": np.where(missing, np.nan, (values == level).astype(float)) for level in levels[1:]}
 
 
-def two_people(path: str, fid: str, iid: str) -> str:
+def two_people(path: str) -> str:
     """What to say of a row that two people of a genotype file without family ids may be."""
     return (
-        f"{path}: is {fid} {iid} the person {iid} of the genotype file, or {fid}_{iid}? Both are there, and the file has no "
-        "family ids: name people by IID alone, or use a genotype file with both ids"
+        f"{path}: is a person IID of the genotype file, or FID_IID? Both are there, and the file has no family ids: name people "
+        "by IID alone, or use a genotype file with both ids"
     )
 
 
@@ -162,7 +168,7 @@ def match_people(samples: Samples, ids: Iterable[tuple[str, ...]], path: str = "
         there = set(samples.iid)
         for key in wanted:
             if len(key) == 2 and key[1] in there and "_".join(key) in there:
-                raise InputError(two_people(path, *key))
+                raise InputError(two_people(path))
         wanted |= {(key[-1],) for key in wanted} | {("_".join(key),) for key in wanted}
     return np.array(
         [(f, i) in wanted or (i,) in wanted for f, i in zip(samples.fid, samples.iid, strict=True)], dtype=bool

@@ -16,6 +16,7 @@ from securegen.io.tables import read_ids, read_names
 from securegen.io.text import count
 from securegen.model import Samples, Variants
 from securegen.study import people
+from securegen.study.held import refuse_few
 from securegen.study.inputs import Log
 from securegen.vocabulary import AUTOSOMES, PSEUDOAUTOSOMAL, SEX_AND_MITOCHONDRIAL, UNPLACED, canonical_chromosome
 
@@ -35,19 +36,21 @@ def some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:SHOWN])}{more}"
 
 
-def chosen_samples(samples: Samples, keep: str | None, remove: str | None, log: Log) -> np.ndarray:
-    """(N,) bool: samples that --keep names and --remove does not. Raises InputError when --keep names nobody here."""
+def chosen_samples(samples: Samples, keep: str | None, remove: str | None, log: Log, fewest: int = 0) -> np.ndarray:
+    """(N,) bool: samples that --keep names and --remove does not. fewest: people whom a policy wants, 0 without one. Raises
+    InputError when --keep names nobody here, and as `refuse_few`."""
     out = np.ones(len(samples), bool)
     for flag, path in (("--keep", keep), ("--remove", remove)):
         if not path:
             continue
         ids = read_ids(path)
         named = people.match_people(samples, ids, path)
+        if flag == "--keep":
+            refuse_few(fewest, int(named.sum()), path)
         if not named.any():
             first = " ".join(ids[0]) if ids else "nobody"
             text = (
-                f"{path} ({flag}) names nobody of the genotype file: it begins with {first!r}, the genotype file with "
-                f"{f'{samples.fid[0]} {samples.iid[0]}'!r}"
+                f"{path} ({flag}) names nobody of the genotype file: compare the ids of its first line with the file's"
             )
             hint = next((f"; its ids stand between {name}" for mark, name in _MARKS.items() if mark in first), "")
             if flag == "--keep" or hint:
@@ -55,6 +58,7 @@ def chosen_samples(samples: Samples, keep: str | None, remove: str | None, log: 
             log(f"WARNING: {text}")
         out &= named if flag == "--keep" else ~named
         log(f"{flag}: {int(out.sum())} samples remain")
+    refuse_few(fewest, int(out.sum()), "`keep` and `remove`")
     if not out.any():
         raise UsageError("`keep` and `remove` leave nobody")
     return out

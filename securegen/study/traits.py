@@ -16,6 +16,7 @@ from securegen.io.tables import Table, expand_names, read_table
 from securegen.io.text import count
 from securegen.model import GenotypeReader
 from securegen.study import checks, people
+from securegen.study.held import governing, refuse_few
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.noised import noised
 
@@ -39,6 +40,8 @@ def read_traits(
     """Read and join the phenotype and covariate tables. among: (N,) bool, who may be analysed, None for everybody."""
     if inputs.pheno is None:
         raise UsageError("`pheno` is needed")
+    policy = governing(inputs)
+    fewest = 0 if policy is None else int(policy["limits.smallest_cohort"])
     rules = parse_rules(inputs.generalise)
     table = read_used(inputs.pheno, inputs.pheno_name, inputs.sex_name, log, "phenotype")
     used = set(table.columns)
@@ -47,11 +50,11 @@ def read_traits(
     for name in table.columns:
         checks.file_name(name, table.path)
     table = minimised(table, rules, inputs, log)
-    joined = people.join(reader.samples, table)
+    joined = people.join(reader.samples, table, fewest)
     log_pasted(table, joined, log)
     if among is not None:
         joined = replace(joined, row=np.where(among, joined.row, -1))
-    exact = tuple(_phenotype(inputs, reader, table, name, joined, log) for name in table.columns)
+    exact = tuple(_phenotype(inputs, reader, table, name, joined, log, fewest) for name in table.columns)
     phenotypes = noised(inputs, reader.samples, exact, log)
     names: list[str] = []
     columns: list[np.ndarray] = []
@@ -59,7 +62,7 @@ def read_traits(
     if inputs.covar:
         table = read_used(inputs.covar, inputs.covar_name, inputs.sex_name, log, "covariate")
         used |= set(table.columns)
-        covar_join = people.join(reader.samples, table)
+        covar_join = people.join(reader.samples, table, fewest)
         log_pasted(table, covar_join, log)
         unknown = covar_join.unknown
         categorical = set(
@@ -72,13 +75,13 @@ def read_traits(
         table = minimised(table, rules, inputs, log, categorical)
         for name in table.columns:
             if name in categorical:
-                expanded = people.category_columns(reader.samples, table, name, covar_join)
+                expanded = people.category_columns(reader.samples, table, name, covar_join, fewest)
                 log(f"covariate {name}: categories, {len(expanded)} indicator columns ({', '.join(expanded)})")
                 names += expanded
                 columns += expanded.values()
             else:
                 names.append(name)
-                columns.append(_numbers(inputs, reader, table, name, covar_join, log))
+                columns.append(_numbers(inputs, reader, table, name, covar_join, log, fewest))
         log(people.covariate_line(names))
     elif inputs.covar_name or inputs.covar_categorical:
         raise UsageError("`covar_name` and `covar_categorical` need `covar`")
@@ -125,9 +128,10 @@ def used_columns(
 
 
 def _numbers(
-    inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: people.Join, log: Log, advice: str = ""
-) -> np.ndarray:
-    """A column of numbers in sample order; says how many −9 are read as missing."""
+    inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: people.Join, log: Log, fewest: int,
+    advice: str = "",
+) -> np.ndarray:  # fmt: skip
+    """A column of numbers in sample order; says how many −9 are read as missing. Raises as `refuse_few`."""
     nines = 0 if inputs.no_input_missing_phenotype else count_missing_numbers(table, name)
     if nines:
         flag = "--no-input-missing-phenotype: as a number"
@@ -135,15 +139,16 @@ def _numbers(
     values = people.column_values(
         reader.samples, table, name, joined, advice=advice, missing_number=not inputs.no_input_missing_phenotype
     )
+    refuse_few(fewest, int((~np.isnan(values)).sum()), name)
     for line in people.doubts(name, values):
         log(f"WARNING: {table.path}: {line}")
     return values
 
 
 def _phenotype(
-    inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: people.Join, log: Log
+    inputs: Inputs, reader: GenotypeReader, table: Table, name: str, joined: people.Join, log: Log, fewest: int
 ) -> people.Phenotype:
-    values = _numbers(inputs, reader, table, name, joined, log, people.CODING)
+    values = _numbers(inputs, reader, table, name, joined, log, fewest, people.CODING)
     phenotype = people.interpret_phenotype(name, values, force_01=inputs.force_01)
     zeros = int((values == 0).sum())
     if phenotype.binary and zeros and np.isnan(phenotype.values[values == 0]).all():

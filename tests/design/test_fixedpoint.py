@@ -128,7 +128,7 @@ def test_a_column_of_small_numbers_is_read_with_more_decimals(factor):
 
 
 def test_a_constant_column_is_refused_by_name():
-    with pytest.raises(DesignError, match="covariate BATCH is constant over the 4 analysed samples"):
+    with pytest.raises(DesignError, match="covariate BATCH is constant over the analysed samples"):
         fp.fit_scaling(np.full(4, 3.25), "covariate BATCH")
 
 

@@ -38,7 +38,7 @@ def test_its_shell_steps_run(tmp_path, monkeypatch):
         result = securegen(*words[1:])
         assert result.code == 0, result.err
         done.append(result.out)
-    assert len(done) == 6 and "decision: allowed" in done[3]
+    assert len(done) == 7 and "decision: allowed" in done[3]
     refused = securegen(*shlex.split(next(line for line in lines if " gwas " in line))[1:-4], "--out", "again")
     assert refused.code == 12 and "policy.purpose" in refused.err and not (tmp_path / "again.QT.glm.linear").exists()
 

@@ -16,7 +16,7 @@ STORY = {
         "a study for POA would be refused: policy.purpose", "a study for HMB would be allowed", "study1: receipt of oslo holds",
         "no second table", "study3: receipt of oslo holds",
     ],
-    "oslo": ["refused: .*policy.differing_people: 1 people", "60 people have withdrawn"],
+    "oslo": ["refused: .*policy.differing_people: fewer than 10 people", "60 people have withdrawn"],
     "tartu": [
         "refused: .*policy.granularity", "refused: noise.exact: phenotype HEIGHT has noise here",
         "stopped after 2 of 12 tables: .*audit.second_signature: audit.bulk_rows",

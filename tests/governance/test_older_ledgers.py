@@ -10,7 +10,7 @@ import pytest
 
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import PolicyError, StorageError
-from securegen.governance import audit_release, consent, consent_file, ledger_file
+from securegen.governance import audit_release, consent, consent_file, ledger_file, ledger_place
 from securegen.governance import consent_steps as steps
 from securegen.governance.door import ASSOCIATION, OutputFacts
 from securegen.governance.gate import LEDGER, Asking, gate_of
@@ -150,6 +150,7 @@ def test_an_older_policy_ledger_would_forget_who_was_released(ruled, monkeypatch
         ask("third", WITHOUT)
     bring_back(before)
     monkeypatch.setattr(audit_release, "refuse_older", lambda ledger, entries: None)
+    monkeypatch.setattr(ledger_place, "settle", lambda entries, path, policy: None)
     ask("third", WITHOUT)  # the attack
 
 

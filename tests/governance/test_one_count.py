@@ -10,7 +10,8 @@ import pytest
 from policy_tools import Ruled
 
 import securegen as sg
-from securegen.engines.mpc.owner_gate import pass_owner
+from securegen.engines.governed import for_study, people_of
+from securegen.engines.mpc.owner_gate import of_session, pass_owner
 from securegen.engines.mpc.people import charge, ledger_of
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import PolicyError
@@ -18,6 +19,7 @@ from securegen.governance.door import ASSOCIATION, OutputFacts
 from securegen.governance.gate import LEDGER, Asking, gate_of
 from securegen.governance.history import PeopleFacts
 from securegen.governance.ledger_file import open_ledger
+from securegen.results.outputs import associations
 from securegen.structure.run import write_components
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
@@ -111,3 +113,29 @@ def test_components_of_one_owner_count_once(governed, monkeypatch, tmp_path):
         gwas(governed)
     with pytest.raises(PolicyError, match=r"budget\.columns: 9 columns|budget\.columns: 10 columns"):
         write_components(inputs, str(tmp_path / "c"), pcs=5, rounds=3)
+
+
+@pytest.mark.parametrize("first", ["genotypes", "phenotypes"])
+def test_both_owners_of_one_ledger_count_a_session_once(ruled, first):
+    """As in a rehearsal on one machine, in whichever order the two doors are passed."""
+    ruled.write(budgets__columns_share=0.12)  # 10 columns of 90 and of 87 people
+    study = ruled.study(**OWNER)
+    table = associations(study.analyses, study.strata, len(study.reader.variants), floor=0)
+
+    def genotypes(name: str, columns: int = 5) -> None:
+        inputs, everybody = study.inputs, people_of(study.reader, study.strata).sets[0][2][:, None]
+        gate = gate_of("mpc", Asking(**OWNER), inputs.files().values(), log=lambda line: None)
+        own = {"state": StateFile(ruled.folder / "state"), "session": SimpleNamespace(id=name.encode())}
+        pass_owner(gate, study.reader, [(("",), everybody)], columns, "uv", **own)
+
+    def phenotypes(name: str) -> None:
+        gate = for_study(gate_of("mpc", Asking(**OWNER), [ruled.policy], log=lambda line: None), study)
+        of_session(gate, SimpleNamespace(id=name.encode()), 5).release(table)
+
+    doors = [genotypes, phenotypes]
+    for name in ("one", "two"):
+        for door in doors if first == "genotypes" else doors[::-1]:
+            door(name)
+        assert spent(ruled) == 5, "and the same columns again are free"
+    with pytest.raises(PolicyError, match=r"budget\.columns: 11 columns"):
+        genotypes("three", 6)

@@ -92,7 +92,7 @@ def test_ids_inside_or_beside(tmp_path):
         ("ID_1 ID_2 missing\n0 0 0\nf a 0\n", "has 1 people, .* has 4"),
         ("#FID IID\nf a\nf b\n", "is not a .sample file"),
         ("ID_1 ID_2 missing\n0 0 0\nf a 0\nf b\n", "row 4: 2 fields"),
-        ("ID_1 ID_2 missing\n0 0 0\nf a 0\nf a 0\n", "f a appears more than once"),
+        ("ID_1 ID_2 missing\n0 0 0\nf a 0\nf a 0\n", "same id, which appears more than once"),
     ):
         sample.write_text(text)
         with pytest.raises(InputError, match=message):

@@ -61,7 +61,7 @@ def test_a_packed_file(tmp_path):
         (lambda rows: [rows[0], "1 0.5 0.5", *rows[2:]], "line 2 has 3 fields, the first line 4"),
         (lambda rows: [rows[0], "1 0.5 x 0.5", *rows[2:]], "line 2 holds something"),
         (lambda rows: [rows[0], "1 0.5 inf 0.5", *rows[2:]], "line 2 holds a prediction beyond"),
-        (lambda rows: [rows[0].replace("F9_Z", "F1_A"), *rows[1:]], "two columns for F1_A"),
+        (lambda rows: [rows[0].replace("F9_Z", "F1_A"), *rows[1:]], "two columns for one person: column 4"),
         (lambda rows: [rows[0].replace(" F", " G"), *rows[1:]], "none of its 3 people"),
     ],
 )
@@ -72,7 +72,7 @@ def test_another_form_is_refused(tmp_path, change, message):
 
 def test_ids_that_join_alike_are_refused(tmp_path):
     cohort = Samples(np.array(["F1", "F1_A"], object), np.array(["A_B", "B"], object), np.ones(2, bool))
-    with pytest.raises(InputError, match="two samples of the genotype file are F1_A_B"):
+    with pytest.raises(InputError, match="person 2 and another of the genotype file have one name"):
         read_offsets(written(tmp_path / "a.loco", lines("F1_A_B")), cohort)
 
 
@@ -97,7 +97,8 @@ def test_columns_that_may_be_two_people_are_refused(tmp_path, cohort, people):
     iid = np.array(cohort.split(), object)
     without = Samples(np.full(len(iid), "0", object), iid, np.ones(len(iid), bool))
     with pytest.raises(
-        InputError, match="which has no family ids, and .* may be IID .*: whom the columns name is not clear"
+        InputError,
+        match="which has no family ids, and column .* may be an IID in another way: whom",
     ):
         read_offsets(written(tmp_path / "a.loco", lines(people)), without)
 

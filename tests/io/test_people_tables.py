@@ -79,7 +79,7 @@ def test_missing_values(file, text):
         ("#FID IID QT\na b 1\nc d\n", "line 3: 2 fields, the header has 3"),
         ("#FID IID QT\na b 1 2\n", "line 2: 4 fields, the header has 3"),
         ("#FID IID QT QT\na b 1 2\n", "column QT appears more than once"),
-        ("#FID IID QT\na b 1\nc d 2\na b 3\n", "a b is on line 2 and again on line 4"),
+        ("#FID IID QT\na b 1\nc d 2\na b 3\n", "the person of line 2 is there again, on line 4"),
         (b"\xff\xfe\x00", "is UTF-16 text .*: save it as UTF-8"),
         (gzip.compress(PLINK2.encode(), mtime=0)[:-12], "cannot be read"),
         (zstandard.compress(PLINK2.encode())[:9], "(cannot be read|is empty)"),
@@ -136,20 +136,28 @@ def test_genotypes_without_family_ids_match_on_iid_or_both(file):
         (
             THREE,
             "#FID IID QT\nF1 I2 1\n",
-            r"none of its 1 people is in the genotype file \(first here: F1 I2; there: F1 I1\)",
+            r"none of its 1 people is in the genotype file: compare the ids of line 2",
         ),
-        (samples(("A", "I1"), ("B", "I1")), "#IID QT\nI1 1\n", "IID I1 belongs to more than one sample"),
+        (
+            samples(("A", "I1"), ("B", "I1")),
+            "#IID QT\nI1 1\n",
+            "IID of person 2 of the genotype file belongs to another of it",
+        ),
         (
             samples(("0", "I1"), ("0", "F1_I1")),
             "#FID IID QT\nF1 I1 1\nF2 I1 2\n",
-            "is F1 I1 the person I1 of the genotype file, or F1_I1",
+            "line 2: is a person IID of the genotype file, or FID_IID",
         ),
         (
             samples(("0", "I1"), ("0", "B")),
             "#FID IID QT\nF1 I1 1\nF2 I1 2\n",
-            "sample I1 is matched by more than one row",
+            "line 3: this sample is matched by the row of line 2 already",
         ),
-        (samples(("0", "A_B"), ("0", "F1_A_B")), "#FID IID QT\nF1 A_B 1\n", "is F1 A_B the person A_B .* or F1_A_B"),
+        (
+            samples(("0", "A_B"), ("0", "F1_A_B")),
+            "#FID IID QT\nF1 A_B 1\n",
+            "is a person IID of the genotype file, or FID_IID",
+        ),
     ],
 )
 def test_joins_that_cannot_be_trusted_are_refused(file, people, content, message):
@@ -236,5 +244,5 @@ def test_a_list_that_may_name_two_people_is_refused():
     people = samples(("0", "A_B"), ("0", "F1_A_B"), ("0", "C"))
     assert align.match_people(people, [("A_B",)]).tolist() == [True, False, False]
     assert align.match_people(people, [("F1", "C"), ("A", "B")]).tolist() == [True, False, True]
-    with pytest.raises(InputError, match="keep.txt: is F1 A_B the person A_B of the genotype file, or F1_A_B"):
+    with pytest.raises(InputError, match="keep.txt: is a person IID of the genotype file, or FID_IID"):
         align.match_people(people, [("F1", "A_B")], "keep.txt")

@@ -111,7 +111,7 @@ def test_damaged_and_absent_files_are_errors_with_their_name(prefix, small):
     refused("pgen", b"", "p.pgen is not a pgen file")
     refused("pgen", Path(f"{small.bfile}.bim").read_bytes(), "not a pgen file")
     refused("psam", whole["psam"] + b"f4\td\tNA\n", "p.pgen has 3 samples, the table beside it has 4")
-    refused("psam", whole["psam"] + b"f3\tc\tNA\n", "f3 c appears more than once")
+    refused("psam", whole["psam"] + b"f3\tc\tNA\n", "same id, which appears more than once")
     refused("psam", whole["psam"] + b"f4\td\n", "line 5: 2 fields, expected 3")
     refused("psam", b"#FID\tIID\n", "names nobody")
     refused("psam", b"a\nb\nc\n", "line 1: 1 field, expected a header line")

@@ -98,7 +98,7 @@ def damage(copy, suffix: str, change) -> None:
         (".bim", lambda b: b"", "c.bim is empty"),
         (".bim", lambda b: b"\xff" + b, "c.bim, line 1: byte 0xff is not UTF-8 text"),
         (".fam", lambda b: b.replace(b"I36", b"I3 6"), r"c.fam, line 37: 7 fields, a fam file has 6"),
-        (".fam", lambda b: b.replace(b"F36", b"F0").replace(b"I36", b"I0"), r"c.fam: F0 I0 appears more than once"),
+        (".fam", lambda b: b.replace(b"F36", b"F0").replace(b"I36", b"I0"), "persons 1 and 37 have the same id"),
         (".fam", lambda b: b.split(b"\n", 5)[5], r"c.bed has 413 bytes, 331 expected for 32 samples × 41 variants"),
     ],
 )  # fmt: skip

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from securegen.kernels import fold
 from securegen.kernels.fold import fold_factors, fold_tiles, open_products
 from securegen.kernels.ntt import forward, inverse, ntt_tables
 from securegen.rlwe.ring import Ring, ntt_primes
@@ -118,3 +120,38 @@ def test_a_design_of_ones_alone_has_no_other_halves():
     got = open_products(sums, nothing, left, nothing[:, :1], keys, np.zeros((0, 3, N), np.uint64), 4, PRIMES)
     want = transformed(inverse, (b_g + a_g * s % q) % q * ones % q, PRIMES, N)[..., 3::4]
     np.testing.assert_array_equal(np.moveaxis(got[:, 0], 1, 0), want)
+
+
+@pytest.mark.parametrize("words", [4, 8])
+def test_the_largest_residues_fit_the_words_of_both_vectors(words, monkeypatch):
+    monkeypatch.setattr(fold, "vector_words", lambda: words)
+
+    @numba.njit
+    def weigh(values, weights, count):
+        step = numba.uint64(values.strides[0])
+        at = numba.uint64(values.ctypes.data), numba.uint64(weights.ctypes.data)
+        return fold.weighted_lines(at[0], step, at[1], numba.uint64(count))
+
+    largest = (1 << 30) - 36
+    rng = np.random.default_rng(words)
+    for values in (
+        np.full((2 * fold.LINES, fold.LINE), largest),
+        rng.integers(0, largest, (2 * fold.LINES, fold.LINE)),
+    ):
+        x, w = values.astype(np.uint32), values[::2].astype(np.uint32).copy()
+        for count in range(1, fold.LINES + 1):
+            low, high = weigh(x[::2], w, count)
+            want = (x[::2][:count].astype(object) * w[:count].astype(object)).sum()
+            assert (int(high) << 32) + int(low) == want and max(low, high) < 1 << 36
+
+
+@pytest.mark.parametrize("pack", [16, 32, 64, 256, 1024])
+def test_tiles_of_a_line_fold_as_rows_do(pack):
+    """A view of a larger array, as the server has it, against a row at a time."""
+    n, q = 1024, ntt_primes(4096, 30, 1)[0]
+    whole = np.random.default_rng(pack).integers(0, q, (1, n // fold.LINE, 4, 3, fold.LINE)).astype(np.uint32)
+    tiles = whole[:, :, 1:, 1:]
+    got = fold.fold_tiles(tiles, pack, (q,))
+    for r in range(3):
+        for c in range(2):
+            np.testing.assert_array_equal(got[0, r, c], reference.fold(tiles[0, :, r, c].reshape(n), pack, q))

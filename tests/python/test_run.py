@@ -21,7 +21,14 @@ from securegen.results.forms import TableForm
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs
 
-OF_THE_TERMINAL = {"quiet", "out", "engine", "compare_plain"}
+OF_THE_TERMINAL = {
+    "quiet",
+    "out",
+    "engine",
+    "compare_plain",
+    "executor",
+    "workers",
+}  # any executor maps sg.run over parts
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +108,7 @@ OWN_CALLS = {
     "sign": sg.receipt.sign, "qc_tables": sg.ckks.decrypt_qc, "threads": sg.ckks.associate, "memory": sg.ckks.associate,
     "append": sg.ckks.append_cohort,
 }  # fmt: skip
-OF_COMMANDS = {"quiet", "threads", "memory", "weak_passphrase"}
+OF_COMMANDS = {"quiet", "threads", "memory", "weak_passphrase", "executor", "workers"}
 
 
 @pytest.mark.parametrize("words", STEPS, ids=" ".join)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import mpmath as mp
@@ -14,7 +15,8 @@ from set_files import REGENIE, flags, opened
 from support import left, securegen
 
 import securegen as sg
-from securegen.errors import UsageError
+from securegen.engines.set_sums import results_of_sets
+from securegen.errors import PlanError, UsageError
 from securegen.kernels import rho_mixtures as rho
 from securegen.kernels.carrier_sums import assembled, carriers_of, set_products, totals
 from securegen.kernels.mixture_tail import log_tails
@@ -306,6 +308,8 @@ def test_from_the_command_line_and_packed(small, sets, tmp_path):
         "--digits",
         "6",
     ]
+    done = securegen("gwas", *words, "--out", tmp_path / "r", "--dry-run")
+    assert done.code == 0 and f"{tmp_path}/r.CC.sets.gz" in done.out and not (tmp_path / "r.CC.sets.gz").exists(), done
     done = securegen("gwas", *words, "--out", tmp_path / "r")
     assert done.code == 0 and "r.QT.sets.gz" in done.err, done.err
     lines = gzip.decompress((tmp_path / "r.CC.sets.gz").read_bytes()).decode().splitlines()
@@ -325,6 +329,21 @@ def test_from_the_command_line_and_packed(small, sets, tmp_path):
     frame = sg.run(study)["CC.sets"]
     assert len(frame) == len(lines) - 1 and frame["LOG10_P"].notna().all()
     np.testing.assert_allclose(frame["LOG10_P"], [float(line.split("\t")[12]) for line in lines[1:]], rtol=1e-5)
+
+
+def test_the_owner_of_an_encrypted_study_does_them_in_the_clear(small, sets, tmp_path, forked_roles):
+    study = sg.open_study(small.bfile, pheno=small.pheno, pheno_name="CC", vc_tests=SET_TESTS, aaf_bins="all", **sets)
+    tables = [sg.run(study, engine, tmp_path / engine).paths for engine in ("plain", "ckks")]
+    assert [set(t) for t in tables] == [{"CC", "CC.sets"}] * 2
+    for name in tables[0]:
+        assert Path(tables[0][name]).read_bytes() == Path(tables[1][name]).read_bytes()
+
+
+def test_sums_that_could_wrap_are_refused(small, sets):
+    study = sg.open_study(small.bfile, pheno=small.pheno, pheno_name="CC", vc_tests="skat", aaf_bins="all", **sets)
+    huge = replace(study.sets, reader=replace(study.sets.reader, dosage_grid=1 << 20))
+    with pytest.raises(PlanError, match="the products of a set's variants for CC"):
+        next(results_of_sets(huge))
 
 
 def test_a_set_that_nothing_can_be_tested_of_is_said(small, sets, tmp_path):

@@ -125,7 +125,9 @@ def test_two_tables_that_differ_by_a_person_do_not_leave(small, register, tmp_pa
     ]
     genotypes = np.concatenate([b.dosage for b in blocks_of(first)])[:, first.reader.samples.iid.tolist().index("I20")]
     assert np.array_equal(sums[0] - sums[1], genotypes)  # the attack
-    with pytest.raises(PolicyError, match=r"consent.release: QT linear autosomes: 1 people are only in the first"):
+    with pytest.raises(
+        PolicyError, match=r"consent.release: QT linear autosomes: fewer than 10 people are only in the first"
+    ):
         sg.run(second)
 
 
@@ -143,7 +145,7 @@ def test_neither_another_name_nor_somebody_left_out_beside_helps(small, register
 def test_it_leaves_again_when_enough_have_left(small, register, tmp_path):
     sg.run(study(small, register, chr="1"), out=tmp_path / "first")
     withdraw(register, *range(20, 29))
-    with pytest.raises(PolicyError, match="9 people|8 people"):  # of whom somebody may have no phenotype
+    with pytest.raises(PolicyError, match="fewer than 10 people"):  # of whom somebody may have no phenotype
         sg.run(study(small, register, chr="1"))
     withdraw(register, *range(40, 46))
     results = sg.run(study(small, register, chr="1"))

@@ -116,6 +116,15 @@ def moved(folder: Path) -> None:
     path.write_text(json.dumps(record))
 
 
+def elsewhere(folder: Path) -> None:
+    """A record that would have a table written outside of the prefix."""
+    for path in folder.glob("p.*of3.run.json"):
+        record = json.loads(path.read_text())
+        (name,), (digest,) = record["part"]["tables"].keys(), record["part"]["tables"].values()
+        record["part"]["tables"] = {f"/../{path.name[:6]}{name}": digest}
+        path.write_text(json.dumps(record))
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [
@@ -124,7 +133,7 @@ def moved(folder: Path) -> None:
         (lambda f: (f / "p.1of3.QT.glm.linear.gz").write_bytes(b"x"), "is not what its run wrote"),
         (changed_table, "is not what its run wrote"),
         (another_model, "differ in --digits: they are not parts of one run"),
-        (renamed, "is not the record of part 3 of 3"),
+        (elsewhere, "names a table '/../p.1of3"), (renamed, "is not the record of part 3 of 3"),
         (moved, "begins at variant"),
         (lambda f: shutil.copy(f / "p.2of3.run.json", f / "p.2of4.run.json"), "is not the record of part 2 of 4"),
     ],

@@ -16,11 +16,12 @@ from securegen.errors import ArtefactError
 @dataclass(frozen=True)
 class ColumnPool:
     """columns: J arrays (N,) int64; sets: what the server is told, the set of each block included; places: of each stratum,
-    where each of its columns is."""
+    where each of its columns is; digits: how many neighbours are one column, likewise, none where every one is whole."""
 
     columns: tuple[np.ndarray, ...]
     sets: ColumnSets
     places: tuple[tuple[int, ...], ...]
+    digits: tuple[tuple[int, ...], ...] = ()
 
     @property
     def sum_abs(self) -> np.ndarray:
@@ -30,7 +31,11 @@ class ColumnPool:
     @property
     def largest_norm(self) -> float:
         """Largest 2-norm of a column; 0 where there is none."""
-        return max((float(np.sqrt((c.astype(np.float64) ** 2).sum())) for c in self.columns), default=0.0)
+        return max(map(self.norm, range(len(self.columns))), default=0.0)
+
+    def norm(self, j: int) -> float:
+        """2-norm of a column."""
+        return float(np.sqrt((self.columns[j].astype(np.float64) ** 2).sum()))
 
     def of(self, number: int) -> np.ndarray:
         """(N, J) int64 of one set."""

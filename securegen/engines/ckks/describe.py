@@ -23,14 +23,14 @@ def describe(plan: Plan, strata: Sequence[Stratum], log: Log) -> None:
         f"{p.pack} samples × {p.strand_variants} variants a ciphertext, {p.strands} of them a block, {plan.blocks} blocks, "
         f"{p.groups} groups of samples"
         + (f"; {p.digits} variants a coefficient, {p.digit_bits} bits apart" if p.digits > 1 else "")
-        + (f"; columns in {p.column_digits} digits of {p.column_bits} bits" if p.column_digits > 1 else "")
+        + (f"; columns in up to {p.column_digits} digits of {p.column_bits} bits" if p.column_digits > 1 else "")
     )
     if w.sets:
         log(
-            f"{len(w.sets)} designs, by chromosome, of up to {w.columns} encrypted columns of {w.bits} bits, {w.stored} in all"
+            f"{len(w.sets)} designs, by chromosome, of up to {w.columns} encrypted columns {w.precision}, {w.stored} in all"
         )
     else:
-        log(f"{w.columns} encrypted columns of {w.bits} bits, {strata[0].design.sample_sets} sample set(s)")
+        log(f"{w.columns} encrypted columns {w.precision}, {strata[0].design.sample_sets} sample set(s)")
     log(f"noise: 15 standard deviations stay {p.margin_bits:.1f} bits below 1/2; every sum is exact")
     for a in analyses_of(strata):
         promise = record_of(a).promise

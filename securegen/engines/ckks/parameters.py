@@ -89,6 +89,12 @@ class Parameters:
         self.check_exact()
 
     @property
+    def packed(self) -> bool:
+        """Whether a coefficient holds several variants. No scores are computed from such a store, and its owner keeps which
+        calls are missing (`owner.absent`)."""
+        return self.digits > 1
+
+    @property
     def places(self) -> int:
         """Coefficients of a strand that hold sums."""
         return self.ring.n // self.pack

@@ -16,9 +16,17 @@ import numpy as np
 from securegen.design import fixedpoint
 from securegen.engines.ckks import parameters
 from securegen.engines.ckks.blocks import MOST_BLOCKS, block_sizes, starts_of
-from securegen.engines.ckks.parameters import MOST_DIGITS, MOST_GRID, MOST_SAMPLES, SIGMAS, Parameters
+from securegen.engines.ckks.column_digits import digits_needed
+from securegen.engines.ckks.parameters import (
+    MOST_COLUMN_DIGITS,
+    MOST_DIGITS,
+    MOST_GRID,
+    MOST_SAMPLES,
+    SIGMAS,
+    Parameters,
+)
 from securegen.engines.ckks.planned_design import NAMES, PlannedDesign
-from securegen.engines.ckks.workload import Workload
+from securegen.engines.ckks.workload import ColumnDigits, Workload
 from securegen.errors import ArtefactError, PlanError
 from securegen.io.schema import boolean, integer, list_of, number, record
 from securegen.kernels.ntt import SMALLEST
@@ -29,19 +37,20 @@ from securegen.rlwe.ring import ERROR_SD, Ring
 RINGS = ((4096, (2, 3)), (8192, (3, 4, 5, 6)), (16384, tuple(range(7, 15))))
 PACKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 LARGE_PACKS = (512, 1024)  # for large rings, of an association alone
-COLUMN_DIGITS = (1, 2, 3)
 
 BLOCK_GENOTYPES = 1 << 27  # of a block at most, in memory where it is encrypted
 STRANDS = 8  # of a block: nine rows of products fill whole squares of the kernel
 
-# Seconds on one core that the choice between plans and the estimates rest on (docs/benchmarks.md): encrypting one residue
-# polynomial of 4096 coefficients, with its file; multiplying one pair of residues; the same for the server's reading of a
-# polynomial; opening one polynomial of sums in one prime; sending a byte at 8 Gbit/s.
-ENCRYPT_SECONDS = {"seal": 0.7e-3, "own": 0.06e-3}
-MULTIPLY_SECONDS = 0.22e-9
-READ_SECONDS = 12e-6
+# Seconds on one core that the choice between plans and the estimates rest on, fitted to processor time of runs with
+# n from 4096 to 16384 and 2 to 14 primes: encrypting one residue polynomial of 4096 coefficients, with its file;
+# multiplying one pair of residues; of the server's pass, reading a polynomial and writing one of results; opening one
+# polynomial of sums in one prime. A byte is sent at 1 Gbit/s, which is why plans are small rather than quick.
+ENCRYPT_SECONDS = {"seal": 0.7e-3, "own": 0.04e-3}
+MULTIPLY_SECONDS = 0.06e-9
+READ_SECONDS = 8.5e-6
+WRITE_SECONDS = 0.13e-3
 DECRYPT_SECONDS = 0.06e-3
-SEND_SECONDS = 1e-9
+SEND_SECONDS = 8e-9
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,17 @@ class Plan:
         strands, blocks = (
             self.workload.counts(size) for size in (self.parameters.strand_variants, self.parameters.block_variants)
         )
-        digits = self.parameters.column_digits
-        return [(columns * digits, strands[columns], blocks[columns]) for columns in strands]
+        return [(self._encrypted(columns), strands[columns], blocks[columns]) for columns in strands]
+
+    @cached_property
+    def _coarse(self) -> int:
+        """Digits of a column with the workload's coarse bits."""
+        p, size = self.parameters, self.workload.root_mean_square(self.workload.coarse_bits)
+        return digits_needed(size * math.sqrt(p.samples), p)
+
+    def _encrypted(self, columns: int, *, stored: bool = False) -> int:
+        """Ciphertexts of so many columns, for a group of samples."""
+        return self.workload.strands(columns, self.parameters.column_digits, self._coarse, stored=stored)
 
     @cached_property
     def polynomials(self) -> dict[str, int]:
@@ -81,14 +99,15 @@ class Plan:
         )
         return {
             "cohort": math.ceil(self.strands * p.groups * w.streams) * k,
-            "design": p.groups * (w.stored or w.columns) * p.column_digits * k, "results": math.ceil(results) * k,
+            "design": p.groups * self._encrypted(w.stored or w.columns, stored=True) * k, "results": math.ceil(results) * k,
         }  # fmt: skip
 
     @property
     def _read(self) -> int:
         """Residue polynomials that the server reads: a column once for every set that has it."""
         p, w, size = self.parameters, self.workload, self.polynomials
-        design = p.groups * sum(w.sets) * p.column_digits * len(p.ring.primes) if w.sets else size["design"]
+        each = sum(map(self._encrypted, w.sets))
+        design = p.groups * each * len(p.ring.primes) if w.sets else size["design"]
         return size["cohort"] + design
 
     @property
@@ -108,26 +127,31 @@ class Plan:
         pairs = sum((strands + blocks) * (columns + 2) for columns, strands, blocks in self._shapes)
         return pairs * p.groups * w.streams * len(p.ring.primes) * p.ring.n
 
+    @property
+    def _server(self) -> float:
+        """Processor seconds of the server's pass."""
+        unit, results = self.parameters.ring.n / 4096, self.polynomials["results"]
+        return self.products * MULTIPLY_SECONDS + (self._read * READ_SECONDS + results * WRITE_SECONDS) * unit
+
     def cost(self) -> float:
         """Processor seconds that depend on ring and pack, to choose between plans."""
         size, unit = self.polynomials, self.parameters.ring.n / 4096
         encrypt = (size["cohort"] + size["design"]) * ENCRYPT_SECONDS["own"] * unit
-        server = self.products * MULTIPLY_SECONDS + self._read * READ_SECONDS * unit
         decrypt = self._opened * DECRYPT_SECONDS * unit
-        return encrypt + server + decrypt + sum(self.bytes().values()) * SEND_SECONDS
+        return encrypt + self._server + decrypt + sum(self.bytes().values()) * SEND_SECONDS
 
     def seconds(self, cores: int = 2, encryptor: str = "own", machine: float = 1.0) -> dict[str, float]:
         """Estimated wall seconds of encryption, the server's pass and decryption, files included.
 
-        machine: how many times as long as the reference this machine takes (`speed.machine_factor`). Fitted to runs of
-        500 × 5,000 to 5,000 × 20,000 on two cores (AVX2), held against what happens by benchmarks/test_plan.py.
+        machine: how many times as long as the reference this machine takes (`speed.machine_factor`); held against what
+        happens by benchmarks/test_plan.py.
         """
         w, size, unit = self.workload, self.polynomials, self.parameters.ring.n / 4096
         stored = size["cohort"] + size["design"]
-        each = {"own": 0.13e-3, "seal": ENCRYPT_SECONDS["seal"]}[encryptor]
+        each = {"own": 1.5 * ENCRYPT_SECONDS["own"], "seal": ENCRYPT_SECONDS["seal"]}[encryptor]  # with the disk's
         estimates = {
             "encrypt": 0.1 + stored * each * unit / cores,
-            "gwas": 0.05 + (self.products * MULTIPLY_SECONDS + self._read * READ_SECONDS * unit) / cores,
+            "gwas": 0.05 + self._server / cores,
             "decrypt": 0.1 + self._opened * DECRYPT_SECONDS * unit + w.variants * 10e-6,
         }
         return {step: machine * seconds for step, seconds in estimates.items()}
@@ -173,6 +197,7 @@ def _check_sets(columns: int, sets: tuple[int, ...], set_of: tuple[int, ...], ru
 BY_RUN = {
     "runs": list_of(integer(1, 1 << 32), 0, MOST_BLOCKS), "sets": list_of(integer(0, 1 << 14), 0, 1 << 6),
     "set_of": list_of(integer(0, 1 << 6), 0, MOST_BLOCKS), "stored": integer(0, 1 << 14), "spread": integer(1, 2),
+    "coarse_bits": integer(0, 62), "fine": integer(0, 1 << 14), "stored_fine": integer(0, 1 << 14),
 }  # fmt: skip
 PLAN = record(
     may_have={"design": NAMES}, parameters=parameters.SCHEMA,
@@ -184,14 +209,9 @@ PLAN = record(
 )  # fmt: skip
 
 
-def fit(
-    ring: Ring, pack: int, digits: tuple[int, int, float], w: Workload, most: int = MOST_DIGITS
-) -> Parameters | None:
-    """As many variants a coefficient as fit this ring and pack, and scales that share the slack; None when none fits.
-
-    digits: how many a column has, their bits, and the bound of their norm."""
-    groups = -(-w.samples // pack)
-    column_digits, column_bits, norm = digits
+def fit(ring: Ring, pack: int, digits: ColumnDigits, w: Workload, most: int = MOST_DIGITS) -> Parameters | None:
+    """As many variants a coefficient as fit this ring and pack, and scales that share the slack; None when none fits."""
+    groups, norm = -(-w.samples // pack), digits.norm
     spread = math.sqrt(ring.n * groups)
     bound = w.stored_max * math.sqrt(w.samples) * norm
     digit_bits = 1 + math.ceil(math.log2(bound + 2))
@@ -208,21 +228,11 @@ def fit(
         try:
             return Parameters(
                 ring, pack, genotype_scale + slack // 2, design_scale + slack - slack // 2, w.stored_max, norm, w.samples,
-                _strands(w, ring.n // pack * count), count, digit_bits if count > 1 else 0, column_digits, column_bits,
+                _strands(w, ring.n // pack * count), count, digit_bits if count > 1 else 0, digits.fine, digits.bits,
             )  # fmt: skip
         except PlanError:
             continue
     return None
-
-
-def column_digits(w: Workload) -> list[tuple[int, int, float]]:
-    """How columns may be encrypted: digits, bits of each, and the bound of their norm, which is as small as it can be."""
-    out = [(1, 0, w.norm)]
-    for count in COLUMN_DIGITS[1:]:
-        norm, bits = min((w.norm_of_digits(count, bits), bits) for bits in range(2, max(3, w.bits)))
-        if norm < out[-1][2]:
-            out.append((count, bits, norm))
-    return out
 
 
 @lru_cache(maxsize=32)
@@ -237,7 +247,9 @@ def _strands(w: Workload, width: int) -> int:
 
 
 def _with_missing(workload: Workload, missing: np.ndarray, p: Parameters) -> Workload:
-    """The streams that the strands of these blocks have."""
+    """The streams that the strands of these blocks have: the owner keeps the missing calls of packed ones."""
+    if p.packed:
+        return workload
     sizes = block_sizes(workload.runs or (len(missing),), p.block_variants)
     strands = -(-np.array(sizes) // p.strand_variants)
     some = np.logical_or.reduceat(missing, starts_of(sizes)[:-1])
@@ -252,10 +264,11 @@ def choose(workload: Workload, missing: np.ndarray | None = None, *, whole: bool
     """
     best: tuple[float, Plan] | None = None
     provable = workload.largest_sum < fixedpoint.VERIFIED_SUM  # that of whole columns, however they are divided
+    ways = workload.digits(1 if whole else MOST_COLUMN_DIGITS)
     for n, counts in RINGS if provable else ():
         for count in counts:
             ring = _ring(n, count)
-            for pack, digits in itertools.product(PACKS + LARGE_PACKS, column_digits(workload)[: 1 if whole else None]):
+            for pack, digits in itertools.product(PACKS + LARGE_PACKS, ways):
                 if n // pack < SMALLEST or pack // 2 >= workload.samples > 1:
                     continue
                 parameters = fit(ring, pack, digits, workload, 1 if whole else MOST_DIGITS)

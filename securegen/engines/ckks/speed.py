@@ -11,7 +11,7 @@ from securegen.rlwe.encryptor import encrypt_strands
 from securegen.rlwe.ring import Ring
 
 GROUPS, STRANDS, ROUNDS = 4, 8, 10
-REFERENCE_SECONDS = 3.6e-3  # of `machine_factor`'s work on the machine that the planner's seconds were fitted to
+REFERENCE_SECONDS = 1.5e-3  # of `machine_factor`'s work on the machine that the planner's seconds were fitted to
 
 
 def machine_factor() -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from securegen.catalogue import record_of
+from securegen.design.column_bits import COVARIATE_BITS
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum
 from securegen.engines.ckks.blocks import runs_of, starts_of
@@ -37,7 +39,8 @@ def plan(study: Study, *, squares: bool | None = None, scores: bool = False) -> 
     """
     reader, strata = study.reader, study.strata
     squares = stored_squares(strata) if squares is None else squares
-    bits = max(a.model.bits for s in strata for a in s.design.analyses)
+    bits = max(_bits_of(a) for s in strata for a in s.design.analyses)
+    coarse = min(bits, COVARIATE_BITS)
     runs = runs_of(reader)
     workload = Workload(
         len(reader.samples), len(reader.variants), 1, bits, streams=1 + squares,
@@ -51,15 +54,35 @@ def plan(study: Study, *, squares: bool | None = None, scores: bool = False) -> 
             f"what predictions leave of a phenotype varies {workload.spread} times as much as it did: are they of this "
             "phenotype, and in the units of regenie's step 1?"
         )
-    hidden = [len(sets.hidden(number)) for number in range(len(strata))]
-    workload = replace(workload, columns=max(1, *hidden))
+    hidden = [sets.hidden(number) for number in range(len(strata))]
+    few = math.sqrt(workload.samples) * workload.root_mean_square(coarse)
+    fine = {
+        j for own in hidden for j in own if pool.norm(j) > few
+    }  # two classes: what a covariate's bits hold, and the rest
+    workload = replace(
+        workload,
+        columns=max(1, *map(len, hidden)),
+        coarse_bits=coarse if coarse < bits else 0,
+        fine=max(len(fine & set(own)) for own in hidden),
+    )
     if len(strata) > 1:
         own = strata_of(strata, starts_of(runs).tolist())
-        workload = replace(workload, sets=tuple(hidden), set_of=own, stored=sets.public_ones.count(False))
+        workload = replace(
+            workload,
+            sets=tuple(map(len, hidden)),
+            set_of=own,
+            stored=sets.public_ones.count(False),
+            stored_fine=len(fine),
+        )
     return replace(
         choose(workload, variants_with_missing(reader), whole=scores),
         design=planned_names(study.analyses),
     )
+
+
+def _bits_of(a: Analysis) -> int:
+    """Of the finest of its columns."""
+    return max(getattr(a.model, name, 0) for name in ("bits", "covariate_bits", "weight_bits"))
 
 
 def planned_names(analyses: Sequence[Analysis]) -> PlannedDesign:

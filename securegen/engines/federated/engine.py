@@ -168,6 +168,7 @@ class Federated(Engine):
                     raise
             records = rehearsal.results(work, local)
             stored = sum(r["samples_stored"] for r in records)
+            study.held.tell()  # every site's own door allowed it
             log(people.covariate_line(records[0]["covariate_names"]))
             log(f"{records[0]['samples']} of {stored} people are analysed")
             first = str(work.absolute() / local[0].name / "result")

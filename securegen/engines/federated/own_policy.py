@@ -47,17 +47,23 @@ def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples
     wanted = [
         OutputFacts(
             ASSOCIATION, p.phenotype.name, int(p.mask.sum()), study.variants, columns=len(study.covariates) + 1,
-            minor=gate.minor_alleles, noise=p.phenotype.noise,
+            minor=fewest_opened(study), noise=p.phenotype.noise,
         )
         for p in planned
     ]  # fmt: skip
     if study.qc:
         wanted.append(
-            OutputFacts(QUALITY, "QC", max(o.samples for o in wanted), study.variants, minor=gate.minor_alleles)
+            OutputFacts(QUALITY, "QC", max(o.samples for o in wanted), study.variants, minor=fewest_opened(study))
         )
     wanted += predicted_outputs(study, len(samples))
     sets = tuple((p.phenotype.name, "", p.mask) for p in planned)
     gate.of(PeopleFacts(samples, sets, beside=(state / LEDGER,))).check(wanted)
+
+
+def fewest_opened(study: StudyFile) -> int:
+    """Minor alleles of this site's people that a row has at least, where it has any and is opened: every other site has its sums,
+    whatever this site's own table shows."""
+    return 0 if study.openings == openings.ALL else study.fewest_people
 
 
 def predicted_outputs(study: StudyFile, people: int) -> list[OutputFacts]:
@@ -99,7 +105,7 @@ def check_terms(gate: Gate, study: StudyFile) -> None:
                 many,
                 study.variants,
                 columns=len(study.covariates) + 1,
-                minor=gate.minor_alleles,
+                minor=fewest_opened(study),
                 noise=noise,
             )
             for t in study.phenotypes

@@ -32,7 +32,7 @@ from securegen.engines.mpc.batches import Streams
 from securegen.engines.mpc.gwas import ask_consent, genotype_streams
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.owner_gate import pass_owner, rare_rows
+from securegen.engines.mpc.owner_gate import of_session, pass_owner, rare_rows
 from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
 from securegen.engines.mpc.runs import RunReader, VariantRun, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.shares.lifting import Pair
@@ -173,6 +173,7 @@ def phenotype_run(
         columns, people = stratum.design.columns, people_columns(stratum.design.analyses)
         top = announced.dosage_max(stratum)
         plans.append(AggregatePlan.of(columns, len(columns.values), stratum.variants, top, people))
+    gate = of_session(gate, session, max(plan.columns for plan in plans))
     tell(session, roles.left, "plan", [plan.write() for plan in plans], [part.run for part in parts])
     for stratum, plan in zip(announced.strata, plans, strict=True):
         tell_who(session, roles.left, stratum.design.columns.values[:, plan.analysed], stratum.name)

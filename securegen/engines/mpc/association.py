@@ -21,7 +21,7 @@ from securegen.engines.mpc import gwas, outsourced, vertical
 from securegen.engines.mpc.announced import StudyRun, open_announced
 from securegen.engines.mpc.net.frames import MAX_PAYLOAD
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.owner_gate import pass_owner, rare_rows
+from securegen.engines.mpc.owner_gate import of_session, pass_owner, rare_rows
 from securegen.engines.mpc.people import admitted, charge, hear_who, tell_who
 from securegen.engines.mpc.runs import RunReader, VariantRun, hear, hear_each, tell, tell_number
 from securegen.engines.mpc.state_file import StateFile
@@ -185,6 +185,7 @@ def outsourced_phenotype_run(
         bits = gwas.ring_bits(columns, announced.dosage_max(stratum))
         shown = gwas.opened_columns(columns, pairs=False)
         sizes.append({"samples": len(columns.values), "opened": shown, "ring": bits})
+    gate = of_session(gate, session, max(len(s["opened"]["m"]) for s in sizes))
     tell(session, roles.left, "columns", [s["opened"] for s in sizes], [part.run for part in parts])
     for size in sizes:
         session.send_json(roles.left, "ring", size["ring"])

@@ -77,7 +77,7 @@ def refuse_few(analysed: int, where: str = "") -> None:
     """Raise PolicyError for so few people that single genotypes show in what is opened. where: of several strata, which."""
     if analysed < LEAST_ANALYSED:
         raise PolicyError(
-            f"{analysed} people would be analysed{where and ' on '}{where}: below {LEAST_ANALYSED} the results tell single "
+            f"fewer than {LEAST_ANALYSED} people would be analysed{where and ' on '}{where}: their results tell single "
             f"genotypes{where and '; leave these variants out (`chr`)'}"
         )
 

@@ -78,11 +78,23 @@ def pass_owner(
         PeopleFacts(
             reader.samples,
             tuple(sets),
-            products=((f"session {session.id.hex()}", columns),),
+            products=((_name(session), columns),),
             genotypes=Fingerprints(reader),
             beside=(ledger_of(state),),
         )
     ).release(outputs)
+
+
+def of_session(gate: Gate, session: Session, columns: int) -> Gate:
+    """The phenotype owner's door for what a session opens, as `pass_owner` counted it: where both have one ledger, as in a
+    rehearsal on one machine, columns count once. columns: of one variant's answer."""
+    if gate.people is None:
+        return gate
+    return replace(gate, people=replace(gate.people, counted=((_name(session), columns),)))
+
+
+def _name(session: Session) -> str:
+    return f"session {session.id.hex()}"
 
 
 def rare_rows(

@@ -23,7 +23,7 @@ from securegen.engines.mpc.batches import Batching
 from securegen.engines.mpc.gwas import genotype_streams, refuse_few
 from securegen.engines.mpc.masked_store import ask_for_blocks, hear_of_blocks
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.owner_gate import pass_owner
+from securegen.engines.mpc.owner_gate import of_session, pass_owner
 from securegen.engines.mpc.people import charge
 from securegen.engines.mpc.projected import HITS, PhenotypeGroup, ProjectedPlan, check_reveal, make_plan, open_group
 from securegen.engines.mpc.projected_groups import public_group, read_design, read_groups, write_groups
@@ -202,7 +202,7 @@ def phenotype_run(
     check_tables(gate, study, reveal=reveal)
     claim_release([inputs], study.reader.samples, study.strata, out)
     designs = [_Design.of(stratum, cohort, reveal, threshold) for stratum in announced.strata]
-    told: list[object] = []
+    gate, told = of_session(gate, session, max(d.plan.columns for d in designs)), list[object]()
     for d in designs:
         groups = write_groups(d.plan.groups)
         told.append(groups if parts[0].run.whole else {"groups": groups, "unit": d.stratum.unit})

@@ -32,10 +32,10 @@ def small_study(small_study):
 
 @pytest.fixture(scope="module")
 def small_key(small_study):
-    """Two blocks of three, strands of 512 variants, two in the first block and one in the second."""
-    return sg.ckks.generate_key(
-        replace(sg.ckks.plan(small_study), parameters=replace(sg.ckks.plan(small_study).parameters, pack=8, strands=2))
-    )
+    """Two blocks of three, strands of 512 variants, two in the first block and one in the second; a variant a coefficient, so
+    that missing calls are a stream (test_packing.py attacks packed ones)."""
+    plan = sg.ckks.plan(small_study, scores=True)
+    return sg.ckks.generate_key(replace(plan, parameters=replace(plan.parameters, pack=8, strands=2)))
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ RANDOM = 1e-9  # the fixed streams of the tests below may be as unlikely as this
 
 @pytest.fixture(scope="module")
 def key() -> SecretKey:
-    return generate(choose(Workload(100, 1000, 2, 16)).parameters)
+    return generate(choose(Workload(100, 1000, 2, 16), whole=True).parameters)
 
 
 @pytest.fixture(scope="module")

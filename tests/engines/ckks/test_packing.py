@@ -16,7 +16,7 @@ from test_exact_sums import assert_equal_to_plain
 from securegen.design.columns import Design
 from securegen.design.strata import alone
 from securegen.engines.ckks import artefact, codec, cohort, studydesign
-from securegen.engines.ckks.column_digits import digits_of
+from securegen.engines.ckks.column_digits import digits_needed, digits_of
 from securegen.engines.ckks.owner import decrypt, encryption, secret_key, verify
 from securegen.engines.ckks.owner.design_secrets import read_secrets
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
@@ -25,9 +25,10 @@ from securegen.engines.ckks.owner.encryption import ENCRYPTORS
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.owner.strands import strand_secrets
 from securegen.engines.ckks.parameters import Parameters
-from securegen.engines.ckks.planner import LANES, Workload, column_digits, fit
+from securegen.engines.ckks.planner import LANES, Workload, fit
 from securegen.engines.ckks.scores.parameters import check_exact
 from securegen.engines.ckks.server import associate
+from securegen.engines.ckks.workload import largest_size
 from securegen.errors import PlanError, VerificationError
 from securegen.kernels import fold
 from securegen.model import Columns
@@ -41,7 +42,7 @@ def planned(
 ) -> Parameters:
     """As many variants a coefficient as this ring holds, columns in so many digits."""
     w = Workload(SAMPLES, 10_000, 4, bits, dosage_max=2 * grid, squares=squares)
-    digits = next(d for d in column_digits(w) if d[0] == columns)
+    digits = next(d for d in w.digits(columns) if d.fine == columns and d.coarse == columns)
     found = fit(dataclasses.replace(Ring.standard(n, primes), lanes=LANES), pack, digits, w)
     assert found is not None and found.digits > 1
     return dataclasses.replace(found, strands=2)
@@ -68,6 +69,39 @@ def test_encrypted_sums_equal_plain_sums(name, encryptor):
     values[:, 1], values[:, 3] = 1, values[:, 3] > 0
     columns = Columns(tuple("abcd"), values, (True, True, False, False))
     assert_equal_to_plain(MemoryReader(dosage, grid), columns, key, squares=squares, encryptor=encryptor)
+
+
+def test_columns_of_fewer_bits_have_fewer_digits_and_no_call_is_stored(tmp_path):
+    """Covariates beside a finer phenotype and an indicator; the server stores no stream of missing calls, the owner sums them."""
+    w = Workload(SAMPLES, 10_000, 3, 20, coarse_bits=16, fine=1)
+    digits = next(d for d in w.digits(4) if (d.fine, d.coarse) == (4, 3))
+    p = fit(dataclasses.replace(Ring.standard(8192, 4), lanes=LANES), 128, digits, w)
+    key, rng = secret_key.generate(dataclasses.replace(p, strands=2)), np.random.default_rng(3)
+    p = key.public.parameters
+    assert p.packed and [digits_needed(math.sqrt(SAMPLES) * largest_size(b), p) for b in (2, 16, 20)] == [1, 3, 4]
+    values = np.stack([rng.normal(0, 2.0**b / 6, SAMPLES) for b in (16, 20, 16)], axis=1).astype(np.int64)
+    values = np.column_stack([np.arange(SAMPLES) % 3 > 0, values, np.ones(SAMPLES)]).astype(np.int64)
+    dosage = rng.integers(-1, 3, (p.block_variants + 5, SAMPLES)).astype(np.int8)
+    dosage[p.block_variants :] = abs(dosage[p.block_variants :])  # nothing is missing in the second block
+    dosage[7] = -1
+    columns = Columns(tuple("abcde"), values, (True, False, False, False, True))
+    assert_equal_to_plain(MemoryReader(dosage), columns, key)
+
+    state, encryptor = OwnerState(tmp_path / "owner", key), ENCRYPTORS["own"](key)
+    info = encrypt_cohort(MemoryReader(dosage), key, tmp_path / "cohort", state, encryptor=encryptor)
+    assert {f.name[0] for f in (tmp_path / "cohort").glob("*.npy")} == {"g"} and info.missing_blocks == ()
+    design = Design(columns, ())
+    secrets = encrypt_design(
+        alone(design, len(dosage)),
+        key,
+        info,
+        state,
+        tmp_path / "design",
+        encryptor=encryptor,
+        reader=MemoryReader(dosage),
+    )
+    assert secrets.digits == ((1, 3, 4, 3, 1),) and len(secrets.sum_abs) == 12 and secrets.columns.dtype == np.int8
+    assert set(read_secrets(state).columns.ravel()) == set(secrets.columns.ravel())
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -116,11 +150,14 @@ def opened(p: Parameters, dosage: np.ndarray, values: np.ndarray, folder) -> np.
 def test_measured_noise_stays_within_the_bound_at_the_largest_messages(p, tmp_path):
     """Every message is the whole geometric sum, every digit of a column at its norm: the noise is that of docs/noise.md."""
     top = min(int(p.norm / math.sqrt(SAMPLES)), (1 << p.column_bits - 1) - 1)
-    values = np.full((SAMPLES, 6), top, np.int64)
-    values[:, ::3] *= -1
-    messages = opened(p, np.full((p.block_variants, SAMPLES), 2, np.int8), values, tmp_path)[:, :: p.column_digits]
+    lowest = np.full((SAMPLES, 6), top, np.int64)
+    lowest[:, ::3] *= -1
+    values = lowest + (top << (p.column_bits * (p.column_digits - 1)))  # so large that it has all digits
+    messages = opened(p, np.full((p.block_variants, SAMPLES), 2, np.int8), values, tmp_path)
+    assert messages.shape[1] == 6 * p.column_digits
+    messages = messages[:, :: p.column_digits]
     noise = []
-    for j, total in enumerate((2 * values.sum(0)).tolist()):
+    for j, total in enumerate((2 * lowest.sum(0)).tolist()):
         expected = sum(total << (p.digit_bits * l) for l in range(p.digits))
         error = messages[:, j].ravel() - (expected << p.result_scale)
         assert max(abs(e) for e in error) * 2 < 1 << p.result_scale

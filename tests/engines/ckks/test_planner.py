@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import MemoryReader
 
+from securegen.design.column_bits import phenotype_bits
 from securegen.design.columns import Design
 from securegen.design.strata import alone
 from securegen.engines.ckks import artefact, cohort, studydesign
@@ -75,13 +76,17 @@ def test_streams_and_bytes_are_those_of_the_files(missing, tmp_path):
     assert (tmp_path / "cohort" / artefact.MANIFEST).stat().st_size < 2000 + 300 * len(files["cohort"])
 
 
-def test_a_genotype_takes_at_most_14_bytes_a_stream():
-    """2,000 people, 20,000 variants, 13 encrypted columns: cohort and design."""
-    for missing in (None, np.arange(20_000) % 100 == 0):
-        plan = choose(Workload(2_000, 20_000, 13, 16, streams=1), missing)
-        size, streams = plan.bytes(), plan.workload.streams
-        assert streams == (1 if missing is None else 2)
-        assert size["cohort"] + size["design"] <= 14 * 2_000 * 20_000 * streams
+@pytest.mark.parametrize(
+    ("samples", "variants", "most"), [(2_000, 20_000, 9.5), (10_000, 50_000, 7.5), (500_000, 50_000, 8.5)]
+)
+def test_a_genotype_takes_few_bytes(samples, variants, most):
+    """12 covariates of 16 bits and a phenotype: cohort and design, and no more with missing calls."""
+    w = Workload(samples, variants, 13, phenotype_bits(samples, 0.75), streams=1, coarse_bits=16, fine=1)
+    for missing in (None, np.ones(variants, bool)):
+        plan = choose(w, missing)
+        size = plan.bytes()
+        assert plan.workload.streams == 1
+        assert size["cohort"] + size["design"] <= most * samples * variants
 
 
 @given(st.integers(1, 50_000), st.integers(1, 10**6))
@@ -99,5 +104,6 @@ def test_there_are_two_blocks_where_there_are_two_strands(samples, variants):
 def test_missing_calls_never_make_a_plan_smaller(variants, seed):
     missing = np.random.default_rng(seed).random(variants) < 3 / variants
     without, with_them = (choose(Workload(300, variants, 3, 16, streams=1), m) for m in (None, missing))
-    assert 1 <= with_them.workload.streams <= 2 and (with_them.workload.streams > 1) == missing.any()
+    assert 1 <= with_them.workload.streams <= 2
+    assert (with_them.workload.streams > 1) == (missing.any() and not with_them.parameters.packed)
     assert with_them.cost() >= without.cost()

@@ -222,8 +222,8 @@ def test_kill_minus_nine(small, small_key, small_study, small_encrypted, tmp_pat
 
 def test_a_disk_that_is_too_small_is_noticed_before_anything_is_written(small_study, small_key, tmp_path, monkeypatch):
     """The size of the genotypes' ciphertexts is known beforehand; what is there already counts for it."""
-    monkeypatch.setattr(output.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000_000))
-    with pytest.raises(StorageError, match=r"study.cohort needs \d+\.\d MB at least and 1\.0 MB are free there"):
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100_000))
+    with pytest.raises(StorageError, match=r"study.cohort needs \d+\.\d MB at least and 0\.1 MB are free there"):
         sg.ckks.encrypt(small_study, small_key, tmp_path / "study")
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
     monkeypatch.undo()

@@ -10,7 +10,7 @@ import pytest
 from support import write_tsv
 
 import securegen as sg
-from securegen.engines.federated import own_inputs, steps
+from securegen.engines.federated import own_inputs, own_policy, steps
 from securegen.engines.federated import site as site_run
 from securegen.errors import ArtefactError, PeerError, PolicyError
 from securegen.governance.gate import Asking
@@ -161,3 +161,33 @@ def test_a_site_whose_policy_requires_noise_sends_nothing_exact(consortium):
     with pytest.raises(PeerError):
         steps.run_site(consortium.work / "four", folder, noisy, str(consortium.work / "out"))
     assert not (shared / "stopped.msg").exists() and (shared / "hello.msg").is_file()
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_site_with_a_floor_takes_no_part_where_every_row_is_opened(begun, tmp_path, monkeypatch, protected):
+    """anna's policy withholds rows of fewer than 25 minor alleles in her own table; bert has the same sums."""
+    made = Consortium(tmp_path, begun.cohort)
+    sites, state = SITES[:3], made.state("anna")
+    settings = {"purposes.required": False, "budgets.columns_share": 0.16, "limits.minor_alleles": 25}
+    sg.policy.init(state / "policy.toml", "Anna", key=tmp_path / "steward.secret", settings=settings)
+    sg.policy.sign(state / "policy.toml", tmp_path / "steward.secret")
+    state.chmod(0o700)
+    steps.keygen(state, tmp_path / "anna.public")
+    (tmp_path / "anna" / "keep.txt").write_text("".join(f"f\t{p}\n" for p in begun.cohort.people[::4]))
+    if protected:
+        for terms in ({"openings": "all"}, {"openings": "strict"}):  # of ten people, which is fewer
+            with pytest.raises(PolicyError, match=r"policy\.minor_alleles"):
+                made.init(terms["openings"], sites, **terms)
+        monkeypatch.setattr(own_policy, "check_terms", lambda *_: None)
+        made.init("joined", sites)
+        with pytest.raises(PolicyError, match=r"policy\.minor_alleles"):
+            made.run("joined", "anna")
+        made.init("more", sites, openings="strict", fewest_people=25)
+        with pytest.raises(PeerError):
+            made.run("more", "anna")
+        return
+    monkeypatch.setattr(own_policy, "fewest_opened", lambda _: 1000)
+    made.init("all", sites)
+    assert not [e for e in made.run_all("all", sites).values() if isinstance(e, Exception)]
+    rare = [line for line in made.table("anna", "all").splitlines() if line.endswith(b"FEW_CARRIERS")]
+    assert rare and b"FEW_CARRIERS" not in made.table("bert", "all")

@@ -158,10 +158,10 @@ def test_separation_is_found_by_sites_too():
         split_design(x, cases, np.arange(90) % 3, 3, ["AGE"])
 
 
-@pytest.mark.parametrize(("cases", "message"), [(0, "0 cases and 50 controls"), (50, "50 cases and 0 controls")])
-def test_only_cases_or_only_controls(cases, message):
+@pytest.mark.parametrize("cases", [0, 50])
+def test_only_cases_or_only_controls(cases):
     x, _ = cohort(50, 1, 7)
-    with pytest.raises(DesignError, match=message):
+    with pytest.raises(DesignError, match="too few cases or controls"):
         logistic_design(np.ones(50, bool), x, ["AGE"], np.r_[np.ones(cases), np.zeros(50 - cases)], "Y")
 
 

@@ -18,11 +18,12 @@ from securegen.engines.ckks.ciphertexts import shares_public_half
 from securegen.engines.ckks.column_digits import joined
 from securegen.engines.ckks.layout import BlockLayout, Output, block_layout, products
 from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks.owner.absent import summed
 from securegen.engines.ckks.owner.design_secrets import AGAIN, DesignSecrets, all_designs
 from securegen.engines.ckks.owner.encryption import keys_at, strand_keys
 from securegen.engines.ckks.owner.retirement import guarded
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.engines.ckks.owner.state import CohortInfo, OwnerState
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_arrays
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, VerificationError
 from securegen.kernels.crt import unpack_sums
@@ -122,9 +123,11 @@ def _open_values(
 
 
 def decrypt_block(
-    array: np.ndarray, index: int, key: SecretKey, info: CohortInfo, secrets: DesignSecrets
+    array: np.ndarray, index: int, key: SecretKey, info: CohortInfo, secrets: DesignSecrets,
+    absent: dict[str, np.ndarray] | None = None,
 ) -> Sums:  # fmt: skip
-    """Verified sums of one block. Raises VerificationError (fixed text) when any check fails."""
+    """Verified sums of one block. absent: its missing calls, where the owner keeps them. Raises VerificationError (fixed text)
+    when any check fails."""
     p = key.public.parameters
     number = secrets.sets.of(index)
     wanted = secrets.sets.outputs(number, info.streams(index))
@@ -144,9 +147,10 @@ def decrypt_block(
     g, m, q = (np.zeros((variants, len(own)), np.int64) for _ in range(3))
     for o, row in zip(wanted, sums, strict=True):
         {"g": g, "m": m, "q": q, "o": q}[o.stream][:, o.column] = row
+    if secrets.columns is not None and (found := summed(absent or {}, secrets.columns[list(own)])) is not None:
+        m = found
     place = [own.index(j) for j in secrets.places[number]]
-    hidden = [not secrets.sets.public_ones[j] for j in secrets.places[number]]
-    g, m, q = (joined(sums, place, hidden, p) for sums in (g, m, q))
+    g, m, q = (joined(sums, place, secrets.digits[number], p) for sums in (g, m, q))
     return Sums(int(info.starts[index]), g, m, np.ascontiguousarray(q[:, list(columns.squared_index)]))
 
 
@@ -196,7 +200,9 @@ def _decrypt(
         raise ArtefactError(f"{folder} has {len(blocks)} blocks, {len(secrets.checks)} expected")
     for index, entry in enumerate(blocks):
         _, layout = results_layout(key, info, secrets, index)
-        yield decrypt_block(artefact.load_array(folder, entry, layout.shape), index, key, info, secrets)
+        array = artefact.load_array(folder, entry, layout.shape)
+        absent = None if secrets.columns is None else block_arrays(state, info, index)
+        yield decrypt_block(array, index, key, info, secrets, absent)
 
 
 def _instead(state: OwnerState, named: object) -> str:

@@ -35,8 +35,10 @@ class DesignSecrets:
     """What the owner needs to read results: strata with their analyses, bounds of the sums, and the checks of every block.
 
     strata: their columns without values; sets: of columns, one a stratum; places: of each stratum, where its columns are
-    among all; sum_abs: (J,) int64, Σ_i |c_ik|; checks: for every block, (outputs,) uint64 in the order of `outputs`; folder:
-    where it was written; encrypted: when, local time; values: (N, J) int64 of each stratum where a policy governs the cohort.
+    among all; digits: how many of them each is encrypted as; sum_abs: (J,) int64, Σ_i |c_ik|; checks: for every block,
+    (outputs,) uint64 in the order of `outputs`; folder: where it was written; encrypted: when, local time; values: (N, J) int64
+    of each stratum where a policy governs the cohort; columns: (J, N) integers, what is summed with missing calls that the owner
+    keeps, where it does.
     """
 
     digest: str
@@ -45,12 +47,14 @@ class DesignSecrets:
     strata: tuple[Stratum, ...]
     sets: ColumnSets
     places: tuple[tuple[int, ...], ...]
+    digits: tuple[tuple[int, ...], ...]
     sum_abs: np.ndarray
     checks: list[np.ndarray]
     encryptor: str
     folder: str
     encrypted: str
     values: tuple[np.ndarray, ...] | None = None
+    columns: np.ndarray | None = None
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
@@ -97,11 +101,12 @@ def save(state: OwnerState, s: DesignSecrets) -> None:
     """Keep the record of a design."""
     header = {
         "digest": s.digest, "cohort": s.cohort_digest, "nonce": s.nonce, **s.sets.to_body(),
-        "strata": [_stratum_to_json(stratum, own) for stratum, own in zip(s.strata, s.places, strict=True)],
+        "strata": [_stratum_to_json(*each) for each in zip(s.strata, s.places, s.digits, strict=True)],
         "blocks": [len(c) for c in s.checks], "folder": s.folder, "encryptor": s.encryptor, "encrypted": s.encrypted,
     }  # fmt: skip
     arrays = {"sum_abs": s.sum_abs, "checks": np.concatenate(s.checks).astype(np.uint64)}
     arrays |= {f"values-{i}": np.ascontiguousarray(values, np.int64) for i, values in enumerate(s.values or ())}
+    arrays |= {} if s.columns is None else {"columns": s.columns}
     state.write(state_name(s.digest), header, arrays)
 
 
@@ -124,10 +129,11 @@ def _nobodys(squared: Sequence[bool]) -> Columns:
     return Columns(("",) * len(squared), np.zeros((0, len(squared)), np.int64), tuple(squared))
 
 
-def _stratum_to_json(s: Stratum, places: Sequence[int]) -> dict[str, Any]:
+def _stratum_to_json(s: Stratum, places: Sequence[int], digits: Sequence[int]) -> dict[str, Any]:
     return {
         "name": s.name, "runs": [list(run) for run in s.runs], "unit": s.unit, "copies": s.copies,
-        "refused": [asdict(r) for r in s.refused], "columns": list(places), "squared": list(s.design.columns.squared),
+        "refused": [asdict(r) for r in s.refused], "columns": list(places), "digits": list(digits),
+        "squared": list(s.design.columns.squared),
         "analyses": [{**asdict(replace(a, null=None)), "kind": type(a.model).__name__} for a in s.design.analyses],
     }  # fmt: skip
 
@@ -236,13 +242,14 @@ def _is(s: DesignSecrets, design: str | os.PathLike[str], public: PublicKey) -> 
 def read_one(state: OwnerState, name: str) -> DesignSecrets:
     """Raises ArtefactError when the record is absent, altered, under another key or of an earlier version."""
     header, a = state.read(name)
-    if "strata" not in header:
+    if "strata" not in header or any("digits" not in x for x in header["strata"]):
         raise ArtefactError(f"{state.folder}: an earlier version wrote {name}: encrypt the design again")
     ends = np.cumsum(header["blocks"])[:-1]
+    places, digits = (tuple(tuple(x[name]) for x in header["strata"]) for name in ("columns", "digits"))
     return DesignSecrets(
         header["digest"], header["cohort"], header["nonce"], tuple(map(_stratum_from_json, header["strata"])),
-        ColumnSets.from_body(header), tuple(tuple(x["columns"]) for x in header["strata"]), a["sum_abs"],
-        np.split(a["checks"], ends), header["encryptor"], header["folder"],
-        header.get("encrypted", "at a time that was not recorded"),
+        ColumnSets.from_body(header), places, digits, a["sum_abs"], np.split(a["checks"], ends), header["encryptor"],
+        header["folder"], header.get("encrypted", "at a time that was not recorded"),
         tuple(a[f"values-{i}"] for i in range(len(header["strata"]))) if "values-0" in a else None,
+        a.get("columns"),
     )  # fmt: skip

@@ -1,10 +1,11 @@
 """Encrypting a cohort: what the owner writes for the server.
 
-PREFIX.cohort/ (to the server): manifest and ciphertexts of every block of variants, streams g (dosage), m (missing, only
-for blocks where something is) and, on request, q (dosage²), in chunks of groups of samples. A chunk is (groups, strands)
-ciphertexts; with the own encryptor the strands of a group share their public half. The checks stay in the owner's state.
+PREFIX.cohort/ (to the server): manifest and ciphertexts of every block of variants, streams g (dosage), on request q (dosage²),
+and m (missing, only for blocks where something is) where a coefficient holds one variant, in chunks of groups of samples. A
+chunk is (groups, strands) ciphertexts; with the own encryptor the strands of a group share their public half. The checks
+stay in the owner's state, and of packed stores the missing calls (`absent`).
 
-Who learns what: the server learns N, M, which blocks have missing calls, and nothing about a genotype (RLWE, 128 bits).
+Who learns what: the server learns N, M, which blocks have an m stream, and nothing about a genotype (RLWE, 128 bits).
 A killed run resumes: a block whose files, data, format and encryptor are unchanged is kept, anything else is encrypted
 again, freshly.
 """
@@ -24,6 +25,7 @@ from securegen.engines.ckks.blocks import block_sizes, read_blocks, runs_of, sta
 from securegen.engines.ckks.ciphertexts import shares_public_half, write_ciphertexts
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.owner import verify
+from securegen.engines.ckks.owner.absent import lists_of
 from securegen.engines.ckks.owner.encryption import Encryptor
 from securegen.engines.ckks.owner.retirement import refuse_retired
 from securegen.engines.ckks.owner.secret_key import SecretKey
@@ -46,7 +48,7 @@ def _encrypt_one(
     """Encrypt the streams of one block; returns its manifest part."""
     p = key.public.parameters
     streams = {"g": block.dosage}
-    if block.missing is not None:
+    if block.missing is not None and not p.packed:
         streams["m"] = block.missing.view(np.int8)
     if squares:
         streams["q"] = block.squares
@@ -197,7 +199,8 @@ def encrypt_blocks(
                 part = _encrypt_one(block, index, key, encryptor, folder, squares)
                 r = verify.block_secrets(key, cohort_id, index, len(block))
                 h = verify.block_check(r, block, squares)
-                state.write(f"block-{block_name(index)}", {"identity": identity, "part": part}, {"h": h})
+                absent = lists_of(block) if key.public.parameters.packed else {}
+                state.write(f"block-{block_name(index)}", {"identity": identity, "part": part}, {"h": h, **absent})
         parts.append(part)
         identities.append(identity)
         progress(index - first + 1, len(sizes))

@@ -28,7 +28,7 @@ from securegen.engines.ckks.owner.design_secrets import DesignSecrets, forget, s
 from securegen.engines.ckks.owner.encryption import Encryptor
 from securegen.engines.ckks.owner.retirement import refuse_retired
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_check
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_arrays
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError, UsageError
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
@@ -118,12 +118,22 @@ def _encrypt(
     }  # fmt: skip
     digest = artefact.write_manifest(folder, "design", body, key)
     made = DesignSecrets(
-        digest, info.digest, nonce, tuple(map(without_values, strata)), sets, pool.places, pool.sum_abs, checks,
+        digest, info.digest, nonce, tuple(map(without_values, strata)), sets, pool.places,
+        pool.digits or tuple((1,) * len(own) for own in pool.places), pool.sum_abs, checks,
         encryptor.name, str(folder.resolve()), time.strftime("%Y-%m-%d %H:%M:%S"),
         tuple(np.asarray(s.design.columns.values) for s in strata) if info.policy is not None else None,
+        smallest(pool.columns) if p.packed else None,
     )  # fmt: skip
     save(state, made)
     return made
+
+
+def smallest(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """(J, N) integers of the narrowest type that holds them."""
+    together = np.stack(columns)
+    least, most = int(together.min(initial=0)), int(together.max(initial=0))
+    kinds = (np.int8, np.int16, np.int32, np.int64)
+    return together.astype(next(k for k in kinds if np.iinfo(k).min <= least and most <= np.iinfo(k).max))
 
 
 def _write_squares(
@@ -149,7 +159,7 @@ def _expected(
     own: np.ndarray | None,
 ) -> np.ndarray:  # fmt: skip
     """Check of every output of one block, (outputs,) uint64. values: (N, J) of the columns of its set; own: its Σ g²."""
-    h = block_check(state, info, index)
+    h = block_arrays(state, info, index)["h"]
     per_stream = {s: verify.expected_check(h[i], values) for i, s in enumerate(("g", "m", "q"))}
     wanted = sets.outputs(sets.of(index), info.streams(index))
     if own is not None:

@@ -288,9 +288,10 @@ def write_info(state: OwnerState, info: CohortInfo, name: str = "cohort") -> Non
     state.write(name, header, {"position": v.position, **text, **people})
 
 
-def block_check(state: OwnerState, info: CohortInfo, index: int) -> np.ndarray:
-    """h of one block of this cohort, (3, N) uint64. Raises ArtefactError when the block was encrypted anew since."""
+def block_arrays(state: OwnerState, info: CohortInfo, index: int) -> dict[str, np.ndarray]:
+    """h of one block of this cohort, (3, N) uint64, and the lists of `absent`. Raises ArtefactError when the block was
+    encrypted anew since."""
     header, arrays = state.read(f"block-{block_name(index)}")
     if info.identities and header["identity"] != info.identities[index]:
         raise ArtefactError(f"{state.folder}: block {index} was encrypted again since: run the encryption to its end")
-    return arrays["h"]
+    return arrays

@@ -83,6 +83,14 @@ def write_request(request: ScoreRequest, folder: Path) -> None:
     artefact.write_manifest(folder, "score request", body, None)
 
 
+def digest_of_message(folder: Path) -> str:
+    """What tells one message from others. Raises ArtefactError where there is none."""
+    try:
+        return artefact.digest_file(folder / artefact.MANIFEST)
+    except OSError as problem:
+        raise ArtefactError(f"{folder} is no message: {problem.strerror}") from None
+
+
 def read_request(folder: Path) -> ScoreRequest:
     """Raises ArtefactError when the folder is not a whole request, or holds counts that no genotypes have."""
     body = read_message(folder, "score request")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from securegen.governance import releases
 from securegen.governance.door import SCORES, OutputFacts
 from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.governance.pin import Pin
+from securegen.governance.signing import digest_of
 from securegen.model import Progress, Samples, no_progress
 from securegen.scores.plan import ScorePlan
 from securegen.scores.release import DIGITS, refuse_small_models
@@ -138,14 +139,21 @@ def score_encrypted(
 
 def gate_of_key(
     key: SecretKey, owner: str | os.PathLike[str], asking: Asking | None = None,
-    files: Iterable[str | os.PathLike[str]] = (), *, log: Log = silent,
+    files: Iterable[str | os.PathLike[str]] = (), *, digits: int | None = None, log: Log = silent,
 ) -> Gate:  # fmt: skip
     """The door of who decrypts scores: the policy stands beside the key, the owner's folder or these files, and the key may
-    name it. Raises PolicyError where it is not here, or not as it was signed."""
-    files = list(files)
+    name it. It is asked for this cohort, its public model where there is one, and so many digits.
+
+    Raises PolicyError where the policy is not here, or not as it was signed."""
+    files, state = list(files), OwnerState(Path(owner), key)
+    info = read_info(state)
     beside = [owner, *files, *([] if key.file is None else [key.file])]
-    pins = [("the key", key.policy), ("the encrypted cohort", read_info(OwnerState(Path(owner), key)).policy)]
-    return gate_of("ckks", asking or Asking(), beside, pins=pins, log=log, consent=bool(files))
+    pins = [("the key", key.policy), ("the encrypted cohort", info.policy)]
+    gate = gate_of("ckks", asking or Asking(), beside, pins=pins, log=log, consent=bool(files))
+    asked = {"cohort": info.digest, "options": digest_of({"digits": digits})}
+    if (state.folder / f"{MODEL}.box").exists():
+        asked["model"] = state.read(MODEL)[0]["digest"]
+    return replace(gate, inputs=asked)
 
 
 def pass_scores(gate: Gate, names: Sequence[str], samples: Samples) -> None:
@@ -183,7 +191,9 @@ def decrypt_scores(
     model = public_model.Model(plan, header["cohort_variants"], header["digest"])
     owner_side.read_results(Path(results), key, info, model)  # what is of before is named so
     pass_scores(
-        gate_of_asked(state, info.digest, info.samples, gate or gate_of_key(key, owner)), plan.names, info.samples
+        gate_of_asked(state, info.digest, info.samples, gate or gate_of_key(key, owner, digits=digits)),
+        plan.names,
+        info.samples,
     )
     with guarded(key, state.folder, os.fspath(results), still_trusted=still_trusted):
         return info.samples, owner_side.decrypt(Path(results), key, info, state, model)

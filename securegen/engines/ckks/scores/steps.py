@@ -13,10 +13,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.scores import encrypted_model, messages, private, promises, public, vendor_model
+from securegen.engines.ckks.scores.counted import pass_counts
 from securegen.engines.ckks.scores.messages import Invitation, ScoreRequest
 from securegen.engines.ckks.scores.promises import PrivacyRules
 from securegen.engines.ckks.scores.public import (
@@ -34,7 +36,7 @@ from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.model import Progress, SelectableReader, no_progress
 from securegen.scores.release import ScoreTable
 from securegen.scores.study import ScoreInputs, ScoreStudy
-from securegen.study.inputs import Log, silent
+from securegen.study.inputs import Inputs, Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 Name = str | os.PathLike[str]
@@ -47,9 +49,14 @@ def generate_key(study: ScoreStudy) -> SecretKey:
     return generate_score_key(study.plan, len(study.reader.samples))
 
 
-def request(genotypes: SelectableReader, folder: Name, *, imputation: str = "cohort") -> ScoreRequest:
-    """Genotype owner or hospital: the variants of the cohort, for the model's owner, into `folder`."""
-    made = messages.make_request(genotypes, imputation)
+def request(
+    genotypes: SelectableReader, folder: Name, *, imputation: str = "cohort", inputs: Inputs | None = None, log: Log = silent
+) -> ScoreRequest:  # fmt: skip
+    """Genotype owner or hospital: the variants of the cohort, for the model's owner, into `folder`.
+
+    inputs: what names the genotypes, and who asks, needed where allele counts are sent: calls are missing and `imputation` is by
+    the cohort. Raises UsageError and PolicyError as `counted.pass_counts`."""
+    made = pass_counts(messages.make_request(genotypes, imputation), genotypes, inputs, folder, log)
     messages.write_request(made, Path(folder))
     return made
 
@@ -116,7 +123,8 @@ def open_replies(
     """Genotype owner: its scores. gate: the door, by default that of the key. Raises VerificationError, and retires the key,
     where a reply is not what was promised; PolicyError where the policy refuses."""
     found = messages.read_invitation(Path(invitation))
-    gate = private.gate_of_accepted(gate or gate_of_key(key, owner), key, Path(owner), genotypes)
+    gate = for_invitation(gate or gate_of_key(key, owner), invitation)
+    gate = private.gate_of_accepted(gate, key, Path(owner), genotypes)
     public.pass_scores(gate, found.names, genotypes.samples)
     return private.open_scores_for(found, Path(replies), key, Path(owner), genotypes)
 
@@ -154,10 +162,24 @@ def unmask(
     """Hospital: its scores. gate: the door, by default that of the policy beside `masks`. Raises VerificationError for a score
     beyond what the vendor announced, PolicyError where the policy refuses."""
     names = vendor_model.read_offer(Path(offer)).names
-    gate, asked = gate or gate_of("vendor-key", Asking(), [masks]), vendor_model.asked_of(Path(masks))
+    gate, asked = (
+        for_offer(gate or gate_of("vendor-key", Asking(), [masks]), offer, masks),
+        vendor_model.asked_of(Path(masks)),
+    )
     gate = gate if asked is None else gate.again(asked)
     public.pass_scores(gate, names, genotypes.samples)
     return vendor_model.unmask_scores(Path(rounded), Path(offer), Path(masks), genotypes)
+
+
+def for_invitation(gate: Gate, invitation: Name) -> Gate:
+    """The same door for the scores of an invitation, which names its model's owner's message: no other is let through with it."""
+    return replace(gate, inputs={**gate.inputs, "invitation": messages.digest_of_message(Path(invitation))})
+
+
+def for_offer(gate: Gate, offer: Name, masks: Name) -> Gate:
+    """The same door for the scores of an offer, of the people behind these masks."""
+    told = {"offer": messages.digest_of_message(Path(offer)), "people": vendor_model.people_behind(Path(masks))}
+    return replace(gate, inputs={**gate.inputs, **told})
 
 
 def withdraw(private_folder: Name, ledger: Name) -> None:
@@ -167,6 +189,6 @@ def withdraw(private_folder: Name, ledger: Name) -> None:
 
 __all__ = [
     "EncryptedScores", "accept", "add_model", "answer", "blind", "challenge", "decrypt", "encrypt", "encrypt_model",
-    "evaluate", "gate_of_key", "generate_key", "invite", "offer", "open_replies", "pin_beside", "reply", "request", "score",
-    "unmask", "withdraw",
+    "evaluate", "for_invitation", "for_offer", "gate_of_key", "generate_key", "invite", "offer", "open_replies", "pin_beside",
+    "reply", "request", "score", "unmask", "withdraw",
 ]  # fmt: skip

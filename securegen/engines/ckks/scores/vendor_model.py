@@ -233,6 +233,15 @@ def answer(
     artefact.write_manifest(folder, "rounded scores", {"rounded": entry}, None)
 
 
+def people_behind(private: Path) -> str:
+    """A digest of whose scores are behind these masks. Raises ArtefactError where there are none."""
+    try:
+        people: str = kept_json(private / PEOPLE, "the people of a run", _PEOPLE)["sha256"]
+    except FileNotFoundError:
+        raise ArtefactError(f"{private} holds no masks") from None
+    return people
+
+
 def asked_of(private: Path) -> dict[str, str] | None:
     """What the scores behind these masks are for, and its register; None where no purpose was named."""
     try:
@@ -251,11 +260,7 @@ def unmask_scores(
     shape = (len(reader.samples), len(about.names))
     y = artefact.load_array(folder, body["rounded"], shape, "<i8")
     masks = kept_array(private / "masks.npy")
-    try:
-        people = kept_json(private / PEOPLE, "the people of a run", _PEOPLE)["sha256"]
-    except FileNotFoundError:
-        raise ArtefactError(f"{private} holds no masks") from None
-    if people != _people(reader):
+    if people_behind(private) != _people(reader):
         raise ArtefactError(f"{private} is of other people than these: give the files and filters of that run")
     if masks.shape != shape or masks.dtype != np.int64:
         raise ArtefactError(f"{private} holds the masks of another run")

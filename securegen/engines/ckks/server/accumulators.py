@@ -22,7 +22,8 @@ class Accumulators:
     """Consecutive blocks of a cohort, of equally many strands and with the same set of columns, that are summed together.
 
     wanted: outputs of every block of the cohort; columns: stream -> how many polynomials it is multiplied with; number:
-    of the set. sums: stream -> (B, k, T, A_g + S, columns, L) uint32, for the B blocks that have the stream.
+    of the set. sums: stream -> (B, k, T, A_g + S, columns, L) uint32, for the B blocks that have the stream, from the first
+    chunk on.
     """
 
     def __init__(
@@ -36,15 +37,18 @@ class Accumulators:
         self._rows = (1 if cohort.shared else strands, strands)
         present = sorted({s for b in members for s in cohort.blocks[b]["streams"] if columns[s]})
         self.blocks = {s: [b for b in members if s in cohort.blocks[b]["streams"]] for s in present}
-        self.sums = {
-            s: rooms.take((len(blocks), len(ring.primes), ring.tiles, sum(self._rows), columns[s], ring.lanes))
+        self._shapes = {
+            s: (len(blocks), len(ring.primes), ring.tiles, sum(self._rows), columns[s], ring.lanes)
             for s, blocks in self.blocks.items()
         }
+        self.sums: dict[str, np.ndarray] = {}
 
     def add(self, chunk: int, packed: Mapping[str, PackedColumns]) -> None:
         """Read one chunk of every block and add its products with the columns of each stream. The first is number 0."""
         primes = np.array(self._cohort.parameters.ring.primes, np.uint64)
         for stream, blocks in self.blocks.items():
+            if chunk == 0:
+                self.sums[stream] = self._rooms.take(self._shapes[stream])
             expanded: list[np.ndarray] = []
 
             def room(shape: tuple[int, ...], expanded: list[np.ndarray] = expanded) -> np.ndarray:

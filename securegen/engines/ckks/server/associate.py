@@ -90,13 +90,11 @@ def associate(
             Accumulators(members, cohort, wanted, columns[sets[members[0]]].count, sets[members[0]], rooms)
             for members in _members(cohort, sets, first, last, threads)
         ]
-        _sum_chunks(summed, cohort, columns, threads, memory.early, done)
 
         def write(some: Accumulators) -> list[dict[str, Any]]:
             return [vars(artefact.write_entry(folder, block_file(b), flat)) for b, flat in some.results(design)]
 
-        for written in in_threads(write, summed, threads=threads):
-            entries += written
+        entries += _sum_chunks(summed, cohort, columns, threads, memory.early, done, write)
         summed.clear()  # before the next batch takes its memory
     body = {
         "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
@@ -150,9 +148,11 @@ def _members(cohort: EncryptedCohort, sets: Sequence[int], first: int, last: int
 
 def _sum_chunks(
     summed: list[Accumulators], cohort: EncryptedCohort, columns: Sequence[PackedDesign], threads: int, early: bool,
-    done: _Counter,
-) -> None:  # fmt: skip
-    """Add every chunk to all accumulators, a chunk at a time; early: the first columns of the next are read meanwhile."""
+    done: _Counter, write: Callable[[Accumulators], list[dict[str, Any]]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Add every chunk to all accumulators, a chunk at a time, and write each after its last: what `write` returns, in order.
+    early: the first columns of the next chunk are read meanwhile."""
+    entries: list[dict[str, Any]] = []
     count = len(chunks(cohort.parameters))
     uses = [some.number for some in summed]
     with ThreadPoolExecutor(1) as reader:
@@ -164,13 +164,16 @@ def _sum_chunks(
                 if early:
                     _submit(reader, following.read, uses[0])
 
-            def add(some: Accumulators, present: ChunkColumns = present) -> None:
+            def add(some: Accumulators, present: ChunkColumns = present) -> list[dict[str, Any]]:
                 # the columns first: the files of the design are unmapped before those of the cohort are mapped
                 some.add(present.chunk, present.read(some.number))
                 present.used(some.number)
                 done.add(len(some.members))
+                return write(some) if present.chunk + 1 == count else []
 
-            in_threads(add, summed, threads=threads)
+            for written in in_threads(add, summed, threads=threads):
+                entries += written
+    return entries
 
 
 def _submit(pool: ThreadPoolExecutor, read: Callable[[int], Packed], number: int) -> None:

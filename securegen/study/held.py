@@ -1,0 +1,73 @@
+"""What a log would say of people before the door decided: held back where a policy governs.
+
+How many of a list are in the file, how many of them have a value, which values few people have: who asks with one person more
+reads it of that person. So what opening a study says waits for the first decision that allows something, and is dropped where
+none does; and fewer people than the policy's smallest cohort are refused in one way, whatever their values are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from securegen.errors import PolicyError
+from securegen.governance import audit_beside, policy_file
+from securegen.governance.decision import RULE
+from securegen.governance.policy import Policy
+from securegen.study.inputs import Inputs, Log, silent
+
+
+@dataclass
+class Held:
+    """A log whose lines wait. log: where they go; lines: that wait, None where nothing governs and none does."""
+
+    log: Log = silent
+    lines: list[str] | None = field(default_factory=list)
+
+    def __call__(self, line: str) -> None:
+        if self.lines is None:
+            self.log(line)
+        else:
+            self.lines.append(line)
+
+    def tell(self) -> None:
+        """The door allowed something: say what waits."""
+        waiting, self.lines = self.lines, None
+        for line in waiting or ():
+            self.log(line)
+
+
+@contextlib.contextmanager
+def held(inputs: Inputs, log: Log) -> Iterator[Held]:
+    """A log for opening what inputs name. What is refused meanwhile is in the audit log, as what the door refuses. Raises as
+    `policy_file.governing`, and as `AuditLog.append`."""
+    policy, folder = _governing(inputs)
+    if policy is None:
+        yield Held(log, None)
+        return
+    try:
+        yield Held(log)
+    except PolicyError as error:
+        rule = RULE.match(str(error))
+        facts = {"rules": [rule[0] if rule else "policy.request"], "policy": policy.digest}
+        audit_beside.log_of(folder / policy_file.POLICY).append("refusal", facts)
+        raise
+
+
+def governing(inputs: Inputs) -> Policy | None:
+    """The policy that governs what inputs name, None without one. Raises as `policy_file.governing`."""
+    return _governing(inputs)[0]
+
+
+def _governing(inputs: Inputs) -> tuple[Policy | None, Path]:
+    return policy_file.governing(inputs.policy, policy_file.beside(inputs.files().values()))
+
+
+def refuse_few(fewest: int, found: int, what: str) -> None:
+    """Raise PolicyError for fewer people than a policy's smallest cohort, 0 without one, before anything of them is said."""
+    if found < fewest:
+        raise PolicyError(
+            f"policy.smallest_cohort: {what}: fewer than {fewest} people of the genotype file have it; {fewest} are the fewest"
+        )

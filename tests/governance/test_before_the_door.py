@@ -1,0 +1,114 @@
+"""What happens before the door tells nothing of a person: no count, no value and no id, in logs, errors and refusals."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from support import securegen
+
+import securegen as sg
+from securegen.errors import PolicyError
+from securegen.governance import door
+from securegen.study import held, opening, people, selection, traits
+
+CODE = PolicyError.exit_code
+FEW = ("--chr", "1", "--to-bp", "40000", "--quiet")
+
+
+def asked(ruled, *more, purpose="HMB", name="QT", out="out"):
+    """Exit code, and what whoever asks reads: the error, and the log without what they typed and when."""
+    c = ruled.cohort
+    words = ["--bfile", c.bfile, "--pheno", c.pheno, "--pheno-name", name, "--out", ruled.folder / out, *FEW, *more]
+    done = securegen("gwas", *words, *(("--purpose", purpose) if purpose else ()))
+    log = (ruled.folder / f"{out}.log").read_text()
+    (ruled.folder / f"{out}.log").unlink()
+    apart = ("command", "securegen", "ended", "folder", "machine", "failed")
+    return done.code, done.err, "\n".join(line for line in log.splitlines() if not line.startswith(apart))
+
+
+def rows_of(ruled, column: int) -> dict[str, str]:
+    """The cells of a column of the phenotypes, by the two ids of their people, in the order of the genotype file."""
+    cells = [line.split("\t") for line in Path(ruled.cohort.pheno).read_text().splitlines()[1:]]
+    known = {"\t".join(c[:2]): c[column] for c in cells}
+    fam = [line.split()[:2] for line in Path(f"{ruled.cohort.bfile}.fam").read_text().splitlines()]
+    return {"\t".join(p): known.get("\t".join(p), "NA") for p in fam}
+
+
+def keep(ruled, names) -> Path:
+    path = ruled.folder / "keep"
+    path.write_text("\n".join(names) + "\n")
+    return path
+
+
+def test_a_list_of_one_person_more_reads_nothing_of_that_person(ruled, monkeypatch):
+    """Whether one is in the file, has a value, is a case: the refusals of lists with and without one are the same text."""
+    ruled.write(limits__smallest_cohort=30, limits__smallest_cases=60)
+    values = rows_of(ruled, 2)
+    have = [p for p, v in values.items() if v != "NA"]
+    lacks = [p for p, v in values.items() if v == "NA"]
+
+    def told(*lists, name="QT", **more):
+        return {asked(ruled, "--keep", keep(ruled, names), name=name, **more) for names in lists}
+
+    base = have[:20]
+    seen = told(base, [*base, "F999\tI999"], [have[0]], [lacks[0]])
+    assert lacks and len(seen) == 1
+    assert {code for code, _, _ in seen} == {CODE}
+    assert sum(e.kind == "refusal" for e in sg.audit.verify(ruled.folder).entries) == 4
+    many = have[:40]
+    assert len(told(many, [*many, have[40]], [*many, lacks[0]], name="CC")) == 1
+    monkeypatch.setattr(traits, "refuse_few", lambda *_: None)  # the protections
+    monkeypatch.setattr(people, "refuse_few", lambda *_: None)
+    monkeypatch.setattr(selection, "refuse_few", lambda *_: None)
+    monkeypatch.setattr(opening, "held", lambda _, log: contextlib.nullcontext(held.Held(log, None)))
+    monkeypatch.setattr(door, "_decided", lambda r, exact, real=door._decided: real(r, exact=True))
+    assert len(told(many, [*many, have[40]], [*many, lacks[0]], name="CC")) > 1
+
+
+def test_a_value_of_one_person_waits_for_the_door(ruled, monkeypatch):
+    """A warning of what looks like a missing code has the value, and how many have it."""
+    ruled.write()
+    table = Path(ruled.cohort.pheno)
+    head, first, *rest = table.read_text().splitlines()
+    cells = first.split("\t")
+    cells[head.split("\t").index("QT")] = "-99"
+    table.write_text("\n".join([head, "\t".join(cells), *rest]) + "\n")
+    code, error, log = asked(ruled, purpose=None)
+    assert code == CODE and "99" not in error and "holds -99" not in log and "people are analysed" not in log
+    _, _, log = asked(ruled)
+    assert "holds -99" in log and "people are analysed" in log
+    monkeypatch.setattr(opening, "held", lambda _, log: contextlib.nullcontext(held.Held(log, None)))  # the protection
+    assert "holds -99" in asked(ruled, purpose=None)[2]
+
+
+def test_a_rehearsal_and_a_plan_pass_the_door_before_they_count(ruled):
+    ruled.write()
+    c = ruled.cohort
+    words = ["--bfile", c.bfile, "--pheno", c.pheno, "--pheno-name", "QT", "--chr", "1", "--to-bp", "40000"]
+    for command in (["gwas", "--dry-run"], ["plan"]):
+        done = securegen(*command, *words, "--out", ruled.folder / "p")
+        assert done.code == CODE and "analysed" not in done.err + done.out and not list(ruled.folder.glob("p.*.json"))
+        done = securegen(*command, *words, "--out", ruled.folder / "p", "--purpose", "HMB")
+        assert done.code == 0 and "people are analysed" in done.err + done.out
+
+
+@pytest.mark.parametrize("file", ["pheno", "covar", "keep", "fam"])
+def test_no_id_of_a_person_reaches_a_log(ruled, file):
+    ruled.write()
+    people_of = list(rows_of(ruled, 2))
+    if file == "keep":
+        more = ["--keep", keep(ruled, ["X1\tX2"])]
+    elif file == "fam":
+        path, more = Path(f"{ruled.cohort.bfile}.fam"), []
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([*lines[:-1], lines[0]]) + "\n")
+    else:
+        path = Path(getattr(ruled.cohort, file))
+        path.write_text(path.read_text() + path.read_text().splitlines()[3] + "\n")
+        more = ["--covar", path] if file == "covar" else []
+    code, error, log = asked(ruled, *more)
+    assert code != 0
+    for name in ["X2", *(p.split("\t")[1] for p in people_of)]:
+        assert f" {name} " not in f" {error} {log} ".replace("\n", " ").replace(":", " "), name

@@ -1,0 +1,132 @@
+"""Sums that leave in another form than a table pass the door: clumps, and allele counts of a request for scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import securegen, write_tsv
+
+import securegen as sg
+from securegen.engines.ckks.scores import steps
+from securegen.engines.ckks.scores.messages import read_request
+from securegen.errors import PolicyError, UsageError
+from securegen.model import Variants
+from securegen.structure import fine_mapping
+from securegen.study.genotypes import open_genotypes
+
+FLOOR = 20
+PART = {"chr": "1", "to_bp": 300_000}
+
+
+def minor_of(bfile: str) -> tuple[Variants, np.ndarray]:
+    """The variants of a cohort, and minor alleles of each."""
+    reader = sg.read_plink(bfile)
+    g = reader.read(0, len(reader.variants))
+    called = len(reader.samples) - (0 if g.missing is None else g.missing.sum(axis=1))
+    copies = np.where(g.missing, 0, g.dosage).sum(axis=1) if g.missing is not None else g.dosage.sum(axis=1)
+    return reader.variants, np.minimum(copies, 2 * called - copies)
+
+
+@pytest.fixture
+def table(ruled):
+    """Whoever makes clumps brings the table: here every variant is significant, a rare one most of all."""
+    variants, minor = minor_of(ruled.cohort.bfile)
+    rare = int(np.flatnonzero((minor > 0) & (minor < FLOOR))[0])
+    near = [rare, *(int(i) for i in np.flatnonzero(minor >= FLOOR)[:12])]
+    rows = [
+        (variants.chromosome[i], variants.position[i], variants.id[i], variants.other_allele[i], variants.effect_allele[i],
+         variants.effect_allele[i], 90, 1, 1, f"{10.0 ** (k - 30):g}")
+        for k, i in enumerate(near)
+    ]  # fmt: skip
+    path = write_tsv(
+        ruled.folder / "t.QT.glm.linear", ("#CHROM", "POS", "ID", "REF", "ALT", "A1", "OBS_CT", "BETA", "SE", "P"), rows
+    )
+    return str(path), str(variants.id[rare])
+
+
+def clumped(ruled, table, out, **more):
+    made = sg.clump(sg.Inputs(bfile=ruled.cohort.bfile, purpose="HMB"), table, ruled.folder / out, **more)
+    return [line.split("\t")[2] for line in Path(made.paths[0]).read_text().splitlines()[1:]]
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_clumps_say_nothing_of_who_carries_a_rare_variant(ruled, table, monkeypatch, protected):
+    ruled.write(limits__minor_alleles=FLOOR)
+    if not protected:  # the attack: of a table that I made, who shares a singleton, at any r² I choose
+        monkeypatch.setattr(fine_mapping, "_above_floor", lambda on, *_: on)
+    assert (table[1] in clumped(ruled, table[0], "c", r2=0.999)) is not protected
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_clumps_by_another_limit_are_another_release(ruled, table, monkeypatch, protected):
+    """Else the r² of two variants is found by halving, at the price of one table."""
+    ruled.write(limits__minor_alleles=FLOOR, budgets__releases_per_day=1)
+    if not protected:
+        monkeypatch.setattr(fine_mapping, "digest_of", lambda _: "")
+    clumped(ruled, table[0], "a", r2=0.999)
+    assert clumped(ruled, table[0], "again", r2=0.999)
+    if protected:
+        with pytest.raises(PolicyError, match=r"budget\.releases_per_day"):
+            clumped(ruled, table[0], "b", r2=0.998)
+    else:
+        assert clumped(ruled, table[0], "b", r2=0.998)
+
+
+def test_index_variants_are_columns_of_everybody(ruled, table):
+    ruled.write(limits__minor_alleles=FLOOR, budgets__columns_share=0.05)  # 4 of 90 people
+    with pytest.raises(PolicyError, match=r"budget\.columns"):
+        clumped(ruled, table[0], "c", r2=0.999)
+    assert ruled.results("c") == []
+
+
+def request(ruled, out, **more):
+    inputs = sg.Inputs(bfile=ruled.cohort.bfile, **PART, **more)
+    reader = open_genotypes(inputs)
+    steps.request(reader, ruled.folder / out, inputs=inputs)
+    return read_request(ruled.folder / out).counts, reader
+
+
+def one_less(ruled) -> str:
+    lines = (ruled.folder / "cohort.fam").read_text().splitlines()
+    return str(write_tsv(ruled.folder / "keep", ("#FID", "IID"), [x.split()[:2] for x in (*lines[:7], *lines[8:])]))
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_allele_counts_of_two_requests_are_not_the_person_between_them(ruled, monkeypatch, protected):
+    ruled.write()
+    if (
+        not protected
+    ):  # the attack: a request with her and one without her are her genotypes, without purpose, role or trace
+        monkeypatch.setattr(steps, "pass_counts", lambda made, *_: made)
+        (whole, reader), (less, _) = request(ruled, "a"), request(ruled, "b", keep=one_less(ruled))
+        block = reader.read(0, len(reader.variants))
+        np.testing.assert_array_equal((whole.dosage - less.dosage), np.where(block.missing, 0, block.dosage)[:, 7])
+        return
+    with pytest.raises(PolicyError, match=r"policy\.purpose"):
+        request(ruled, "a")
+    request(ruled, "a", purpose="HMB")
+    with pytest.raises(PolicyError, match=r"policy\.differing_people"):
+        request(ruled, "b", purpose="HMB", keep=one_less(ruled))
+    assert not (ruled.folder / "b").exists()
+
+
+def test_allele_counts_below_the_floor_stay(ruled):
+    ruled.write(limits__minor_alleles=FLOOR)
+    told, reader = request(ruled, "a", purpose="HMB")
+    minor = minor_of(ruled.cohort.bfile)[1][: len(reader.variants)]
+    assert (minor[told.called > 0] >= FLOOR).all() and (told.called[minor >= FLOOR] > 0).all()
+    assert not told.dosage[minor < FLOOR].any() and (minor[told.called == 0] > 0).any()
+
+
+def test_the_command_asks_and_without_files_no_counts_leave(ruled):
+    ruled.write()
+    done = securegen("prs-step", "request", "--bfile", ruled.cohort.bfile, "--out", ruled.folder / "r")
+    assert done.code == PolicyError.exit_code and "policy.purpose" in done.err and ruled.results("r") == []
+    with pytest.raises(UsageError, match="`inputs`"):
+        steps.request(sg.read_plink(ruled.cohort.bfile), ruled.folder / "r")
+    done = securegen(
+        "prs-step", "request", "--bfile", ruled.cohort.bfile, "--imputation", "none", "--out", ruled.folder / "r"
+    )
+    assert done.code == 0  # variants and a number of people
