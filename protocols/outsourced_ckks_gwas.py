@@ -7,7 +7,7 @@ process of its own in its party's folder, and prints every message with its byte
 | party | holds | learns |
 |---|---|---|
 | owner | genotypes, phenotypes, covariates, the secret key, its record of checks | the results, after verification |
-| server | ciphertexts | numbers of samples, variants and columns; columns that are 1 for everybody; blocks with missing calls |
+| server | ciphertexts | how many samples, variants and columns; columns of ones; blocks with a stream of missing calls |
 
 | message | from → to | content | bytes |
 |---|---|---|---|
@@ -16,7 +16,8 @@ process of its own in its party's folder, and prints every message with its byte
 | design | owner → server | signed encryptions of J columns, and of Σ g² of every block | J·G·4kn + B·4kn |
 | results | server → owner | B·S·J sums of three polynomials (a column of ones: two), and Σ g² | at most B·(3SJ+2)·4kn |
 
-k primes, n coefficients, G groups of samples, B blocks of variants, J columns, S streams (two where calls are missing).
+k primes, n coefficients, G groups of samples, B blocks of variants, J columns (a column in d digits counts as d), S streams (two
+where calls are missing, but one where a coefficient holds several variants: then the owner keeps missing calls).
 Half of each ciphertext is redrawn from a public seed, which halves cohort and design; `--encryptor seal` stores both.
 
 Trust: the server may do anything and is trusted for availability only. The owner refuses a result that was not computed

@@ -152,7 +152,8 @@ def test_outsourced_scenario(tmp_path):
     p = read_public(root / "owner" / "key.public").parameters
     polynomial = 4 * len(p.ring.primes) * p.ring.n
     blocks, strands = (-(-len(study.reader.variants) // v) for v in (p.block_variants, p.strand_variants))
-    columns, streams, slack = len(study.design.columns.names), 2, 50_000  # manifests and array headers
+    columns, streams = p.column_digits * len(study.design.columns.names), 1 if p.packed else 2
+    slack = 50_000  # manifests and array headers
     size = {m.name: m.size for m in messages}
     assert size["key.public"] < 1000
     assert size["study.cohort"] <= strands * streams * p.groups * polynomial + slack
