@@ -257,7 +257,8 @@ def positions(column: pd.Series, path: str | Path, first_row: int = 2) -> np.nda
     if not are_whole(column):
         at = next(i for i in range(len(column)) if not are_whole(column.iloc[i : i + 1]))
         raise InputError(f"{path}, line {at + first_row}: POS is {column.iloc[at]:g}, a whole number is expected")
-    return column.to_numpy(np.float64).astype(np.int64)
+    out: np.ndarray = column.to_numpy(np.float64).astype(np.int64)
+    return out
 
 
 def _is_number(text: str) -> bool:
