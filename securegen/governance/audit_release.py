@@ -101,7 +101,7 @@ def unusual_reasons(request: Request, entries: Sequence[Entry]) -> tuple[Reason,
     """What the log's alerts say of a request beside its entries: `audit.second_signature` where one demands it."""
     now = time.time_ns() // 1_000_000
     found = reasons(entries, "release", facts_of(request), at=now, rules=rules_of(request.policy))
-    asks = f"; it needs a second signature on request {request.digest}"
+    asks = "; it needs a second signature" + ("" if request.explained else f" on request {request.digest}")
     return tuple(r if r.allowed else replace(r, text=r.text + asks) for r in found)
 
 

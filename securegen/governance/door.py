@@ -90,7 +90,8 @@ class History:
 class Request:
     """Who asks for what. who: a name of the policy whose key signed, None for nobody in particular; role: of `who`, or what
     the policy gives to nobody in particular; purpose: DUO code; inputs: digests of files, by name; second: names whose
-    signature on this request holds; reasons: what other parts say, of consent and alerts."""
+    signature on this request holds; reasons: what other parts say, of consent and alerts;
+    explained: of facts that somebody named, without files, so that nobody signs its digest."""
 
     policy: Policy
     role: str
@@ -103,6 +104,7 @@ class Request:
     history: History = History()
     second: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    explained: bool = False
 
     @property
     def digest(self) -> str:
@@ -271,7 +273,7 @@ def _asked(r: Request) -> Iterator[Reason]:
     ]  # fmt: skip
     if wanted:
         given = second_signers(r)
-        said = f"by {', '.join(given)}" if given else f"none on request {r.digest}"
+        said = f"by {', '.join(given)}" if given else "none" if r.explained else f"none on request {r.digest}"
         yield Reason(
             "policy.second_signature", bool(given), f"{', '.join(wanted)} needs a second signature: {said}",
             p.line("second_signature.for"),

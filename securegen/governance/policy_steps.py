@@ -17,16 +17,19 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from securegen.design.columns import AppliedNoise
-from securegen.errors import PolicyError, StorageError, UsageError
-from securegen.governance import audit_beside, ledger_place, policy_file, second_signature, signing
-from securegen.governance.decision import Decision
+from securegen.errors import ArtefactError, InputError, PolicyError, StorageError, UsageError
+from securegen.governance import audit_beside, audit_release, ledger_place, policy_file, second_signature, signing
+from securegen.governance.audit_verify import read_log
+from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import ASSOCIATION, KINDS, History, OutputFacts, Request, release
 from securegen.governance.duo import NotDuo, parse_purpose
 from securegen.governance.gate import LEDGER, Asking, gate_of
+from securegen.governance.ledger_file import open_ledger
 from securegen.governance.policy import FULL, REVEALS, ROLES, Policy
 from securegen.governance.policy_draft import draft
 
@@ -62,7 +65,8 @@ def init(
 
 
 def sign(path: Name, key: Name, *, passphrase: bytes | None = None, ledger_here: bool = False) -> Policy:
-    """Sign a policy with its steward's key, after an entry in its audit log.
+    """Sign a policy with its steward's key, after an entry in its audit log; an empty ledger is made beside it where there is
+    none, so that no data that are put before these begin another.
 
     ledger_here: the ledger beside it is the one to go on with, after a move to another machine or a backup that was brought
     back: say so only when no other copy is in use. Raises PolicyError as `policy_file.sign_policy`, KeyFileError for the
@@ -75,6 +79,10 @@ def sign(path: Name, key: Name, *, passphrase: bytes | None = None, ledger_here:
 
     steward = signing.read_identity(os.fspath(key), passphrase=passphrase)
     made = policy_file.sign_policy(os.fspath(path), steward, first=told)
+    ledger = Path(path).with_name(LEDGER)
+    if not ledger_here and not any(os.path.lexists(f"{ledger}{end}") for end in ("", ".key", ".lock")):
+        with open_ledger(ledger, audited=False):
+            pass  # it is there now
     if ledger_here:
         ledger_place.sign_over(Path(path).with_name(LEDGER), made, steward)
     return made
@@ -103,6 +111,8 @@ def explain(
 ) -> Decision:  # fmt: skip
     """What would be decided for a request of these facts, rule by rule, before anything runs. Nothing is entered anywhere.
 
+    Rules of alerts are asked where the audit log can be read; the ledger is not: `spent` and `releases` say what is in it.
+
     who: a name of the policy, None for nobody in particular; role: of `who`, or what the policy gives; kind: of
     `door.KINDS`; cases: of a binary phenotype, the others are controls; columns: of a model, intercept included; spent: columns
     that these people were summed with before; releases: other ones today. Raises UsageError for words that there are not.
@@ -124,8 +134,7 @@ def explain(
         )
         for name in phenotypes
     )  # fmt: skip
-    return release(
-        Request(
+    request = Request(
             policy,
             role or given,
             engine,
@@ -134,8 +143,20 @@ def explain(
             who,
             _canonical(purpose),
             history=History(columns=spent + columns, people=samples, day=releases, month=releases, ever=releases),
-        )  # fmt: skip
-    )
+            explained=True,
+    )  # fmt: skip
+    return release(replace(request, reasons=_alerts(Path(path).parent, request)))
+
+
+def _alerts(folder: Path, request: Request) -> tuple[Reason, ...]:
+    """What the rules of alerts say beside the log so far, which is read alone; that they were not asked, where it cannot be."""
+    if not os.path.lexists(folder / audit_beside.FOLDER):
+        return ()
+    try:
+        entries = read_log(folder / audit_beside.FOLDER).entries
+    except (StorageError, ArtefactError, InputError):
+        return (Reason("audit.alerts", True, "the audit log cannot be read here: alerts are not asked"),)
+    return audit_release.unusual_reasons(request, entries)
 
 
 def _canonical(purpose: str | None) -> str | None:

@@ -19,13 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from securegen.engines.governed import gate_of_inputs
 from securegen.errors import InputError, PolicyError, UsageError
 from securegen.governance.audit_beside import logs_beside, record
+from securegen.governance.door import LD, OutputFacts
+from securegen.governance.fingerprint import Fingerprints
+from securegen.governance.history import PeopleFacts
 from securegen.governance.opened_columns import ColumnShare, opened_columns
 from securegen.governance.policy_file import beside
+from securegen.governance.signing import digest_of
 from securegen.governance.small_models import SmallModel
 from securegen.io.digests import sha256
 from securegen.io.output import write_json, write_text
+from securegen.model import SelectableReader
 from securegen.python.assessment import (
     Chosen,
     Membership,
@@ -41,6 +47,7 @@ from securegen.results.released import ReleasedTable, read_released
 from securegen.scores.released_models import released_models
 from securegen.study import checks
 from securegen.study.genotypes import open_genotypes
+from securegen.study.held import held
 from securegen.study.inputs import Inputs, Log, silent
 
 FORMAT = "securegen risk 1"
@@ -136,8 +143,8 @@ def risk(
     variants a table is worth; genotypes: count them in these, of the owner or of a reference panel, and choose no two linked
     rows (without either every variant counts, which is an upper bound); out: also write OUT.risk.json, and the chosen ids of
     each table. Raises InputError for tables without frequencies or effects, UsageError, and PolicyError beyond `max_power`,
-    after the files are written, and for chosen people of genotypes that a policy governs. Under a policy every call is an
-    entry of its audit log.
+    after the files are written, for chosen people of genotypes that a policy governs, and where that refuses: counting in them is
+    a request as others, with a purpose. Under a policy every call is an entry of its audit log.
     """
     rates = tuple(fpr) if isinstance(fpr, Sequence) else (fpr,)
     for rate in rates or (float("nan"),):
@@ -155,7 +162,8 @@ def risk(
             "policy.differing_people: which variants are linked among chosen people tells of these, and a policy governs the "
             "genotypes: leave `keep` and `remove` out"
         )
-    found, ids = _estimate(os.fspath(prefix), rates, wanted, independent, genotypes, log)
+    reader = None if genotypes is None else _counted_in(os.fspath(prefix), genotypes, (*rates, wanted), log)
+    found, ids = _estimate(os.fspath(prefix), rates, wanted, independent, reader, log)
     for audit in logs_beside([found.prefix, *files]):  # what genotypes say leaves, wherever the table is from
         audit.append("run", found.fact())
     if out is not None:
@@ -163,6 +171,25 @@ def risk(
     if max_power is not None:
         found.refuse_beyond(max_power)
     return found
+
+
+def _counted_in(prefix: str, genotypes: Inputs, rates: Sequence[float], log: Log) -> SelectableReader:
+    """The genotypes, once their door allows that linkage is counted in them: one column of everybody for each estimate. It is no
+    table of people, so that no set of samples is entered, which would be compared with those of tables."""
+    with held(genotypes, log) as waiting:
+        reader = open_genotypes(genotypes, waiting)
+    gate = gate_of_inputs("plain", genotypes, log)
+    if gate.policy is not None:
+        paths, _, scores = _tables(prefix)
+        tables = sorted(sha256(path) for path in (*paths, *([scores] if scores else [])))
+        asked = genotypes.asked_for() | {"risk": digest_of({"tables": tables, "rates": list(rates)})}
+        people = PeopleFacts(reader.samples, products=((f"risk {asked}", 1),), genotypes=Fingerprints(reader))
+        count = len(reader.variants)
+        gate.of(people, asked).release(
+            [OutputFacts(LD, "risk", len(reader.samples), count, columns=1, minor=gate.minor_alleles)]
+        )
+    waiting.tell()
+    return reader
 
 
 def planned(out: str, prefix: str) -> list[str]:
@@ -200,7 +227,12 @@ def _tables(prefix: str) -> _Found:
 
 
 def _estimate(
-    prefix: str, fpr: tuple[float, ...], power: float, independent: int | None, genotypes: Inputs | None, log: Log
+    prefix: str,
+    fpr: tuple[float, ...],
+    power: float,
+    independent: int | None,
+    reader: SelectableReader | None,
+    log: Log,
 ) -> tuple[Risk, list[list[str]]]:
     paths, records, sscore = _tables(prefix)
     tables: list[ReleasedTable] = []
@@ -212,7 +244,6 @@ def _estimate(
             unread.append(str(error))
     if unread and not tables:
         raise InputError(unread[0])
-    reader = open_genotypes(genotypes, log) if genotypes is not None else None
     tests: list[Membership] = []
     chosen: list[Chosen] = []
     shares: list[float] = []

@@ -12,7 +12,7 @@ from securegen.catalogue import record_of
 from securegen.design.columns import Analysis
 from securegen.design.strata import Unanalysed
 from securegen.model import ImputedSums, OpenedSums, Sums
-from securegen.results.people_behind import who_differ_in_groups
+from securegen.results.people_behind import who_differ, who_differ_in_groups
 from securegen.stats.imputed import alleles
 from securegen.vocabulary import ADDITIVE
 
@@ -81,10 +81,13 @@ def without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, n
     return out
 
 
-def minor_alleles(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2) -> np.ndarray:
+def minor_alleles(
+    analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2, doubled: bool = False
+) -> np.ndarray:  # fmt: skip
     """(V,) float64: minor alleles of the called people of one analysis, in copies; of a genetic model at most the people who
     have its 1, or its 0, of an interaction those who differ among the exposed, or among the others. Arguments as of
-    `result_columns`."""
+    `result_columns`; doubled: some people's one copy counts as two, as of males on X: then people are counted, exactly where
+    Σg² is at hand, else as two alleles each."""
     single: tuple[np.ndarray, ...] = ()
     recoded: np.ndarray | None = None
     found: np.ndarray
@@ -102,6 +105,9 @@ def minor_alleles(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1,
         single = tuple(people - sums.m[:, column] for column, people in analysis.single[:1])
     if analysis.coding == ADDITIVE or count is None:
         found = _rarer(recoded / grid, alleles(n, copies, single))
+        if doubled:
+            square = _squares(analysis, sums)
+            found = found / 2 if square is None else who_differ(n, recoded, square, grid=grid, copies=copies)
         if record_of(analysis).interacts:
             found = np.minimum(
                 found, who_differ_in_groups(analysis.model, _part(analysis, sums), grid=grid, copies=copies)
@@ -109,6 +115,16 @@ def minor_alleles(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1,
         return found
     found = np.minimum(_rarer(count / grid, alleles(n, copies, single)), _rarer(recoded / grid, n))
     return found
+
+
+def _squares(analysis: Analysis, sums: Sums | OpenedSums) -> np.ndarray | None:
+    """(V,) Σg² over the called people of an analysis, None where it is not summed or has weights."""
+    reads = record_of(analysis).reads
+    if reads.weight is not None or not reads.squared:
+        return None
+    part = _part(analysis, sums)
+    square: np.ndarray = part.q[:, 0] if isinstance(part, Sums) else part.square
+    return square
 
 
 def _rarer(count: np.ndarray, of: np.ndarray) -> np.ndarray:

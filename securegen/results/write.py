@@ -70,7 +70,8 @@ class _Collector:
             found = result_columns(here, sums, **told)
             if self.correct is not None:
                 found = self.correct.columns(stratum, name, sums.start, found)
-            return without(found, minor_alleles(here, sums, **told) < floor) if floor else found
+            doubled = stratum.name == "X" and not here.single
+            return without(found, minor_alleles(here, sums, **told, doubled=doubled) < floor) if floor else found
         refused = stratum.refusal(*name)
         if refused is None:
             return None
@@ -233,8 +234,7 @@ def write_qc(
             rare = quality["MAC"] < floor
             for name, columns in qc_tables(here, quality).items():
                 if name in streams:
-                    shown = columns if name == "vmiss" else without(columns, rare)
-                    streams[name].write(table_text(here, shown, voc.QC_COLUMNS[name], digits))
+                    streams[name].write(table_text(here, without(columns, rare), voc.QC_COLUMNS[name], digits))
     return list(paths.values())
 
 

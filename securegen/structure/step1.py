@@ -34,7 +34,8 @@ def write_step1(
     """OUT_pred.list and OUT_1.loco, OUT_2.loco, … of each phenotype, as regenie's step 1 writes them: what `pred` reads.
 
     block: variants that are fitted together. write_score: also OUT.<PHENO>.score.txt, the same model as weights of a
-    polygenic score; it says nothing about the people that it was made of. Every phenotype is analysed in its own people.
+    polygenic score; it is made of the values of these people, and a model of many weights may tell of them. Every phenotype is
+    analysed in its own people.
     Raises UsageError for a test without a null model, DesignError for what cannot be fitted.
     """
     reader = open_autosomes(inputs, log)

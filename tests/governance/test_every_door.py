@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -19,7 +21,7 @@ import securegen as sg
 from securegen.engines.mpc.owner_gate import rare_rows
 from securegen.engines.plain.engine import write_plain
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import audit_beside, gate, policy_file
+from securegen.governance import audit_beside, gate, policy_file, policy_steps
 from securegen.governance.decision import Decision
 from securegen.governance.gate import LEDGER
 from securegen.model import GenotypeBlock
@@ -513,6 +515,37 @@ def test_explain_reads_a_purpose_as_a_run_does(ruled):
     for purpose, allowed in (("duo:0000006", True), ("hmb,irb", True), ("HMB or so", False)):
         said = sg.policy.explain(ruled.policy, purpose=purpose, samples=90, variants=9)
         assert said.allowed is allowed, purpose
+
+
+def test_explain_asks_the_alerts_and_names_no_digest_that_nobody_can_use(ruled):
+    """It knew neither, and printed a digest of a request without files, which no run has."""
+    ruled.write(second_signature__for=["association"], alerts__budget__limit=0, alerts__budget__second_signature=True)
+    asked = {"purpose": "HMB", "samples": 90, "variants": 10}
+    audit_beside.log_of(ruled.policy)
+    said = sg.policy.explain(ruled.policy, **asked)
+    assert {r.rule for r in said.refusals} == {"policy.second_signature", "audit.second_signature"}
+    assert not any(re.search("[0-9a-f]{64}", str(r)) for r in said.reasons)
+    (ruled.folder / "audit/checkpoint").write_text("x")
+    said = sg.policy.explain(ruled.policy, **asked)
+    assert "audit.alerts" in {r.rule for r in said.reasons}
+
+
+def test_a_signed_policy_has_a_ledger_before_anything_is_released(ruled, tmp_path, monkeypatch):
+    """Data with a copy of the policy that are put before the others began the first ledger, with a budget of their own."""
+    policy = tmp_path / "bank" / "policy.toml"
+    sg.policy.init(policy, "Bank", key=tmp_path / "key.secret")
+    with monkeypatch.context() as off:
+        off.setattr(policy_steps, "open_ledger", lambda *_, **__: contextlib.nullcontext())  # the protection
+        sg.policy.sign(policy, tmp_path / "key.secret")
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("policy.toml", "policy.toml.sig"):
+        shutil.copy(policy.with_name(name), other)
+    files = [other / "made.up", policy.with_name("cohort.bed")]
+    assert gate.gate_of("plain", gate.Asking(), files).folder == other
+    sg.policy.sign(policy, tmp_path / "key.secret")
+    with pytest.raises(PolicyError, match=r"policy\.file: .* both have this policy"):
+        gate.gate_of("plain", gate.Asking(), files)
 
 
 def test_the_genotype_owner_of_mpc_counts_one_copy_on_mt_once(ruled):

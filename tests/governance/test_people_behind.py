@@ -87,7 +87,7 @@ def test_one_exposed_carrier_is_withheld(study, dosage, monkeypatch):
 def test_sites_refuse_interactions_since_nobody_has_the_whole_exposure(ruled, study):
     door = gate.gate_of("federated", gate.Asking(), [ruled.policy])
     terms = SimpleNamespace(interaction="AGE", phenotypes=(), qc=False, step1=0)
-    for check in (lambda: check_terms(door, terms), lambda: check_site(door, terms, [], [])):
+    for check in (lambda: check_terms(door, terms), lambda: check_site(door, terms, [], [], ruled.folder)):
         with pytest.raises(PolicyError, match=r"policy\.minor_alleles.*several sites"):
             check()
     of = study("E")
@@ -130,3 +130,33 @@ def test_who_differ_is_all_but_the_commonest_genotype(dosage):
     one = (wide > 0).astype(np.int64)
     ones = one.sum(axis=1)
     assert np.allclose(who_differ(n, 2 * ones, 4 * ones, grid=2, copies=1), np.minimum(ones, PEOPLE - ones))
+
+
+@pytest.mark.parametrize("model", ["linear", "logistic"])
+def test_two_males_on_x_are_two_people(ruled, model, monkeypatch):
+    """Each counts as two alleles there: two were four, above a floor of three."""
+    ruled.write(limits__minor_alleles=3)
+    n, rng = 200, np.random.default_rng(8)
+    dosage = np.zeros((4, n), np.int8)  # males first
+    dosage[0, :2], dosage[1, :3], dosage[2, :60], dosage[3, 100:104] = 2, 2, 2, 1
+    ids = np.array([f"s{i}" for i in range(n)], object)
+    reader = sg.from_arrays(
+        dosage, Samples(ids, ids, np.ones(n, bool), np.repeat([1, 2], n // 2).astype(np.int8)),
+        variants={
+            "chromosome": ["X"] * 4, "position": [1, 2, 3, 4], "id": list("abcd"), "effect_allele": ["A"] * 4,
+            "other_allele": ["G"] * 4,
+        },
+    )  # fmt: skip
+    rows = [(i, i, f"{y:.6f}", 1 + (y > 0)) for i, y in zip(ids, rng.normal(size=n), strict=True)]
+    table = write_tsv(ruled.folder / "t.tsv", ("FID", "IID", "Y", "C"), rows)
+    name = "Y" if model == "linear" else "C"
+    of = sg.open_study(reader, pheno=table, pheno_name=name, model=model, purpose="HMB")
+
+    def shown():
+        frame = sg.run(of)[name]
+        return set(frame["ID"][frame["ERRCODE"] != "FEW_CARRIERS"])
+
+    assert shown() == ({"b", "c", "d"} if model == "linear" else {"b", "c"})  # without Σg² each may have two
+    real = write.minor_alleles
+    monkeypatch.setattr(write, "minor_alleles", lambda *a, doubled, **k: real(*a, **k))  # the protection
+    assert shown() == {"a", "b", "c", "d"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ from support import genotypes, securegen, write_plink, write_tsv
 import securegen as sg
 from securegen.errors import InputError, PolicyError, UsageError
 from securegen.governance.audit_beside import log_of
+from securegen.governance.gate import ungoverned
 from securegen.governance.membership import log_ratio
 from securegen.governance.opened_columns import opened_columns
 from securegen.python.assessment import share_of
@@ -246,7 +248,7 @@ def test_under_a_policy_every_estimate_and_refusal_is_logged(runs, tmp_path):
 
 
 def test_an_estimate_that_counts_in_genotypes_is_in_their_log_and_of_the_people_who_are_asked_for(
-    runs, small, tmp_path
+    runs, small, tmp_path, monkeypatch
 ):
     """A table from anywhere asks which variants are linked there."""
     shutil.copy(runs / "both.QT.glm.linear", tmp_path / "x.QT.glm.linear")
@@ -254,16 +256,32 @@ def test_an_estimate_that_counts_in_genotypes_is_in_their_log_and_of_the_people_
     away.mkdir()
     for end in ("bed", "bim", "fam"):
         shutil.copy(f"{small.bfile}.{end}", away / f"c.{end}")
-    (away / "policy.toml").write_text("")
-    whole = sg.risk(tmp_path / "x", genotypes=sg.Inputs(bfile=str(away / "c")))
-    entries = log_of(away / "policy.toml").folder / "entries"
-    assert sum(len(p.read_text().splitlines()) for p in entries.iterdir()) == 1
+    policy, key = away / "policy.toml", tmp_path / "steward.secret"
+    sg.policy.init(policy, "Test", key=key, settings={"budgets.releases": 2, "budgets.columns_share": 0.16})
+    sg.policy.sign(policy, key)
+    inputs = {"bfile": str(away / "c"), "chr": ("1",)}
+    with pytest.raises(PolicyError, match=r"policy\.purpose"):
+        sg.risk(tmp_path / "x", genotypes=sg.Inputs(**inputs))
+    sg.run(sg.open_study(away / "c", chr="1", pheno=small.pheno, pheno_name="QT", purpose="HMB"))  # of fewer people
+    ours = sg.Inputs(**inputs, purpose="HMB")
+    whole = sg.risk(tmp_path / "x", genotypes=ours)
+    assert sg.risk(tmp_path / "x", genotypes=ours).tests == whole.tests, "a repetition is no further release"
+    kinds = [e.kind for e in sg.audit.verify(away).entries]
+    assert kinds.count("refusal") == 1 and kinds.count("release") == 3 and kinds.count("run") == 2
+    with pytest.raises(PolicyError, match=r"budget\.releases"):
+        sg.risk(tmp_path / "x", genotypes=ours, power=0.9)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            importlib.import_module("securegen.python.risk"), "gate_of_inputs", lambda *_: ungoverned()
+        )  # the protection
+        sg.risk(tmp_path / "x", genotypes=sg.Inputs(**inputs))
     people = [line.split()[:2] for line in (away / "c.fam").read_text().splitlines()[:30]]
     (tmp_path / "few").write_text("".join(f"{fid} {iid}\n" for fid, iid in people))
-    chosen = sg.Inputs(bfile=str(away / "c"), keep=str(tmp_path / "few"))
+    chosen = sg.Inputs(**inputs, keep=str(tmp_path / "few"))
     with pytest.raises(PolicyError, match=r"policy\.differing_people"):
         sg.risk(tmp_path / "x", genotypes=chosen)
-    (away / "policy.toml").unlink()
+    policy.unlink()
+    (away / "policy.toml.sig").unlink()
     fewer = sg.risk(tmp_path / "x", genotypes=chosen)
     assert fewer.tests[0].independent != whole.tests[0].independent
 
