@@ -29,6 +29,8 @@ BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000
 LARGEST_SUM: Final = 2.02  # of the DS of several ALT, which are rounded one by one
 DECIMALS: Final = 6  # of a DS; cyvcf2 returns float32
 INTEGER_MISSING: Final = -(1 << 31) + 7  # htslib keeps the eight smallest integers for "missing" and "end"
+# A broken record of a contig that the header does not name ends the process, in cyvcf2: these are named.
+CONTIGS: Final = tuple(f"{start}{name}" for start in ("", "chr") for name in (*range(1, 27), "X", "Y", "XY", "M", "MT"))
 DECLARED: Final = re.compile(r"^##FORMAT=<(?:[^\n]*,)?\s*ID=DS\s*[,>]", re.MULTILINE)
 
 
@@ -157,7 +159,10 @@ def _open(path: Path) -> Any:
     except ImportError:
         raise MissingExtraError("cyvcf2", "vcf") from None
     with _complaints(path, "header"):
-        return cyvcf2.VCF(str(path), gts012=True)
+        opened = cyvcf2.VCF(str(path), gts012=True)
+        for name in CONTIGS:
+            opened.add_to_header(f"##contig=<ID={name}>")
+        return opened
 
 
 def _records(path: Path) -> Iterator[Any]:
