@@ -231,8 +231,9 @@ def read_vcf(
     where = Path(path)
     _check_whole(where)
     header = _open(where)
-    names = np.array(header.samples, dtype=object)
-    declared = DECLARED.search(header.raw_header) is not None
+    with _complaints(where, "header"):
+        names = np.array(header.samples, dtype=object)
+        declared = DECLARED.search(header.raw_header) is not None
     header.close()
     if not len(names):
         raise InputError(f"{where} has no samples")
@@ -250,8 +251,9 @@ def _variants(path: Path) -> tuple[Variants, bool]:
     """One pass over the records, no genotype is decoded; and whether a record has DS, declared or not."""
     rows, found = [], False
     for r in _records(path):
-        rows.append((r.CHROM, r.POS, r.ID or ".", ",".join(r.ALT) or "0", r.REF))
-        found = found or "DS" in (r.FORMAT or ())
+        with _complaints(path, f"record {len(rows) + 1}"):
+            rows.append((r.CHROM, r.POS, r.ID or ".", ",".join(r.ALT) or "0", r.REF))
+            found = found or "DS" in (r.FORMAT or ())
     if not rows:
         raise InputError(f"{path} has no variants")
     chromosome, position, ids, alt, ref = zip(*rows, strict=True)
