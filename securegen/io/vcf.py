@@ -178,7 +178,7 @@ def _records(path: Path) -> Iterator[Any]:
                     return
                 if record.end < record.POS:  # other properties of a record without alleles would end the process
                     raise InputError("an empty or broken line")
-            number, place = number + 1, f"after {record.CHROM}:{record.POS} (record {number + 1})"
+                number, place = number + 1, f"after {record.CHROM}:{record.POS} (record {number + 1})"
             yield record
     finally:
         opened.close()
