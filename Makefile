@@ -1,11 +1,12 @@
 # make demo: encrypted association on the example cohort.  make test: install everything, lint, type-check, test.
 # PYTHON names the interpreter (3.11 or later), TORCH the torch that the MPC engine and the tests install,
-# WORKERS how many processes run the tests.
+# WORKERS how many processes run the tests, SECONDS how long `make fuzz` looks.
 
 SHELL := /bin/bash
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 WORKERS ?= 2
+SECONDS ?= 600
 VENV := .venv
 RUN := $(VENV)/bin/python
 OUT := demo-out
@@ -15,11 +16,12 @@ PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 # Every process of a test would compile the package's sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-mpc test lint coverage docs bench clean check-prerequisites
+.PHONY: help demo demo-mpc test fuzz lint coverage docs bench clean check-prerequisites
 help:
 	@echo "make demo      encrypted association on the example cohort (no torch), table, plots and report in $(OUT)/"
 	@echo "make demo-mpc  the same cohort by secret sharing between parties"
 	@echo "make test      install every extra, ruff, mypy and the whole test suite"
+	@echo "make fuzz      changed files, keys and messages for every parser, SECONDS=600 of them; what fails is kept in fuzz-out/"
 	@echo "make lint      ruff and mypy only"
 	@echo "make coverage  the test suite again, measured: slower; fails below the floor in pyproject.toml"
 	@echo "make docs      execute the notebooks and every example of the documentation"
@@ -79,6 +81,9 @@ test: $(VENV)/all.stamp
 	@$(MAKE) --no-print-directory --output-sync=target -j 2 lint $(VENV)/kernels.stamp
 	$(RUN) -m pytest -q -rfEs -n $(WORKERS) --dist loadfile --no-loadscope-reorder -p no:benchmark
 
+fuzz: $(VENV)/all.stamp $(VENV)/kernels.stamp
+	$(RUN) tests/fuzz --seconds $(SECONDS) --keep fuzz-out
+
 coverage: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	$(RUN) -m coverage erase
 	$(RUN) -m coverage run -m pytest -q
@@ -95,5 +100,5 @@ bench: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	$(RUN) benchmarks/table.py bench-out/benchmarks.json | tee bench-out/benchmarks.md
 
 clean:
-	rm -rf $(VENV) $(OUT) bench-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OUT) bench-out fuzz-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	find securegen tests examples protocols benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -12,6 +12,14 @@ class SecuregenError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The message; what is not printable in it, as names in foreign files, is escaped: it moves no cursor of a terminal."""
+        said = super().__str__()
+        if said.replace("\n", "").isprintable():
+            return said
+        escaped = (c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in said)
+        return "".join(escaped)
+
 
 class UsageError(SecuregenError):
     """Options that contradict each other or lack a partner."""

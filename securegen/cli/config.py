@@ -52,7 +52,7 @@ def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> Non
         content = tomllib.loads(Path(path).read_text("utf-8", "surrogateescape"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not TOML: {error}") from None
     words = " ".join(command_words(ctx))
     if any(isinstance(value, dict) for value in content.values()):

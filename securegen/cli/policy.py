@@ -150,7 +150,7 @@ def _settings(values: tuple[str, ...]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         try:
             out[key] = tomllib.loads(f"v = {value}")["v"]
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UsageError(f"--set {text!r}: write KEY=VALUE, the value as TOML: limits.smallest_cohort=20") from None
         if not equals:
             raise UsageError(f"--set {text!r}: write KEY=VALUE")

@@ -112,16 +112,19 @@ def _value(written: str, setting: Setting, name: str, where: str, line: int) -> 
         if '"""' in written or "'''" in written:
             raise Refused(f"{name} must stand in one line")
         return setting.check(read, name)
-    except (tomllib.TOMLDecodeError, RecursionError):
-        raise _fault(where, line, f"{name} has no TOML value in this line") from None
     except Refused as error:
         raise _fault(where, line, str(error)) from None
+    except (ValueError, RecursionError):  # no TOML, or a number of too many digits
+        raise _fault(where, line, f"{name} has no TOML value in this line") from None
 
 
 def _whole(
     raw: bytes, where: str, values: dict[str, Any], at: dict[str, int], people: list[tuple[int, dict[str, Any]]]
 ) -> Policy:  # fmt: skip
-    tomllib.loads(raw.decode())  # any reader of TOML takes it
+    try:
+        tomllib.loads(raw.decode())  # any reader of TOML takes it
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(f"policy.file: {where} is not TOML: {error}") from None
     for key, setting in SETTINGS.items():
         if key not in values:
             if setting.default is None:

@@ -61,8 +61,9 @@ class BgenSource:
 
 
 def _check_packed(path: Path, record: Any) -> None:
-    """Raise ValueError for a record whose zlib check sum does not fit: the package does not look at it."""
-    if record.compression != "zlib":
+    """Raise ValueError for a record that announces more than its people have, or whose zlib check sum does not fit: the package
+    looks at neither, and takes whatever memory is announced."""
+    if record.compression not in ("zlib", "zstd"):
         return
     with path.open("rb") as stream:
         stream.seek(record.fileoffset)
@@ -77,7 +78,15 @@ def _check_packed(path: Path, record: Any) -> None:
     for _ in range(alleles):
         at += 4 + _number(raw, at, 4)
     end = at + 4 + _number(raw, at, 4)
+    unpacked = _number(raw, at + 4, 4) if new else 6 * record.n_samples
     at += 8 if new else 4  # sizes, packed and unpacked
+    stored = max(
+        2 * alleles - 2, alleles * (alleles + 1) // 2 - 1
+    )  # of one person: phased, and not, at most 32 bits each
+    if end > len(raw) or unpacked > 10 + record.n_samples * (1 + 4 * max(stored, 1)):
+        raise ValueError("its genotypes announce another size than they have: the file is damaged")
+    if record.compression == "zstd":
+        return
     try:
         zlib.decompress(raw[at:end])
     except zlib.error as error:
@@ -122,6 +131,8 @@ def _complaints(path: Path, where: str) -> Iterator[None]:
         yield
     except (ValueError, RuntimeError, IndexError, OverflowError, OSError) as error:
         raise InputError(f"{path}, {where}: {error}") from None
+    except MemoryError:
+        raise InputError(f"{path}, {where}: it announces more than there is memory for: the file is damaged") from None
 
 
 class _Collected(logging.Handler):

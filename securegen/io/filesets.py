@@ -59,7 +59,9 @@ def parts_of_pattern(pattern: str, there: Callable[[str], Path], log: Log) -> li
     holes: list[str] = []
     for words in CHROMOSOMES:
         here = [
-            Part(word, _filled(pattern, word), words[0]) for word in words if there(_filled(pattern, word)).exists()
+            Part(word, _filled(pattern, word), words[0])
+            for word in words
+            if os.path.exists(there(_filled(pattern, word)))
         ]
         if len(here) > 1:
             raise InputError(
@@ -85,7 +87,7 @@ def parts_of_list(names: Sequence[str], where: str, there: Callable[[str], Path]
     seen: dict[str, str] = {}
     for name in names:
         file = there(name)
-        if not file.exists():
+        if not os.path.exists(file):
             hint = f"; {MARK} goes with names that are no list" if MARK in name else ""
             raise InputError(f"{where} names {shown(name, 200)}, but there is no file {shown(str(file), 200)}{hint}")
         path = os.path.realpath(file)

@@ -96,7 +96,7 @@ class GenotypeFiles:
         elif not isinstance(value, str):
             parts = parts_of_list(value, _flag(field), form.file)
         else:
-            pattern = MARK in value and not form.file(value).exists()
+            pattern = MARK in value and not os.path.exists(form.file(value))
             return parts_of_pattern(value, form.file, log) if pattern else [Part("", value)]
         for option in form.options:
             if option.metavar and MARK in (getattr(self, option.name) or ""):

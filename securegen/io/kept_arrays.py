@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tokenize
+import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from blake3 import blake3
@@ -12,6 +15,12 @@ from securegen.errors import ArtefactError
 from securegen.io.output import write_array, write_json, write_text
 from securegen.io.schema import Check
 from securegen.io.strict_json import read_json
+
+# What NumPy raises of bytes that are no array of its own.
+_UNREADABLE = (
+    ValueError, OSError, EOFError, LookupError, RuntimeError, AttributeError, SyntaxError, tokenize.TokenError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def keep_array(path: Path, array: np.ndarray, **options: Any) -> None:
@@ -48,8 +57,10 @@ def kept_array(path: Path, *, mapped: bool = False) -> np.ndarray:
         if _digest(path) != _digest_path(path).read_text():
             raise ArtefactError(f"{path} has changed since it was written: restore it, or begin anew")
         array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of arrays")
         return array
-    except (OSError, ValueError) as error:
+    except _UNREADABLE as error:
         raise ArtefactError(f"{path} cannot be read: {error}") from None
 
 
@@ -59,3 +70,12 @@ def _digest(path: Path) -> str:
 
 def _digest_path(path: Path) -> Path:
     return path.with_name(path.name + ".blake3")
+
+
+def read_npz(stream: BinaryIO, what: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name, none of them pickled. Raises ArtefactError for anything else."""
+    try:
+        with np.load(stream, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except _UNREADABLE:
+        raise ArtefactError(f"{what} is damaged: its arrays cannot be read") from None

@@ -7,6 +7,7 @@ chromosome that the model did not hold has the sum of all. NA stands for people 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def read_prediction_list(path: str | Path) -> dict[str, Path]:
         if phenotype in out:
             raise InputError(f"{path}, line {number}: phenotype {phenotype} has a file already")
         (name,) = rest
-        found = [p for p in (beside(Path(path).parent / name), beside(name)) if p.exists()]
+        found = [p for p in (beside(Path(path).parent / name), beside(name)) if os.path.exists(p)]
         if not found:
             raise InputError(f"{path}, line {number}: there is no file {name}, beside the list or here")
         if not all(p.samefile(found[0]) for p in found):

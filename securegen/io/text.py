@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -38,8 +39,8 @@ _NUL: Final = "holds NUL bytes: it is a binary file, or text in UTF-16; save it 
 
 
 def beside(path: str | Path) -> Path:
-    """The file itself, or the same name with .gz or .zst where only that is there."""
-    return next((Path(f"{path}{end}") for end in ("", ".gz", ".zst") if Path(f"{path}{end}").exists()), Path(path))
+    """The file itself, or the same name with .gz or .zst where only that is there. No name is too long to be asked for."""
+    return next((Path(f"{path}{end}") for end in ("", ".gz", ".zst") if os.path.exists(f"{path}{end}")), Path(path))
 
 
 def refuse_foreign(head: bytes, path: str | Path) -> None:

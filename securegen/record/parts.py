@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from securegen.errors import InputError, UsageError
@@ -113,7 +112,7 @@ def _refuse_others(parts: Sequence[PartRecord], files: set[str]) -> None:
 
 
 def _check(path: str, digest: str) -> None:
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path} is not there: run its part again")
     if sha256(path) != digest:
         raise InputError(f"{path} is not what its run wrote: it was cut or changed; run its part again")

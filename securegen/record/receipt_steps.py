@@ -178,7 +178,7 @@ def _digests(where: str, record: dict[str, Any]) -> dict[str, str]:
     for name in sorted({Path(str(p)).name for p in record.get("outputs") or ()}):
         path = folder / name
         found = [path]
-        if path.is_dir():
+        if os.path.isdir(path):
             manifest = path / "manifest.json"
             found = [manifest] if manifest.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
         for file in found:

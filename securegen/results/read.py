@@ -13,7 +13,7 @@ import zstandard
 
 from securegen.errors import InputError
 from securegen.io.text import iterate_lines, refuse_foreign
-from securegen.results.rows import MISSING, ROUNDED, compared_tests, kept_test, read_sumstats
+from securegen.results.rows import MISSING, ROUNDED, are_whole, compared_tests, kept_test, positions, read_sumstats
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
 _NUMBERS = frozenset(
@@ -68,7 +68,7 @@ def read_results(path: str | Path, *, every: bool = False) -> pd.DataFrame:
     frame = read_own(path, header).drop(columns=["P"] if own_log and "P" in header else [])
     if frame["POS"].isna().any():
         raise InputError(f"{path}, line {int(frame['POS'].isna().argmax()) + 2}: POS is missing")
-    frame["POS"] = frame["POS"].astype(np.int64)
+    frame["POS"] = positions(frame["POS"], path)
     if own_log:
         _refuse_negative(frame["LOG10_P"], path)
     else:
@@ -123,7 +123,7 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     if "P" in frame:
         frame["P"] = _numbers(frame["P"], path, "P")
     for name in _COUNTS:
-        if name in frame and not (frame[name] % 1 != 0).any():
+        if name in frame and are_whole(frame[name]):
             frame[name] = frame[name].astype(np.int64)
     return frame
 
@@ -132,13 +132,14 @@ _NAMES = frozenset({"#FID", "IID", "#FID1", "IID1", "FID2", "IID2"})
 
 
 def read_people(path: str | Path) -> pd.DataFrame:
-    """A table with a row a sample, or a pair: names as str, everything else float64."""
+    """A table with a row a sample, or a pair: names as str, everything else float64. Raises InputError as `read_own`."""
     header = list(_read(path, nrows=0).columns)
-    numeric = [n for n in header if n not in _NAMES]
-    frame = _read(
-        path, dtype={n: str for n in header if n in _NAMES}, na_values=dict.fromkeys(numeric, sorted(MISSING))
-    )
-    return frame.astype(dict.fromkeys(numeric, np.float64))
+    _refuse_ragged(path, len(header))
+    frame = _read(path, dtype=str)
+    for name in header:
+        if name not in _NAMES:
+            frame[name] = _numbers(frame[name], path, name)
+    return frame
 
 
 def read_frames(tables: Mapping[str, str | Path]) -> pd.DataFrame:

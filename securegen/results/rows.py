@@ -200,8 +200,8 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
     if "TEST" in frame:
         frame = frame[frame["TEST"] == kept_test(frame["TEST"].unique(), path)].reset_index(drop=True)
     for name in _INTEGERS:
-        if name in frame and bool(frame[name].notna().all()):
-            frame[name] = frame[name].astype(np.int64)
+        if name in frame and (are_whole(frame[name]) or name == "POS" and bool(frame[name].notna().all())):
+            frame[name] = positions(frame[name], path, first_row) if name == "POS" else frame[name].astype(np.int64)
     frame.attrs["format"] = kind
     return frame
 
@@ -244,6 +244,21 @@ def _numbers(column: pd.Series, what: str) -> np.ndarray:
     except ValueError:
         wrong = next(v for v in column if v not in MISSING and not _is_number(v))
         raise InputError(f"{what} holds {wrong!r}, expected a number or NA") from None
+
+
+def are_whole(column: pd.Series) -> bool:
+    """Whether a column of float64 is one of whole numbers that a float64 tells apart, none missing."""
+    values = column.to_numpy(np.float64)
+    return bool((np.abs(values) < 1 << 53).all() and (values == np.rint(values)).all())
+
+
+def positions(column: pd.Series, path: str | Path, first_row: int = 2) -> np.ndarray:
+    """(M,) int64. Raises InputError naming the row of what is no position."""
+    if not are_whole(column):
+        at = next(i for i in range(len(column)) if not are_whole(column.iloc[i : i + 1]))
+        raise InputError(f"{path}, line {at + first_row}: POS is {column.iloc[at]:g}, a whole number is expected")
+    out: np.ndarray = column.to_numpy(np.float64).astype(np.int64)
+    return out
 
 
 def _is_number(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def _weights(sscore: str, record: Mapping[str, Any], log: Callable[[str], None])
     if not paths or not match.is_file():
         return {}
     for path in paths:
-        if not Path(path).is_file() or sha256(path) != digests.get(path):
+        if not os.path.isfile(path) or sha256(path) != digests.get(path):
             log(
                 f"{path} is not the scoring file of this run any more: numbers of variants are counted, not its weights"
             )

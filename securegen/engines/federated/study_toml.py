@@ -159,7 +159,7 @@ def parse(content: str, where: str) -> StudyFile:
         if value.get("format") not in (None, FORMAT):
             raise ArtefactError(f"{where} was written by another version of securegen: write the study again")
         value = _FILE(value, "")
-    except (tomllib.TOMLDecodeError, RecursionError, Refused) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of a number of too many digits, or Refused
         raise ArtefactError(f"{where} is not a study file: {error}") from None
     continues = value.get("continues", {"study": "", "without": []})
     for who in (value["coordinator"], *value["site"], *continues["without"]):

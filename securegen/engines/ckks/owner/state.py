@@ -23,6 +23,7 @@ from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.errors import ArtefactError, PolicyError, UsageError
 from securegen.governance.pin import Pin, pinned
 from securegen.io.envelope import canonical
+from securegen.io.kept_arrays import read_npz
 from securegen.io.locks import only_one
 from securegen.io.output import atomic, private_folder
 from securegen.io.strict_json import parse_json, read_regular
@@ -110,8 +111,7 @@ class OwnerState:
             raise ArtefactError(f"the owner's file {path} cannot be read: {error.strerror}") from None
         stream = io.BytesIO(self.key.open_box(self._label(name), raw))
         header = parse_json(stream.read(int.from_bytes(stream.read(8), "little")), f"the owner's file {path}")
-        with np.load(stream, allow_pickle=False) as arrays:
-            return header, {k: arrays[k] for k in arrays.files}
+        return header, read_npz(stream, f"the owner's file {path}")
 
     def identity(self, cohort_id: str, index: int, block: GenotypeBlock) -> str:
         """A digest of the genotypes of one block that says nothing to whoever lacks the key."""

@@ -6,6 +6,7 @@ Sizes of arrays are bounded by the bytes that are there. Messages come from anot
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def read_arrays(folder: Path, files: dict[str, dict[str, Any]]) -> dict[str, np.
     out = {}
     for name, entry in files.items():
         shape, path, kind = tuple(entry["shape"]), artefact.path_of(folder, entry), np.dtype(entry["dtype"])
-        if path.is_symlink() or not path.is_file() or math.prod(shape) * kind.itemsize > path.stat().st_size:
+        if os.path.islink(path) or not os.path.isfile(path) or math.prod(shape) * kind.itemsize > path.stat().st_size:
             raise ArtefactError(f"{path} is not a {kind} array of shape {shape}")
         array = artefact.load_array(folder, entry, shape, entry["dtype"])
         if kind.kind == "U":

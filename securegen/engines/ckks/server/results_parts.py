@@ -110,8 +110,12 @@ def block_file(block: int) -> str:
 def _move(folder: Path, target: Path, entry: dict[str, Any]) -> None:
     """Move one file; where a killed join moved it before, it is there. Raises ArtefactError for another than the entry says."""
     there = folder / entry["name"]
-    found = there if there.is_file() else target / entry["name"]
-    if not found.is_file() or found.stat().st_size != entry["size"] or artefact.digest_file(found) != entry["blake3"]:
+    found = there if os.path.isfile(there) else target / entry["name"]
+    if (
+        not os.path.isfile(found)
+        or found.stat().st_size != entry["size"]
+        or artefact.digest_file(found) != entry["blake3"]
+    ):
         raise ArtefactError(f"{there} is not what its manifest names: run its part again")
     if found is there:
         os.replace(there, target / entry["name"])
