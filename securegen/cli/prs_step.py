@@ -64,13 +64,14 @@ def encrypt(
     log = CommandLog(out, "prs-step encrypt", quiet=quiet)
     with log.stage("match"):
         study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out, haploid=False)
+        steps.check_means(study, out, log)
     with log.stage("keygen"):
         inputs = opt.inputs_from(options)
         key = replace(steps.generate_key(study), policy=steps.pin_beside(inputs, out))
         secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
         keys.write_public(f"{out}.public", key.public)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
-        sent = steps.encrypt(study, key, out, encryptor=encryptor, progress=report)
+        sent = steps.encrypt(study, key, out, encryptor=encryptor, progress=report, log=log)
     log(f"for the server: {sent.cohort}, {sent.model}; keep {out}.secret and {sent.owner}")
     log.write(engine="ckks", parameters=key.public.parameters.to_json(), **study.record())
 

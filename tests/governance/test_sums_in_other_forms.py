@@ -9,9 +9,10 @@ import pytest
 from support import securegen, write_tsv
 
 import securegen as sg
-from securegen.engines.ckks.scores import steps
+from securegen.engines.ckks.scores import public, run_public, steps
 from securegen.engines.ckks.scores.messages import read_request
-from securegen.errors import PolicyError, UsageError
+from securegen.engines.ckks.scores.public_model import read_model
+from securegen.errors import PolicyError, ProtocolError, UsageError
 from securegen.model import Variants
 from securegen.structure import fine_mapping
 from securegen.study.genotypes import open_genotypes
@@ -130,3 +131,70 @@ def test_the_command_asks_and_without_files_no_counts_leave(ruled):
         "prs-step", "request", "--bfile", ruled.cohort.bfile, "--imputation", "none", "--out", ruled.folder / "r"
     )
     assert done.code == 0  # variants and a number of people
+
+
+def scoring_file(ruled) -> str:
+    """Weights of common variants."""
+    variants, minor = minor_of(ruled.cohort.bfile)
+    here = (variants.chromosome == "1") & (variants.position <= PART["to_bp"]) & (minor >= FLOOR)
+    rows = [(variants.id[i], variants.effect_allele[i], f"{1 + i / 7:.4f}") for i in np.flatnonzero(here)]
+    return str(write_tsv(ruled.folder / "s.tsv", ("ID", "A1", "BETA"), rows))
+
+
+def model_of(ruled, out, **more):
+    """A public model of common variants, as its server has it, and the study."""
+    study = sg.scores.open(bfile=ruled.cohort.bfile, score=scoring_file(ruled), allow="SCORE1", **PART | more)
+    key = steps.generate_key(study)
+    return read_model(steps.encrypt(study, key, ruled.folder / out).model, key.public).plan, study
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_means_of_two_public_models_are_not_the_person_between_them(ruled, monkeypatch, protected):
+    ruled.write()
+    if not protected:  # the attack: what imputes a missing call is the mean, without purpose, role or trace
+        monkeypatch.setattr(public, "pass_means", lambda *_, **__: None)
+        (whole, study), (less, other) = model_of(ruled, "a"), model_of(ruled, "b", keep=one_less(ruled))
+        block = study.reader.read(0, len(study.reader.variants))
+        sums = []
+        for plan, of in ((whole, study), (less, other)):
+            missing = of.reader.read(0, len(of.reader.variants)).missing
+            called = len(of.reader.samples) - (0 if missing is None else missing.sum(axis=1)[plan.variant])
+            sums.append(np.round(plan.missing_weight[:, 0] / plan.dosage_weight[:, 0] * called))
+        person = np.where(block.missing, 0, block.dosage)[whole.variant, 7]
+        np.testing.assert_array_equal(sums[0] - sums[1], person)
+        return
+    with pytest.raises(PolicyError, match=r"policy\.purpose[^\0]*--imputation file"):
+        model_of(ruled, "a")
+    model_of(ruled, "a", purpose="HMB")
+    with pytest.raises(PolicyError, match=r"policy\.differing_people"):
+        model_of(ruled, "b", purpose="HMB", keep=one_less(ruled))
+    assert ruled.results("b") == []
+    model_of(ruled, "b", imputation="none", keep=one_less(ruled))  # which tells none of them
+
+
+def test_the_rarest_mean_of_a_public_model_is_above_the_floor(ruled):
+    ruled.write(limits__minor_alleles=FLOOR)
+    model_of(ruled, "a", purpose="HMB")
+    ruled.write(version=2, limits__minor_alleles=89)
+    with pytest.raises(PolicyError, match=r"policy\.minor_alleles.*--imputation none"):
+        model_of(ruled, "b", purpose="HMB")
+
+
+def test_a_public_model_is_refused_before_there_is_a_key(ruled):
+    ruled.write()
+    words = ["--bfile", ruled.cohort.bfile, "--score", scoring_file(ruled), "--allow-small-score", "SCORE1"]
+    done = securegen("prs-step", "encrypt", *words, "--out", ruled.folder / "r")
+    assert done.code == PolicyError.exit_code and "policy.purpose" in done.err
+    assert ruled.results("r") == ["r.match.tsv"]
+
+
+def test_on_one_machine_a_public_model_leaves_nothing(ruled, monkeypatch):
+    ruled.write(tiers__analyst__granularity="record", limits__smallest_cohort=1000)
+
+    def served(*_, **__):
+        raise ProtocolError("the server has it")
+
+    monkeypatch.setattr(run_public, "run_inside", served)
+    study = sg.scores.open(bfile=ruled.cohort.bfile, score=scoring_file(ruled), allow="SCORE1", purpose="HMB", **PART)
+    with pytest.raises(ProtocolError, match="the server has it"):
+        sg.scores.run(study, engine=sg.scores.CkksScores())

@@ -1,12 +1,14 @@
-"""The door of allele counts in a request for scores: they are a table of sums, and leave for the model's owner.
+"""The door of allele counts that leave for scores: in a request for the model's owner, and as means in a public model.
 
-Who learns what: the model's owner learns counts of every variant. Two such tables whose people differ by one are that person,
-and a count of one is who carries it; so they pass the policy and the register of consent as quality control does.
+Who learns what: the model's owner learns counts of every variant; the server of a public model the cohort's mean of each that
+is imputed by it, of which the count follows. Two such tables whose people differ by one are that person, and a count of one is
+who carries it; so they pass the policy and the register of consent as quality control does.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +16,18 @@ import numpy as np
 
 from securegen.engines.ckks.scores.messages import ScoreRequest
 from securegen.engines.governed import gate_of_inputs
-from securegen.errors import UsageError
+from securegen.errors import PolicyError, UsageError
 from securegen.governance import releases
 from securegen.governance.door import QUALITY, OutputFacts
 from securegen.governance.fingerprint import Fingerprints
+from securegen.governance.gate import Gate
 from securegen.governance.history import PeopleFacts
+from securegen.governance.pin import Pin
 from securegen.io.text import count
 from securegen.model import SelectableReader
-from securegen.study.inputs import Inputs, Log
+from securegen.scores.study import ScoreStudy, asked_for
+from securegen.scores.sums import count_alleles
+from securegen.study.inputs import Inputs, Log, silent
 
 COUNTS = "allele counts"
 
@@ -35,7 +41,7 @@ def pass_counts(
     inputs: what names the genotypes, and who asks. Raises UsageError where it is None, PolicyError where the policy refuses, or
     consent does.
     """
-    c, everybody = request.counts, np.ones(request.samples, bool)
+    c = request.counts
     if c is None:
         return request
     if inputs is None:
@@ -44,18 +50,58 @@ def pass_counts(
             "impute by the scoring file's frequencies (`imputation` file) or nothing (`imputation` none)"
         )
     gate = gate_of_inputs("ckks", inputs, log, more=[folder])
-    columns = np.ones((request.samples, 1), np.int64)
-    facts = PeopleFacts(reader.samples, ((COUNTS, "", everybody),), (columns,), genotypes=Fingerprints(reader))
     floor = gate.minor_alleles
-    if gate.policy is not None:
-        gate = gate.of(facts, inputs.asked_for())
-    gate.release([OutputFacts(QUALITY, COUNTS, request.samples, len(request.variants), minor=floor)])
-    gate.claim(reader.samples, [(releases.analysis_of(releases.ASSOCIATION, COUNTS), everybody)], Path(folder).name)
-    for line in gate.lines():
-        log(line)
+    _pass(gate, reader, len(request.variants), floor, inputs.asked_for(), Path(folder).name, log)
     rare = np.minimum(c.dosage, 2 * request.dosage_grid * c.called - c.dosage) < floor * request.dosage_grid
     if rare.any():
         few = count(int(rare.sum()), "variant")
         log(f"{few} with fewer than {floor} minor alleles (policy): without counts, scores leave them out")
     dosage, second, called = (np.where(rare, 0, x) for x in (c.dosage, c.second, c.called))
     return replace(request, counts=replace(c, dosage=dosage, second=second, called=called))
+
+
+def pass_means(
+    study: ScoreStudy, places: Iterable[str | os.PathLike[str]], log: Log = silent, *,
+    pins: Iterable[tuple[str, Pin | None]] = (), check: bool = False,
+) -> None:  # fmt: skip
+    """Before a public model is written for a server: its means are sums of these people. Nothing where it has none.
+
+    places: files and folders beside which a policy may stand, besides the study's; pins: what remembers one; check: ask alone,
+    and enter nothing. Raises PolicyError where the policy refuses, or consent does.
+    """
+    plan, reader = study.plan, study.two_copies
+    told = (plan.missing_weight[:, : len(plan.names)] != 0).any(axis=1)
+    if plan.imputation != "cohort" or not told.any():
+        return
+    gate = gate_of_inputs("ckks", study.genotypes, log, more=[*study.inputs.score, *places], pins=pins)
+    minor = None
+    if gate.policy is not None:
+        c = count_alleles(reader, plan.variant[told])
+        minor = int(np.minimum(c.dosage, 2 * reader.dosage_grid * c.called - c.dosage).min()) // reader.dosage_grid
+    try:
+        asked = asked_for(study.genotypes, study.inputs) if gate.policy is not None else {}
+        _pass(gate, reader, int(told.sum()), minor, asked, "public model", log, check=check)
+    except PolicyError as error:
+        raise PolicyError(
+            f"{error}. The model tells a server the cohort's mean of every variant: impute by the scoring file's frequencies "
+            "(`--imputation file`) or nothing (`--imputation none`) and it tells none"
+        ) from None
+
+
+def _pass(
+    gate: Gate, reader: SelectableReader, variants: int, minor: int | None, asked: Mapping[str, str], name: str, log: Log, *,
+    check: bool = False,
+) -> None:  # fmt: skip
+    """Counts of so many variants in everybody pass the policy and the register of consent. minor: fewest alleles of one."""
+    everybody, columns = np.ones(len(reader.samples), bool), np.ones((len(reader.samples), 1), np.int64)
+    facts = PeopleFacts(reader.samples, ((COUNTS, "", everybody),), (columns,), genotypes=Fingerprints(reader))
+    if gate.policy is not None:
+        gate = gate.of(facts, asked)
+    told = [OutputFacts(QUALITY, COUNTS, len(reader.samples), variants, minor=minor)]
+    if check:
+        gate.check(told)
+        return
+    gate.release(told)
+    gate.claim(reader.samples, [(releases.analysis_of(releases.ASSOCIATION, COUNTS), everybody)], name)
+    for line in gate.lines():
+        log(line)

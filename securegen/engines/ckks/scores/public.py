@@ -26,6 +26,7 @@ from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.scores import owner as owner_side
 from securegen.engines.ckks.scores import parameters, public_model, server
+from securegen.engines.ckks.scores.counted import pass_means
 from securegen.engines.ckks.scores.weights import cohort_weights, score_reader, stored_weights
 from securegen.errors import ArtefactError
 from securegen.governance import releases
@@ -78,8 +79,30 @@ def encrypt_scores(
     *,
     encryptor: str = DEFAULT_ENCRYPTOR,
     progress: Progress = no_progress,
+    log: Log = silent,
 ) -> EncryptedScores:
-    """Encrypt the variants that the scores use into PREFIX.cohort and write the public model to PREFIX.model."""
+    """Encrypt the variants that the scores use into PREFIX.cohort and write the public model to PREFIX.model.
+
+    Raises PolicyError, before anything is written, where the model has means of these people (`counted.pass_means`).
+    """
+    pass_means(study, [prefix], log, pins=[("the key", key.policy)])
+    return encrypt_here(study, key, prefix, encryptor=encryptor, progress=progress)
+
+
+def check_means(study: ScoreStudy, prefix: str | os.PathLike[str], log: Log = silent) -> None:
+    """Before a key is made: raise as `encrypt_scores` would. Enters nothing."""
+    pass_means(study, [prefix], log, check=True)
+
+
+def encrypt_here(
+    study: ScoreStudy,
+    key: SecretKey,
+    prefix: str | os.PathLike[str],
+    *,
+    encryptor: str = DEFAULT_ENCRYPTOR,
+    progress: Progress = no_progress,
+) -> EncryptedScores:
+    """As `encrypt_scores`, for a server on this machine: no door, since nothing leaves it."""
     paths = score_paths(prefix)
     state = OwnerState(paths.owner, key)
     reader = score_reader(study.two_copies, study.plan)
@@ -93,12 +116,12 @@ def encrypt_scores(
 
 
 def add_model(
-    study: ScoreStudy, key: SecretKey, owner: str | os.PathLike[str], model: str | os.PathLike[str]
+    study: ScoreStudy, key: SecretKey, owner: str | os.PathLike[str], model: str | os.PathLike[str], *, log: Log = silent
 ) -> Path:  # fmt: skip
     """A public model for a cohort that was encrypted whole, for association. Its genotypes are needed once more.
 
     Raises PlanError when the store is too coarse for the weights or lacks second copies, ArtefactError when the
-    genotypes are not those of the store.
+    genotypes are not those of the store, PolicyError as `encrypt_scores`.
     """
     state = OwnerState(Path(owner), key)
     info = read_info(state)
@@ -106,6 +129,7 @@ def add_model(
         raise ArtefactError(owner_side.OTHER_GENOTYPES)
     weights = cohort_weights(study.plan, len(info.variants))
     parameters.check_exact(key.public.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
+    pass_means(study, [owner, model], log, pins=[("the key", key.policy), ("the encrypted cohort", info.policy)])
     owner_side.write_checks(study.two_copies, key, state, info)
     _keep(
         state,

@@ -57,7 +57,7 @@ class CkksScores:
                 f"ciphertext; planned noise margin {margin_bits(p, norm):.1f} bits"
             )
             with log.stage("encrypt"), bars("encrypting") as progress:
-                sent = steps.encrypt_scores(
+                sent = steps.encrypt_here(
                     study, key, at["owner"] / "study", encryptor=self.encryptor, progress=progress
                 )  # fmt: skip
                 for folder in (sent.cohort, sent.model):
