@@ -249,7 +249,8 @@ def read_vcf(
 
 def _variants(path: Path) -> tuple[Variants, bool]:
     """One pass over the records, no genotype is decoded; and whether a record has DS, declared or not."""
-    rows, found = [], False
+    rows: list[tuple[str, int, str, str, str]] = []
+    found = False
     for r in _records(path):
         with _complaints(path, f"record {len(rows) + 1}"):
             rows.append((r.CHROM, r.POS, r.ID or ".", ",".join(r.ALT) or "0", r.REF))
