@@ -24,8 +24,10 @@ def run_structure(
     log = CommandLog(out, command, quiet=quiet, private=True)
     if dry_run():
         from securegen.structure.run import open_autosomes
+        from securegen.study.held import held
 
-        open_autosomes(inputs, log)
+        with held(inputs, log) as waiting:  # what it says of people waits for the door, which a rehearsal does not pass
+            open_autosomes(inputs, waiting)
         stop_rehearsal([*planned, *log.files])
     with log.stage(command), progress(command, unit=unit, quiet=log.quiet) as report:
         made = write(inputs, out, log, progress=report, **options)

@@ -48,8 +48,17 @@ def read_former(raw: bytes, key: bytes, path: Path) -> Entries:
     if not hmac.compare_digest(entries.mark("ledger", marked.encode()), held["hmac"]):
         raise StorageError(f"{path} was altered or belongs to another key: bring it back from a backup")
     value = parse_json(content, f"{path}, a ledger,", _CONTENT, error=StorageError)
+    other = StorageError(f"{path} is not a ledger of this version")
     if value["format"] != _FORMAT or len(value["spent"]) != len(value["people"]):
-        raise StorageError(f"{path} is not a ledger of this version")
+        raise other
+    try:
+        _fill(entries, value)
+    except ValueError:  # what is no hexadecimal, or of other people than it says
+        raise other from None
+    return entries
+
+
+def _fill(entries: Entries, value: dict[str, Any]) -> None:
     entries.people = {p: i for i, p in enumerate(value["people"])}
     entries.spent, entries.charged = np.array(value["spent"], np.int64), value["charged"]
     size = len(entries.spent)
@@ -60,10 +69,11 @@ def read_former(raw: bytes, key: bytes, path: Path) -> Entries:
     for item in value["columns"]:
         people = np.array(item["members"], np.int64)
         values = np.frombuffer(bytes.fromhex(item["values"]), f"<i{item['bits'] // 8}").reshape(len(people), -1)
+        if max(item["members"]) >= size:
+            raise ValueError
         order = np.argsort(people)
         entries.columns.append((people[order], narrow(values[order])))
     read_beside(entries, value)
-    return entries
 
 
 def _unpacked(members: str, people: int) -> np.ndarray:

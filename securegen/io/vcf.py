@@ -29,6 +29,8 @@ BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000
 LARGEST_SUM: Final = 2.02  # of the DS of several ALT, which are rounded one by one
 DECIMALS: Final = 6  # of a DS; cyvcf2 returns float32
 INTEGER_MISSING: Final = -(1 << 31) + 7  # htslib keeps the eight smallest integers for "missing" and "end"
+# A broken record of a contig that the header does not name ends the process, in cyvcf2: these are named.
+CONTIGS: Final = tuple(f"{start}{name}" for start in ("", "chr") for name in (*range(1, 27), "X", "Y", "XY", "M", "MT"))
 DECLARED: Final = re.compile(r"^##FORMAT=<(?:[^\n]*,)?\s*ID=DS\s*[,>]", re.MULTILINE)
 
 
@@ -157,7 +159,10 @@ def _open(path: Path) -> Any:
     except ImportError:
         raise MissingExtraError("cyvcf2", "vcf") from None
     with _complaints(path, "header"):
-        return cyvcf2.VCF(str(path), gts012=True)
+        opened = cyvcf2.VCF(str(path), gts012=True)
+        for name in CONTIGS:
+            opened.add_to_header(f"##contig=<ID={name}>")
+        return opened
 
 
 def _records(path: Path) -> Iterator[Any]:
@@ -173,7 +178,7 @@ def _records(path: Path) -> Iterator[Any]:
                     return
                 if record.end < record.POS:  # other properties of a record without alleles would end the process
                     raise InputError("an empty or broken line")
-            number, place = number + 1, f"after {record.CHROM}:{record.POS} (record {number + 1})"
+                number, place = number + 1, f"after {record.CHROM}:{record.POS} (record {number + 1})"
             yield record
     finally:
         opened.close()
@@ -226,8 +231,9 @@ def read_vcf(
     where = Path(path)
     _check_whole(where)
     header = _open(where)
-    names = np.array(header.samples, dtype=object)
-    declared = DECLARED.search(header.raw_header) is not None
+    with _complaints(where, "header"):
+        names = np.array(header.samples, dtype=object)
+        declared = DECLARED.search(header.raw_header) is not None
     header.close()
     if not len(names):
         raise InputError(f"{where} has no samples")
@@ -243,10 +249,12 @@ def read_vcf(
 
 def _variants(path: Path) -> tuple[Variants, bool]:
     """One pass over the records, no genotype is decoded; and whether a record has DS, declared or not."""
-    rows, found = [], False
+    rows: list[tuple[str, int, str, str, str]] = []
+    found = False
     for r in _records(path):
-        rows.append((r.CHROM, r.POS, r.ID or ".", ",".join(r.ALT) or "0", r.REF))
-        found = found or "DS" in (r.FORMAT or ())
+        with _complaints(path, f"record {len(rows) + 1}"):
+            rows.append((r.CHROM, r.POS, r.ID or ".", ",".join(r.ALT) or "0", r.REF))
+            found = found or "DS" in (r.FORMAT or ())
     if not rows:
         raise InputError(f"{path} has no variants")
     chromosome, position, ids, alt, ref = zip(*rows, strict=True)

@@ -186,6 +186,8 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path} has no column for {', '.join(absent)}")
     if "A1" not in frame:
         frame["A1"] = frame["ALT"]
+    if "LOG10_P" not in frame and "P" not in cells:
+        raise InputError(f"{path} has no column for P")
     if "LOG10_P" not in frame:
         frame["LOG10_P"] = _log10_of(cells["P"], path, first_row)
     elif (frame["LOG10_P"] < -ROUNDED).any():

@@ -34,6 +34,7 @@ from securegen.structure.people_tables import (
 )
 from securegen.structure.totals import OwnTotals
 from securegen.study.genotypes import open_genotypes
+from securegen.study.held import held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.vocabulary import AUTOSOMES, canonical_chromosome
 
@@ -107,8 +108,10 @@ def write_kinship(
 ) -> Made:  # fmt: skip
     """OUT.kin0: pairs with at least that kinship (None: all). cutoff: also OUT.king.cutoff.in.id, the samples of whom no two
     are closer, and OUT.king.cutoff.out.id, the others."""
-    reader = open_autosomes(inputs, log)
+    with held(inputs, log) as waiting:
+        reader = open_autosomes(inputs, waiting)
     gate = pass_door(inputs, reader, releases.KINSHIP, out, log, options={"least": least, "cutoff": cutoff})
+    waiting.tell()
     related: list[kinship.Pairs] = []
     every = _watched(kinship.pairs(reader, progress=progress), cutoff, related)
     written = write_kin0(
@@ -149,9 +152,11 @@ def write_components(
     unrelated: of samples of whom no two have that kinship; the others are projected, and divided by 1 − 1/eigenvalue, by which
     projections shrink. Raises DesignError for too few samples or variants.
     """
-    reader = open_autosomes(inputs, log)
+    with held(inputs, log) as waiting:
+        reader = open_autosomes(inputs, waiting)
     told = {"pcs": pcs, "unrelated": unrelated, "cutoff": cutoff, "rounds": rounds, "tolerance": tolerance}
     gate = pass_door(inputs, reader, releases.COMPONENTS, out, log, options=told, columns=pcs)
+    waiting.tell()
     chosen = None
     if unrelated:
         close = [p.at_least(cutoff) for p in kinship.pairs(reader, progress=progress)]

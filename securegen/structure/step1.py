@@ -22,6 +22,7 @@ from securegen.structure.run import Made, facts_of, open_autosomes, pass_door
 from securegen.structure.totals import Counts, OwnTotals
 from securegen.structure.whole_genome import Level0, Prediction
 from securegen.study.build import Planned, plan
+from securegen.study.held import held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.traits import Traits, read_traits
 from securegen.vocabulary import canonical_chromosome
@@ -38,9 +39,10 @@ def write_step1(
     analysed in its own people.
     Raises UsageError for a test without a null model, DesignError for what cannot be fitted.
     """
-    reader = open_autosomes(inputs, log)
-    traits = read_traits(inputs, reader, log)
-    planned = plan(inputs, traits, log)
+    with held(inputs, log) as waiting:
+        reader = open_autosomes(inputs, waiting)
+        traits = read_traits(inputs, reader, waiting)
+        planned = plan(inputs, traits, waiting)
     for p in planned:
         if not p.test.predictions:
             raise UsageError(f"a whole-genome model is for `model` linear or logistic, not for {p.test.name}")
@@ -48,6 +50,7 @@ def write_step1(
     exact = [p.phenotype.name for p in planned if p.phenotype.noise is None]
     told = {"block": block, "write_score": write_score}
     gate = pass_door(inputs, reader, releases.PREDICTIONS, out, log, options=told, people=people, exact=exact)
+    waiting.tell()
     sets: dict[bytes, list[int]] = {}
     for i, p in enumerate(planned):
         sets.setdefault(p.mask.tobytes(), []).append(i)

@@ -59,6 +59,7 @@ def main() -> int:
     given = parser.parse_args()
     known: set[tuple[str, str]] = set()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_STATE_HOME"] = f"{folder}/state"  # where retired keys are remembered
         targets = [t for t in every(Path(folder)) if given.only in t.name]
         if given.file is not None:
             found = [attempt(t, given.file.read_bytes()) for t in targets if given.only == t.name]

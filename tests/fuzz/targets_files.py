@@ -124,14 +124,10 @@ def _tables(folder: Path) -> Iterator[Target]:
             other.unlink()
         consent_steps.import_table(register, path)
 
-    def results(path: Path) -> None:
-        read_results(path)
-        read_results(path, every=True)
-        read_frame(path)
-
     texts: list[tuple[str, str, Callable[[Path], object]]] = [
         ("pheno", pheno, lambda p: (read_header(p), read_table(p))), ("keep", "".join(f"{f} {i}\n" for f, i in who), read_ids),
-        ("names", "".join(f"{i}\n" for i in ids), read_names), ("glm", glm, results), ("regenie", regenie, results),
+        ("names", "".join(f"{i}\n" for i in ids), read_names), ("glm", glm, read_results), ("glm-frame", glm, read_frame),
+        ("regenie", regenie, read_results),
         ("gwas-ssf", ssf, read_sumstats), ("sscore", sscore, read_people), ("score-plain", plain, lambda p: read_scorings([p])),
         ("score-columns", plain, lambda p: read_scorings([p], (1, 2, 3))), ("score-pgs", pgs, lambda p: read_scorings([p])),
         ("loco", loco, lambda p: read_offsets(p, reader.samples)), ("pred-list", f"QT {folder}/y.loco\n", read_prediction_list),

@@ -15,7 +15,7 @@ import securegen as sg
 from securegen.cli.keygen import read_plan
 from securegen.engines.ckks import artefact, bodies, keys
 from securegen.engines.ckks.cohort import open_cohort
-from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.owner import retirement, secret_key
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.scores import messages
 from securegen.engines.ckks.scores.encrypted_model import challenge, read_challenge
@@ -78,15 +78,22 @@ def _encrypted(folder: Path, cohort: object) -> Iterator[Target]:
     manifest = results / artefact.MANIFEST
     body = artefact.open_manifest(results).body
 
+    def decrypted() -> None:
+        """What fails verification retires the key, which the next change needs."""
+        try:
+            sg.ckks.decrypt_tables(results, key, made.owner, str(folder / "table"))
+        finally:
+            for mark in (*retirement.marks(key, made.owner), retirement.user_mark(key)):
+                if mark is not None:
+                    mark.unlink(missing_ok=True)
+            retirement._here.clear()
+
     def opened(data: bytes) -> None:
         manifest.write_bytes(b'{"body": ' + data + b', "signature": ""}')
-        sg.ckks.decrypt_tables(results, key, made.owner, str(folder / "table"))
+        decrypted()
 
     yield Target("manifest-results", json.dumps(body).encode(), _kept(opened, manifest), JSON)
-    first = next(iter(sorted(results.glob("*.npy"))))
-    yield changed(
-        "results-array", first, BYTES, lambda: sg.ckks.decrypt_tables(results, key, made.owner, str(folder / "t"))
-    )
+    yield changed("results-array", next(iter(sorted(results.glob("*.npy")))), BYTES, decrypted)
     array = next(iter(sorted(made.cohort.glob("*.npy"))))
     yield changed("cohort-array", array, BYTES, lambda: inspect(made.cohort))
     box = next(iter(sorted(made.owner.glob("cohort.box"))))

@@ -94,6 +94,16 @@ def test_a_rehearsal_and_a_plan_pass_the_door_before_they_count(ruled):
         assert done.code == 0 and "people are analysed" in done.err + done.out
 
 
+@pytest.mark.parametrize("command", [["kinship"], ["pca", "--pcs", "2"], ["kinship", "--dry-run"]])
+def test_tables_of_people_say_nothing_of_a_list_before_the_door(ruled, command):
+    """How many of a list are in the file."""
+    ruled.write()
+    listed = keep(ruled, list(rows_of(ruled, 2))[:40])
+    words = ["--bfile", ruled.cohort.bfile, "--keep", listed, "--chr", "1", "--out", ruled.folder / "k"]
+    done = securegen(*command, *words)
+    assert done.code == (0 if "--dry-run" in command else CODE) and "samples remain" not in done.err + done.out
+
+
 @pytest.mark.parametrize("file", ["pheno", "covar", "keep", "fam"])
 def test_no_id_of_a_person_reaches_a_log(ruled, file):
     ruled.write()

@@ -189,7 +189,7 @@ def test_renamed_people_are_charged_on_by_command(ruled, protected, monkeypatch)
     other = [w if w != "QT" else "CC" for w in ruled.words(*words, "--out", ruled.folder / "again")]
     done = securegen("gwas", *other)
     if protected:
-        assert done.code == 12 and "budget.columns: 12 columns" in done.err and ruled.results("again") == []
+        assert done.code == 12 and "budget.columns: " in done.err and ruled.results("again") == []
     else:
         assert done.code == 0  # the attack: a fresh budget
 

@@ -48,8 +48,12 @@ def test_case_coding(values, forced, binary, expected):
     ],
 )  # fmt: skip
 def test_codings_that_are_refused(values, message):
+    """A value is said where ten people or more have it: fewer could be told by it."""
     with pytest.raises(DesignError, match=f"phenotype Y .*{message}" if "value" in message else message):
-        interpret_phenotype("Y", np.array(values, float))
+        interpret_phenotype("Y", np.repeat(np.array(values, float), 10))
+    if "value" in message:
+        with pytest.raises(DesignError, match="of fewer than 10 people"):
+            interpret_phenotype("Y", np.array(values, float))
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -1,0 +1,13 @@
+chromosome	base_pair_location	effect_allele	other_allele	beta	standard_error	effect_allele_frequency	p_vvvalue
+1	1000	A	G	0.1	0.2	0.3	0.00
+1	1010	A	G	0.1	0.2	0.3	0.01
+1	1020	A	G	0.1	0.2	0.3	0.02
+1	1030	A	G	0.1	0.2	0.3	0.03
+1	1040	A	G	0.1	0.2	0.3	0.04
+1	1050	A	G	0.1	0.2	0.3	0.05
+2	1060	A	G	0.1	0.2	0.3	0.06
+2	1070	A	1070	0.1	0.2	0.3	0.07
+2	1080	A	G	0.1	0.2	0.3	0.08
+2	1090	A	G	0.1	0.2	0.3	0.09
+2	1100	A	G	0.1	0.2	0.3	0.010
+2	1110	A	G	0.1	0.2	0.3	0.011
