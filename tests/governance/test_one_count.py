@@ -10,6 +10,7 @@ import pytest
 from policy_tools import Ruled
 
 import securegen as sg
+from securegen.engines.federated import own_policy
 from securegen.engines.governed import for_study, people_of
 from securegen.engines.mpc.owner_gate import of_session, pass_owner
 from securegen.engines.mpc.people import charge, ledger_of
@@ -139,3 +140,29 @@ def test_both_owners_of_one_ledger_count_a_session_once(ruled, first):
         assert spent(ruled) == 5, "and the same columns again are free"
     with pytest.raises(PolicyError, match=r"budget\.columns: 11 columns"):
         genotypes("three", 6)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_components_of_sites_are_columns_once_a_study(governed, monkeypatch, protected):
+    """Entered before they are opened, so that a study that another site stops has spent them; begun again they are free."""
+    monkeypatch.setattr(own_policy, "ROUNDS", 1)  # of five columns each
+    if not protected:
+        monkeypatch.setattr(own_policy, "enter_products", lambda *_: None)
+    reader, state = sg.read_plink(governed.cohort.bfile), governed.folder / "state"
+    gate = gate_of("federated", Asking(**OWNER), [governed.policy], log=lambda line: None)
+    planned = [SimpleNamespace(mask=np.ones(90, bool), phenotype=SimpleNamespace(name="QT"))]
+
+    def enter(digest: str) -> None:
+        terms = {"openings": "all", "consent_openings": False, "phenotypes": (), "step1": None, "pcs": 1, "variants": 9}
+        study = SimpleNamespace(digest=digest, **terms)
+        own_policy.enter_products(gate, study, planned, reader, reader.variants, "", state)
+
+    for _ in range(2):
+        enter("a")
+    if not protected:
+        assert not (governed.folder / LEDGER).exists()
+        return
+    assert spent(governed) == 5
+    with pytest.raises(PolicyError, match=r"budget\.columns"):
+        enter("b")
+    assert spent(governed) == 5

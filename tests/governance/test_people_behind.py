@@ -87,7 +87,7 @@ def test_one_exposed_carrier_is_withheld(study, dosage, monkeypatch):
 def test_sites_refuse_interactions_since_nobody_has_the_whole_exposure(ruled, study):
     door = gate.gate_of("federated", gate.Asking(), [ruled.policy])
     terms = SimpleNamespace(interaction="AGE", phenotypes=(), qc=False, step1=0)
-    for check in (lambda: check_terms(door, terms), lambda: check_site(door, terms, [], [], ruled.folder)):
+    for check in (lambda: check_terms(door, terms), lambda: check_site(door, terms, [], [], [], ruled.folder)):
         with pytest.raises(PolicyError, match=r"policy\.minor_alleles.*several sites"):
             check()
     of = study("E")

@@ -13,6 +13,8 @@ import numpy as np
 
 from securegen.design.columns import AppliedNoise
 from securegen.engines.federated.admission import LEDGER
+from securegen.engines.federated.chosen_variants import autosomes
+from securegen.engines.federated.components import ROUNDS
 from securegen.engines.federated.studyfile import Site, StudyFile
 from securegen.engines.governed import gate_of_inputs
 from securegen.errors import PolicyError
@@ -22,10 +24,14 @@ from securegen.governance.gate import Asking, Gate
 from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin, pinned
 from securegen.governance.signing import SigningIdentity
-from securegen.model import Samples
+from securegen.model import GenotypeReader, Samples, Variants
 from securegen.results.outputs import NO_EXPOSED
+from securegen.structure import ridge
+from securegen.structure.components import EXTRA
+from securegen.structure.whole_genome import blocks_of
 from securegen.study.build import Planned
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.vocabulary import canonical_chromosome
 
 
 def gate_of_site(
@@ -41,7 +47,9 @@ def gate_of_site(
     return gate_of_inputs("federated", inputs, log, more=places, pins=pins)
 
 
-def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples: Samples, state: Path) -> None:
+def check_site(
+    gate: Gate, study: StudyFile, planned: Sequence[Planned], samples: Samples, variants: Variants, state: Path
+) -> None:  # fmt: skip
     """Before anything is sent: raise PolicyError where this site's policy refuses what the study opens. Enters nothing."""
     _refuse_interaction(gate, study)
     wanted = [
@@ -58,6 +66,59 @@ def check_site(gate: Gate, study: StudyFile, planned: Sequence[Planned], samples
     wanted += predicted_outputs(study, len(samples))
     sets = tuple((p.phenotype.name, "", p.mask) for p in planned)
     gate.of(PeopleFacts(samples, sets, beside=(state / LEDGER,))).check(wanted)
+    if gate.policy is not None:
+        facts = products_of(study, planned, samples, variants, state)
+        gate.of(facts).check(opened_first(study, planned, len(samples)))
+
+
+def enter_products(
+    gate: Gate, study: StudyFile, planned: Sequence[Planned], reader: GenotypeReader, variants: Variants, commitment: str,
+    state: Path,
+) -> None:  # fmt: skip
+    """Before products of genotypes are opened, which components and whole-genome models need: enter their columns in the ledger
+    of this site's policy. Nothing where a study has neither. commitment: of `same_inputs`. Raises PolicyError."""
+    wanted = opened_first(study, planned, len(reader.samples))
+    if gate.policy is None or not wanted:
+        return
+    gate.enrol(reader)
+    facts = products_of(study, planned, reader.samples, variants, state)
+    gate.of(facts, {"study": study.digest, "inputs": commitment}).release(wanted)
+
+
+def products_of(
+    study: StudyFile, planned: Sequence[Planned], samples: Samples, variants: Variants, state: Path
+) -> PeopleFacts:  # fmt: skip
+    """The people of whom components and a whole-genome model are, and the most columns that each genotype of theirs meets: every
+    round of components; a block of variants, and what each block and phenotype predicts at every heritability."""
+    people = np.flatnonzero(analysed_everywhere(planned))
+    free, most = study.consent_openings or study.openings == openings.ALL, int(openings.SITE_SHARE * len(people))
+    out: list[tuple[str, int]] = []
+    if study.pcs:
+        width = study.pcs + EXTRA
+        out.append((f"study {study.digest}, components", width * (ROUNDS if free else min(ROUNDS, most // width))))
+    if study.step1:
+        rows = autosomes(variants)
+        blocks = blocks_of(np.array([int(canonical_chromosome(c)) for c in variants.chromosome[rows]]), study.step1)
+        predictors = len(ridge.HERITABILITY) * len(blocks) * len(planned)
+        out.append(
+            (f"study {study.digest}, whole-genome model", max((len(b.rows) for b in blocks), default=0) + predictors)
+        )
+    return PeopleFacts(samples.take(people), products=tuple(out), beside=(state / LEDGER,))
+
+
+def analysed_everywhere(planned: Sequence[Planned]) -> np.ndarray:
+    """(N,) bool: analysed in every phenotype."""
+    out: np.ndarray = np.logical_and.reduce([p.mask for p in planned])
+    return out
+
+
+def opened_first(study: StudyFile, planned: Sequence[Planned], people: int) -> list[OutputFacts]:
+    """What is opened before the sums of variants: loadings of components, at every site, and `predicted_outputs`."""
+    out = predicted_outputs(study, people)
+    if study.pcs:
+        number = int(analysed_everywhere(planned).sum())
+        out.append(OutputFacts(QUALITY, "components", number, study.variants, minor=fewest_opened(study)))
+    return out
 
 
 def fewest_opened(study: StudyFile) -> int:

@@ -29,7 +29,7 @@ from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.own_components import component_people, with_components
 from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
-from securegen.engines.federated.own_policy import check_site, gate_of_site, predicted_outputs
+from securegen.engines.federated.own_policy import check_site, enter_products, gate_of_site, opened_first
 from securegen.engines.federated.own_predictions import with_predictions
 from securegen.engines.federated.own_purpose import for_what_was_asked, keep_asked
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
@@ -132,7 +132,7 @@ def run_site(
                 message_folder.refuse_left([s for s in study.sites if s.name != site])
             own = open_inputs(folder, study, variants, site, memory, inputs, log)
             commitment = same_inputs(memory, inputs, own.reader.samples)
-            check_site(gate, study, own.planned, own.reader.samples, state)
+            check_site(gate, study, own.planned, own.reader.samples, own.aligned.variants, state)
             end_continued(study, state, gate.folders)  # files that cannot be read end nothing
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
@@ -182,6 +182,7 @@ def _take_part(
     read_alone = begin(sites, state, guard)
     for line in read_alone:
         log(f"WARNING: {line}")
+    enter_products(gate, study, own.planned, own.reader, own.aligned.variants, commitment, state)
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
     own, predicted = with_predictions(study, own, variants, secure, guard, memory, state, log)
     closed = closed_strata(
@@ -203,7 +204,7 @@ def _take_part(
         if study.qc:
             of_quality = gate.of(people_of(own.reader, strata, qc_only=True, pooled=True))
             of_quality.check(quality_outputs(strata, study.variants, gate.minor_alleles))
-        gate.release(predicted_outputs(study, len(samples)))
+        gate.release(opened_first(study, own.planned, len(samples)))
         gate.release(associations(analyses_of(strata), strata, study.variants, floor=gate.minor_alleles))
     charge(study, strata, samples, state, guard)  # after the policy's ledger, which takes what this one had before
     withheld = Withheld()

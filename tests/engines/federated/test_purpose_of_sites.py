@@ -10,10 +10,11 @@ import pytest
 from support import write_tsv
 
 import securegen as sg
-from securegen.engines.federated import own_inputs, own_policy, steps
+from securegen.engines.federated import own_components, own_inputs, own_policy, steps
 from securegen.engines.federated import site as site_run
 from securegen.errors import ArtefactError, PeerError, PolicyError
 from securegen.governance.gate import Asking
+from securegen.governance.history import PeopleFacts
 from securegen.study.inputs import Inputs
 
 from .consortium import SITES, Consortium
@@ -191,3 +192,30 @@ def test_a_site_with_a_floor_takes_no_part_where_every_row_is_opened(begun, tmp_
     assert not [e for e in made.run_all("all", sites).values() if isinstance(e, Exception)]
     rare = [line for line in made.table("anna", "all").splitlines() if line.endswith(b"FEW_CARRIERS")]
     assert rare and b"FEW_CARRIERS" not in made.table("bert", "all")
+
+
+@pytest.mark.parametrize("protected", [True, False])
+@pytest.mark.parametrize("opened", [{"pcs": 1}, {"step1": True, "block": 10}])
+def test_products_that_sites_open_are_columns_of_a_sites_policy(begun, tmp_path, monkeypatch, protected, opened):
+    """anna's policy lets few columns meet her people's genotypes; a study in which all is opened asks its guard for none."""
+    made = Consortium(tmp_path, begun.cohort)
+    state = made.state("anna")
+    settings = {
+        "purposes.required": False, "budgets.columns_share": 0.16, "limits.minor_alleles": 0,
+        "requests.unidentified": "owner", "limits.columns_per_person": 0.9, "limits.degrees_of_freedom": 1,
+    }  # fmt: skip
+    sg.policy.init(state / "policy.toml", "Anna", key=tmp_path / "steward.secret", settings=settings)
+    sg.policy.sign(state / "policy.toml", tmp_path / "steward.secret")
+    state.chmod(0o700)
+    steps.keygen(state, tmp_path / "anna.public")
+    (tmp_path / "anna" / "keep.txt").write_text("".join(f"f\t{p}\n" for p in begun.cohort.people[::4]))
+    made.init("all", THREE, **opened)
+    monkeypatch.setattr(own_components, "unrelated_people", lambda reader, people, fewest: people)  # of so few variants
+    if not protected:
+        monkeypatch.setattr(own_policy, "products_of", lambda study, planned, samples, *_: PeopleFacts(samples))
+    result = made.run_all("all", THREE)["anna"]
+    sent = {p.name for p in (made.work / "all" / "anna").glob("*")}
+    products = {name for name in sent if name.startswith(("components-01-products", "step1-block-00000-gram"))}
+    assert bool(products) is not protected, (sent, result)
+    if protected:
+        assert isinstance(result, PolicyError) and "budget.columns" in str(result) and "hello.msg" not in sent
