@@ -120,7 +120,16 @@ def _check(path: str, digest: str) -> None:
 
 def joined_record(parts: Sequence[PartRecord], paths: Sequence[str]) -> dict[str, Any]:
     """The record of the whole, whose tables are `paths`: what all parts say, seconds of all, the largest memory, variants of
-    every stratum."""
+    every stratum. Raises InputError where a record lacks what the others have."""
+    try:
+        return _joined(parts, paths)
+    except (LookupError, TypeError, AttributeError, ValueError):
+        raise InputError(
+            f"the records of the parts of {parts[0].prefix} do not fit each other, or are damaged: run the parts again"
+        ) from None
+
+
+def _joined(parts: Sequence[PartRecord], paths: Sequence[str]) -> dict[str, Any]:
     first = parts[0].record
     seconds: Counter[str] = Counter()
     for p in parts:
