@@ -113,6 +113,30 @@ def test_a_design_without_a_purpose_is_held_against_what_the_folder_knows(small,
         sg.ckks.encrypt_design(idle, key, made.owner, tmp_path / "another")
 
 
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_damaged_record_of_a_purpose_is_refused_and_not_forgotten(small, register, tmp_path, monkeypatch, protected):
+    """A design had a purpose, the cohort none: without that record, whoever withdrew is in a design of none."""
+    asked, idle = study(small, purpose="HMB", consent=register), study(small)
+    key = sg.ckks.generate_key(sg.ckks.plan(idle))
+    made = sg.ckks.encrypt_cohort(idle.reader, key, tmp_path / "study", inputs=idle.inputs)
+    sg.ckks.encrypt_design(asked, key, made.owner, made.design)
+    withdraw(register, GONE[0])
+    (box,) = (b for b in made.owner.glob("asked-*.box") if (made.owner / b.name.replace("asked", "design")).exists())
+    kept = box.read_bytes()
+    for damage in (lambda: box.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1])), box.unlink):
+        damage()
+        if protected:
+            with pytest.raises(ArtefactError, match="asked-"):
+                sg.ckks.encrypt_design(idle, key, made.owner, tmp_path / "another")
+    if protected:
+        box.write_bytes(kept)
+        with pytest.raises(PolicyError, match="consent.withdrawn: 1 of these people"):
+            sg.ckks.encrypt_design(idle, key, made.owner, tmp_path / "another")
+        return
+    monkeypatch.setattr(asked_of, "_of_this_key", lambda _: (set(), set()))
+    sg.ckks.encrypt_design(idle, key, made.owner, tmp_path / "another")
+
+
 def test_people_taken_out_are_remembered_with_their_register(small, register, tmp_path):
     """Nothing named a purpose before the register was applied; who withdraws later is in no result either."""
     idle = study(small)

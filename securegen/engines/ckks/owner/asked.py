@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from securegen.design.strata import Stratum
-from securegen.engines.ckks.owner.state import OwnerState
+from securegen.engines.ckks.owner.state import OwnerState, read_record
 from securegen.errors import ArtefactError, PolicyError
 from securegen.governance import consent_steps
 from securegen.governance.gate import Asking, Gate
@@ -35,7 +35,8 @@ def keep_asked(state: OwnerState, digest: str, inputs: Inputs, strata: Sequence[
     sets = [] if inputs.asking.asked() else release_sets(strata)
     state.write(
         _name(digest),
-        (inputs.asking.asked() or _known(registers_of(state))) | ({"sets": [what for what, _ in sets]} if sets else {}),
+        (inputs.asking.asked() or _known(registers_of(state, digest)))
+        | ({"sets": [what for what, _ in sets]} if sets else {}),
         {"people": people, **{f"set-{i}": members for i, (_, members) in enumerate(sets)}},
     )
 
@@ -53,7 +54,7 @@ def _in_columns(strata: Sequence[Stratum]) -> np.ndarray:
 def keep_asked_of(state: OwnerState, digest: str, asking: Asking, people: np.ndarray) -> None:
     """Remember the purpose and the register of (N,) bool people in what has this digest; also that no purpose was named, so
     that a box that is gone is not taken for that, and then which registers this owner's folder knows."""
-    state.write(_name(digest), asking.asked() or _known(registers_of(state)), {"people": people})
+    state.write(_name(digest), asking.asked() or _known(registers_of(state, digest)), {"people": people})
 
 
 def keep_registers(state: OwnerState, digest: str, registers: Collection[str], people: int) -> None:
@@ -61,13 +62,42 @@ def keep_registers(state: OwnerState, digest: str, registers: Collection[str], p
     state.write(_name(digest), _known(registers), {"people": np.ones(people, bool)})
 
 
-def registers_of(state: OwnerState) -> list[str]:
-    """The registers of consent with which anything in this folder was encrypted, that its key can read."""
+def registers_of(state: OwnerState, writing: str = "") -> list[str]:
+    """The registers of consent with which anything in this folder was encrypted, that its key can read.
+
+    writing: digest of what is being written, which may have no record yet. Raises ArtefactError where the record of this
+    key's cohort, or of a design of it, is gone or was altered: its register would be forgotten.
+    """
     found: set[str] = set()
+    cohort, designs = _of_this_key(state)
+    own, there = cohort | designs, {box.stem for box in state.folder.glob(f"{_PREFIX}*.box")} | {_name(writing)}
+    gone = sorted(designs - there) or (sorted(cohort) if not cohort & there else [])
+    if gone:  # of a cohort that was appended to, one version has it
+        raise ArtefactError(
+            f"{state.folder} lacks {gone[0]}.box, which says for what something here was encrypted: bring it back, or encrypt "
+            "into another folder"
+        )
     for box in state.folder.glob(f"{_PREFIX}*.box"):
-        with contextlib.suppress(ArtefactError):  # of another key
+        try:
             found |= _registers(state.read(box.stem)[0])
+        except ArtefactError:
+            if box.stem in own:
+                raise
+            # else of another key
     return sorted(found)
+
+
+def _of_this_key(state: OwnerState) -> tuple[set[str], set[str]]:
+    """Names of the records that this key's cohort, as it is and was, and its designs have."""
+    cohort, designs = set(), set()
+    with contextlib.suppress(ArtefactError):
+        info = read_record(state, "cohort")
+        cohort = {_name(digest) for digest in (info.digest, *(version.digest for version in info.earlier))}
+    for design in state.designs():
+        with contextlib.suppress(ArtefactError):
+            state.read(design)
+            designs.add(f"{_PREFIX}{design.removeprefix('design-')}")
+    return cohort, designs
 
 
 def _known(registers: Collection[str]) -> dict[str, Any]:

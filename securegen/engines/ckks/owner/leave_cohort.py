@@ -135,7 +135,7 @@ def _refuse_other_genotypes(
 def _replace(folder: Path, state: OwnerState, beside: Path, after: OwnerState) -> None:
     """Put the new cohort, which is whole, in place of the old one; whatever was done of it already is left."""
     made = read_record(after, "cohort")
-    keep_registers(state, made.digest, registers_of(state), len(made.samples))
+    keep_registers(state, made.digest, registers_of(state, made.digest), len(made.samples))
     for path in (*state.folder.glob("design-*.box"), *state.folder.glob("asked-*.box")):
         if made.digest[:32] not in path.name:
             path.unlink()

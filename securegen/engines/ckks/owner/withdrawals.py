@@ -32,7 +32,7 @@ def take_out_withdrawn(
     info, gone = leave_cohort(
         genotypes, key, folder, state, lambda samples: consent_steps.left(consent, samples), progress=progress
     )  # fmt: skip
-    keep_registers(state, info.digest, {*registers_of(state), os.path.abspath(consent)}, len(info.samples))
+    keep_registers(state, info.digest, {*registers_of(state, info.digest), os.path.abspath(consent)}, len(info.samples))
     remain = count(len(info.samples), "sample")
     log(
         f"{count(gone, 'sample')} of people who withdrew taken out; {remain} encrypted anew under the same key"
