@@ -136,7 +136,7 @@ def blind(
     inputs = opt.inputs_from(options)
     reader = open_genotypes(inputs, log)
     with log.stage("score"):
-        steps.blind(offer, challenge, reader, f"{out}.blinded", f"{out}.masks", asking=inputs.asking)
+        steps.blind(offer, challenge, reader, f"{out}.blinded", f"{out}.masks", inputs=inputs)
     log.write(engine="ckks", role="hospital")
 
 

@@ -13,7 +13,7 @@ from securegen.engines.ckks.scores import public, steps
 from securegen.engines.governed import gate_of_study
 from securegen.engines.sets import gate_of_sets
 from securegen.errors import PolicyError
-from securegen.governance.gate import Asking
+from securegen.governance.gate import Asking, gate_of
 
 ANSWERS = {"imputation": "none", "allow": "SCORE1"}
 
@@ -74,6 +74,36 @@ def test_another_invitation_is_another_request(signed, monkeypatch, protected):
             )
         asked.append(request_of(refused))
     assert len(set(asked)) == (2 if protected else 1)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_masks_elsewhere_remember_the_policy_of_the_genotypes(ruled, tmp_path, monkeypatch, protected):
+    """No policy stands beside the masks of these scores, which the policy's analysts may not have."""
+    monkeypatch.setattr("securegen.io.envelope.COST", {"n": 1 << 10, "r": 8, "p": 1})
+    ruled.write()
+    study, word = next(models(ruled)), {"passphrase": b"correct horse battery staple"}
+    names = ("request", "nonce", "offer", "kept", "in", "masks", "out", "ledger")
+    at = {name: tmp_path / "elsewhere" / name for name in names}
+    (tmp_path / "elsewhere").mkdir()
+    rules = sg.scores.PrivacyRules(at["ledger"], "hospital", ("SCORE1",), 100_000)
+    steps.request(study.reader, at["request"], imputation="none")
+    steps.challenge(at["nonce"])
+    steps.offer(at["request"], at["nonce"], study.inputs, rules, at["offer"], at["kept"], **word)
+    steps.blind(at["offer"], at["nonce"], study.reader, at["in"], at["masks"], inputs=study.genotypes)
+    steps.answer(at["in"], at["kept"], study.inputs, rules, at["out"], **word)
+    opening = (at["out"], at["offer"], at["masks"], study.reader)
+    if not protected:
+        monkeypatch.setattr(steps.vendor_model, "pin_of", lambda _: None)
+        assert len(steps.unmask(*opening).total) == 90
+        return
+    free = gate_of("vendor-key", Asking(), [at["masks"]])
+    for gate in (None, free):
+        with pytest.raises(PolicyError, match=r"policy\.file: these masks .*governed by a policy"):
+            steps.unmask(*opening, gate=gate)
+    with pytest.raises(PolicyError, match=r"policy\.granularity"):
+        steps.unmask(*opening, inputs=study.genotypes)
+    ruled.write(version=2, tiers__analyst__granularity="record")
+    assert len(steps.unmask(*opening, inputs=study.genotypes).total) == 90
 
 
 def test_set_tests_by_another_option_are_another_request(ruled, monkeypatch):

@@ -33,6 +33,7 @@ from securegen.engines.ckks.scores.public import (
     score_encrypted,
 )
 from securegen.engines.ckks.scores.vendor import VendorParameters
+from securegen.errors import PolicyError
 from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.model import Progress, SelectableReader, no_progress
 from securegen.scores.release import ScoreTable
@@ -142,11 +143,18 @@ def offer(
 
 
 def blind(
-    offer: Name, challenge: Name, genotypes: SelectableReader, folder: Name, masks: Name, *, asking: Asking | None = None
+    offer: Name, challenge: Name, genotypes: SelectableReader, folder: Name, masks: Name, *, asking: Asking | None = None,
+    inputs: Inputs | None = None,
 ) -> None:  # fmt: skip
-    """Hospital: multiply and blind, for the vendor; `masks` stays. asking: as of `accept`."""
+    """Hospital: multiply and blind, for the vendor; `masks` stays, and remembers the policy beside it, or beside `inputs`.
+
+    asking: as of `accept`, None for that of `inputs`; inputs: what names the genotypes. Raises PolicyError where a policy is
+    not as it was signed."""
+    asking = asking or (Asking() if inputs is None else inputs.asking)
+    beside = [folder, masks, *(() if inputs is None else inputs.files().values())]
+    pin = gate_of("vendor-key", asking, beside).pin
     vendor_model.blind_scores(
-        Path(offer), Path(challenge), genotypes, Path(folder), Path(masks), asking=asking
+        Path(offer), Path(challenge), genotypes, Path(folder), Path(masks), asking=asking, pin=pin
     )  # fmt: skip
 
 
@@ -158,15 +166,21 @@ def answer(
 
 
 def unmask(
-    rounded: Name, offer: Name, masks: Name, genotypes: SelectableReader, *, gate: Gate | None = None
+    rounded: Name, offer: Name, masks: Name, genotypes: SelectableReader, *, gate: Gate | None = None,
+    inputs: Inputs | None = None,
 ) -> ScoreTable:  # fmt: skip
-    """Hospital: its scores. gate: the door, by default that of the policy beside `masks`. Raises VerificationError for a score
-    beyond what the vendor announced, PolicyError where the policy refuses."""
-    names = vendor_model.read_offer(Path(offer)).names
-    gate, asked = (
-        for_offer(gate or gate_of("vendor-key", Asking(), [masks]), offer, masks),
-        vendor_model.asked_of(Path(masks)),
-    )
+    """Hospital: its scores. gate: the door, by default that of the policy beside `masks` or `inputs`, which name the genotypes.
+    Raises VerificationError for a score beyond what the vendor announced, PolicyError where the policy refuses, or is not the one
+    that the masks remember."""
+    names, pin = vendor_model.read_offer(Path(offer)).names, vendor_model.pin_of(Path(masks))
+    if gate is None:
+        files, pins = () if inputs is None else inputs.files().values(), [("these masks", pin)]
+        gate = gate_of("vendor-key", Asking() if inputs is None else inputs.asking, [masks, *files], pins=pins)
+    elif pin is not None:
+        if gate.policy is None:
+            raise PolicyError("policy.file: these masks are governed by a policy, and none is here: give `inputs`")
+        pin.refuse_other(gate.policy, "these masks")
+    gate, asked = for_offer(gate, offer, masks), vendor_model.asked_of(Path(masks))
     gate = gate if asked is None else gate.again(asked)
     public.pass_scores(gate, names, genotypes.samples)
     return vendor_model.unmask_scores(Path(rounded), Path(offer), Path(masks), genotypes)

@@ -32,6 +32,8 @@ from securegen.engines.ckks.scores.vendor import VendorParameters
 from securegen.engines.ckks.scores.weights import ScoreReader, second_rows
 from securegen.errors import ArtefactError, PlanError, ProtocolError, VerificationError
 from securegen.governance.gate import Asking
+from securegen.governance.pin import Pin, pinned
+from securegen.governance.policy import PIN
 from securegen.io.envelope import DRAWN_COST, canonical, read_drawn, write_drawn
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, private_folder
@@ -45,7 +47,10 @@ from securegen.vocabulary import DEFAULT_ENCRYPTOR
 BATCHES, DRAWN, PEOPLE = "batches.json", "batches.secret", "people.json"
 _PEOPLE = record(
     sha256=hex_text(32),
-    may_have={"asked": record(purpose=text(400), register=text(1 << 12), may_have={"mondo": text(1 << 12)})},
+    may_have={
+        "asked": record(purpose=text(400), register=text(1 << 12), may_have={"mondo": text(1 << 12)}),
+        "policy": PIN,
+    },
 )
 _BATCHES = record(
     people=integer(1, MAXIMUM_SAMPLES), dosage_max=integer(2, 1 << 15), bound=whole(1, SUM_LIMIT - 1),
@@ -153,9 +158,10 @@ def read_offer(folder: Path) -> Offer:
 
 def blind_scores(
     offer_folder: Path, challenge_file: Path, reader: SelectableReader, folder: Path, private: Path, *,
-    asking: Asking | None = None,
+    asking: Asking | None = None, pin: Pin | None = None,
 ) -> None:  # fmt: skip
-    """Hospital: multiply, blind, write the messages to the vendor; the masks stay in `private`.
+    """Hospital: multiply, blind, write the messages to the vendor; the masks stay in `private`. pin: of the policy that the
+    scores are opened under.
 
     Raises ArtefactError when the offer is for other genotypes, or a key was not made for this hospital's challenge.
     """
@@ -188,9 +194,9 @@ def blind_scores(
         entries.append({n: vars(artefact.write_entry(folder, f"batch-{i:04d}.{n}.npy", a)) for n, a in parts.items()})
     keep_array(private / "masks.npy", np.concatenate(masks), mode=0o600)
     kept_asked = (asking or Asking()).asked()
-    keep_json(
-        private / PEOPLE, {"sha256": _people(reader), **({"asked": kept_asked} if kept_asked else {})}, mode=0o600
-    )
+    kept_pin = None if pin is None else pin.to_json()
+    told = {"sha256": _people(reader), "asked": kept_asked, "policy": kept_pin}
+    keep_json(private / PEOPLE, {name: value for name, value in told.items() if value}, mode=0o600)
     use_once(challenge_file)
     artefact.write_manifest(folder, "blinded scores", {"batches": entries}, None)
 
@@ -235,20 +241,27 @@ def answer(
 
 def people_behind(private: Path) -> str:
     """A digest of whose scores are behind these masks. Raises ArtefactError where there are none."""
-    try:
-        people: str = kept_json(private / PEOPLE, "the people of a run", _PEOPLE)["sha256"]
-    except FileNotFoundError:
-        raise ArtefactError(f"{private} holds no masks") from None
+    people: str = _kept_people(private)["sha256"]
     return people
 
 
 def asked_of(private: Path) -> dict[str, str] | None:
     """What the scores behind these masks are for, and its register; None where no purpose was named."""
+    asked: dict[str, str | None] | None = _kept_people(private).get("asked")
+    return None if asked is None else {name: text for name, text in asked.items() if text is not None}
+
+
+def pin_of(private: Path) -> Pin | None:
+    """The policy that these masks remember; None where none governed."""
+    return pinned(_kept_people(private).get("policy"))
+
+
+def _kept_people(private: Path) -> dict[str, Any]:
     try:
-        asked: dict[str, str | None] | None = kept_json(private / PEOPLE, "the people of a run", _PEOPLE).get("asked")
+        kept: dict[str, Any] = kept_json(private / PEOPLE, "the people of a run", _PEOPLE)
     except FileNotFoundError:
         raise ArtefactError(f"{private} holds no masks") from None
-    return None if asked is None else {name: text for name, text in asked.items() if text is not None}
+    return kept
 
 
 def unmask_scores(
