@@ -110,7 +110,9 @@ class OwnerState:
         except FileNotFoundError as error:
             raise ArtefactError(f"the owner's file {path} cannot be read: {error.strerror}") from None
         stream = io.BytesIO(self.key.open_box(self._label(name), raw))
-        header = parse_json(stream.read(int.from_bytes(stream.read(8), "little")), f"the owner's file {path}")
+        header = parse_json(
+            stream.read(min(len(raw), int.from_bytes(stream.read(8), "little"))), f"the owner's file {path}"
+        )
         return header, read_npz(stream, f"the owner's file {path}")
 
     def identity(self, cohort_id: str, index: int, block: GenotypeBlock) -> str:
