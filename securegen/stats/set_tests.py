@@ -36,7 +36,7 @@ def acat(log10p: np.ndarray, weights: np.ndarray | None = None) -> float:
     """−log10 of the P of Σ w tan((½ − p)π), for −log10 p and weights ≥ 0 (None: equal ones).
 
     >>> round(acat(np.array([2.0, 0.5])), 6), round(acat(np.array([400.0, 1.0])), 6)
-    (1.711797, 399.69897)
+    (1.708176, 399.69897)
     """
     w = np.ones(len(log10p)) if weights is None else weights
     used = w > 0

@@ -20,6 +20,8 @@ from securegen.cli.command import example
 from securegen.cli.examples import EXAMPLES
 from securegen.cli.main import COMMANDS, main
 from securegen.governance import audit_steps as audit
+from securegen.governance import policy_file
+from securegen.governance.policy_draft import draft
 from securegen.governance.signing import generate, write_identity, write_verify_key
 
 pytestmark = pytest.mark.usefixtures("forked_roles")
@@ -106,7 +108,8 @@ def walk(tmp_path_factory) -> Path:
     write_identity(folder / "analyst.secret", analyst)
     write_verify_key(folder / "analyst.pub", analyst)
     (folder / "governed").mkdir()
-    (folder / "governed" / "policy.toml").touch()
+    (folder / "governed" / "policy.toml").write_text(draft("Test", analyst.verify_key.hex(), [], {}))
+    policy_file.sign_policy(folder / "governed" / "policy.toml", analyst)
     audit.record(folder / "governed" / "key.secret", "key", {"action": "unlocked", "key": "00" * 32})
     return folder
 

@@ -189,7 +189,7 @@ def test_a_public_model_is_refused_before_there_is_a_key(ruled):
 
 
 def test_on_one_machine_a_public_model_leaves_nothing(ruled, monkeypatch):
-    ruled.write(tiers__analyst__granularity="record", limits__smallest_cohort=1000)
+    ruled.write(tiers__analyst__granularity="record", limits__minor_alleles=80)
 
     def served(*_, **__):
         raise ProtocolError("the server has it")

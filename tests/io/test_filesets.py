@@ -118,8 +118,8 @@ def test_people_in_another_order_are_aligned_aloud(cohort, tmp_path):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (("P7", "Q7"), r"chr2 has other people than .*chr1: it lacks P7 P7, person 8 of .*chr1 \(48 people here, 48 there\)"),
-    (("P47", None), r"chr2 has other people than .*chr1: it lacks P47 P47, person 48"),
+    (("P7", "Q7"), r"chr2 has other people than .*chr1: it lacks person 8 of .*chr1 \(48 people here, 48 there\)"),
+    (("P47", None), r"chr2 has other people than .*chr1: it lacks person 48 of"),
 ])  # fmt: skip
 def test_other_people_are_refused_by_name(cohort, tmp_path, change, message):
     name = copied(cohort, tmp_path, "1")

@@ -182,13 +182,13 @@ REFUSED = {
         "2",
         renamed,
         InputError,
-        "people here has other people than the encrypted cohort: it lacks .* P7",
+        "people here has other people than the encrypted cohort: it lacks person 8 of the encrypted cohort",
     ),
     "a person less": (
         "2",
         fewer,
         InputError,
-        "people here has other people than the encrypted cohort: it lacks .* P39",
+        "people here has other people than the encrypted cohort: it lacks person 40 of the encrypted cohort",
     ),
     "fractions": ("2", fractional, InputError, "steps of 1/256, the encrypted cohort has steps of 1/1"),
 }
