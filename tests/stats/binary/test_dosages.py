@@ -178,8 +178,8 @@ def test_blocks_and_selections(dosages):
 @pytest.mark.parametrize(
     ("array", "options", "message"),
     [
-        ([[0, 1, 3]], {}, "variant v0, sample P2: dosage 3 is outside"),
-        ([[0, -9, 1]], {}, "variant v0, sample P1: dosage -9 is outside .* missing ones are NaN"),
+        ([[0, 1, 3]], {}, "variant v0, sample 3: a dosage is outside"),
+        ([[0, -9, 1]], {}, "variant v0, sample 2: a dosage is outside .* missing ones are NaN"),
         ([[0, 2.0001, 1]], {}, "outside"),
         ([[0, np.inf, 1]], {}, "outside"),
         ([[0, 1]], {}, r"shape \(1, 2\), \(1, 3\) expected"),
