@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from securegen.kernels.bit_count import ones
 from securegen.kernels.threads import over_range
 
 WORD = 64  # variants of a word
@@ -42,15 +43,6 @@ def add_pair_counts(bits: np.ndarray, first: int, counts: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _ones(x):
-    """Bits of a word; a compiler knows this form as one instruction."""
-    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
-
-
-@njit(cache=True, nogil=True)
 def _add(bits, first, counts):
     none, one, two = bits[0], bits[1], bits[2]
     words = bits.shape[2]
@@ -69,11 +61,11 @@ def _add(bits, first, counts):
                     a0, a1, a2 = none[i, w], one[i, w], two[i, w]
                     b0, b1, b2 = none[j, w], one[j, w], two[j, w]
                     a, b = a0 | a1 | a2, b0 | b1 | b2
-                    called += _ones(a & b)
-                    het_i += _ones(a1 & b)
-                    het_j += _ones(b1 & a)
-                    both += _ones(a1 & b1)
-                    opposite += _ones((a0 & b2) | (a2 & b0))
+                    called += ones(a & b)
+                    het_i += ones(a1 & b)
+                    het_j += ones(b1 & a)
+                    both += ones(a1 & b1)
+                    opposite += ones((a0 & b2) | (a2 & b0))
                 c = counts[r, j]
                 c[0] += np.uint32(called)
                 c[1] += np.uint32(het_i)

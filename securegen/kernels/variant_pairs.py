@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from securegen.kernels.bit_count import ones
 from securegen.kernels.threads import over_range
 
 WORD = 64  # people of a word
@@ -44,15 +45,6 @@ def pair_counts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _ones(x):
-    """Bits of a word; a compiler knows this form as one instruction."""
-    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
-
-
-@njit(cache=True, nogil=True)
 def _add(a, b, out):
     words = a.shape[2]
     for start in range(0, words, _WORDS):
@@ -70,15 +62,15 @@ def _pair(a, b, out):
     for w in range(a.shape[1]):
         ac, a1, a2 = a[0, w], a[1, w], a[2, w]
         bc, b1, b2 = b[0, w], b[1, w], b[2, w]
-        cc += _ones(ac & bc)
-        c1 += _ones(ac & b1)
-        c2 += _ones(ac & b2)
-        oc += _ones(a1 & bc)
-        o1 += _ones(a1 & b1)
-        o2 += _ones(a1 & b2)
-        tc += _ones(a2 & bc)
-        t1 += _ones(a2 & b1)
-        t2 += _ones(a2 & b2)
+        cc += ones(ac & bc)
+        c1 += ones(ac & b1)
+        c2 += ones(ac & b2)
+        oc += ones(a1 & bc)
+        o1 += ones(a1 & b1)
+        o2 += ones(a1 & b2)
+        tc += ones(a2 & bc)
+        t1 += ones(a2 & b1)
+        t2 += ones(a2 & b2)
     out[0, 0] += np.int64(cc)
     out[0, 1] += np.int64(c1)
     out[0, 2] += np.int64(c2)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from securegen.errors import UsageError
-from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, SelectableReader, Variants, boundaries_of
+from securegen.io.reader_around import ReaderAround
+from securegen.model import GenotypeBlock, IntArray, SelectableReader
 from securegen.study.inputs import Log
 from securegen.vocabulary import ADDITIVE
 
@@ -19,33 +20,11 @@ _COUNTED = {"dominant": np.greater_equal, "recessive": np.greater, "hetonly": np
 
 
 @dataclass(frozen=True)
-class Coded:
-    """The cohort of `reader`, hard calls, as `coding` counts them."""
+class Coded(ReaderAround):
+    """The cohort of `reader`, hard calls, as `coding` counts them; its largest dosage is that of the copies, which are summed
+    too."""
 
-    reader: GenotypeReader
     coding: str
-
-    @property
-    def samples(self) -> Samples:
-        return self.reader.samples
-
-    @property
-    def variants(self) -> Variants:
-        return self.reader.variants
-
-    @property
-    def dosage_grid(self) -> int:
-        return self.reader.dosage_grid
-
-    @property
-    def dosage_max(self) -> int:
-        """Of the copies, which are summed too."""
-        return self.reader.dosage_max
-
-    @property
-    def boundaries(self) -> tuple[int, ...]:
-        """First row of every file, and the number of rows."""
-        return boundaries_of(self.reader)
 
     def read(self, start: int, stop: int) -> GenotypeBlock:
         block = self.reader.read(start, stop)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from securegen.design.strata import Stratum
 from securegen.errors import UsageError
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of, coding_of
+from securegen.io.reader_around import ReaderAround
+from securegen.model import GenotypeBlock, GenotypeReader, Variants, boundaries_of, coding_of
 
 MOST_PARTS = 1 << 16
 
@@ -60,28 +62,15 @@ def part_of(text: object) -> RunPart:
 
 
 @dataclass(frozen=True)
-class PartReader:
+class PartReader(ReaderAround):
     """Consecutive variants of a cohort, start to stop, counted from 0 again."""
 
-    reader: GenotypeReader
     start: int
     stop: int
 
-    @property
-    def samples(self) -> Samples:
-        return self.reader.samples
-
-    @property
+    @cached_property
     def variants(self) -> Variants:
         return self.reader.variants.take(slice(self.start, self.stop))
-
-    @property
-    def dosage_grid(self) -> int:
-        return self.reader.dosage_grid
-
-    @property
-    def dosage_max(self) -> int:
-        return self.reader.dosage_max
 
     @property
     def coding(self) -> str:
