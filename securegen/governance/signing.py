@@ -69,8 +69,18 @@ def read_fingerprint(text: str) -> str:
     return "-".join(digits[i : i + 4] for i in range(0, 32, 4))
 
 
+def is_weak(verify_key: bytes) -> bool:
+    """Whether the point of a key has an order of 1, 2, 4 or 8, so that anybody can sign under it: of its coordinate y holds
+    y(y² − 1)(dy⁴ + 2y² − 1) = 0 modulo 2^255 − 19, d = −121665/121666."""
+    p = 2**255 - 19
+    y = int.from_bytes(verify_key, "little") % 2**255
+    return y * (y * y - 1) * (121666 * (2 * y * y - 1) - 121665 * y**4) % p == 0
+
+
 def verifies(verify_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether `signature` is that key's on `message`."""
+    """Whether `signature` is that key's on `message`; never of a key that anybody signs under."""
+    if is_weak(verify_key):
+        return False
     try:
         Ed25519PublicKey.from_public_bytes(verify_key).verify(signature, message)
     except (InvalidSignature, ValueError):

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from securegen.engines.ckks import parameters
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, KeyFileError
+from securegen.governance.signing import verifies
 from securegen.io.envelope import canonical
 from securegen.io.output import FOR_OTHERS, write_json
 from securegen.io.schema import hex_text, one_of, record, text
@@ -44,11 +42,7 @@ class PublicKey:
         }  # fmt: skip
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        try:
-            Ed25519PublicKey.from_public_bytes(self.verify_key).verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
+        return verifies(self.verify_key, message, signature)
 
     @staticmethod
     def from_json(value: object) -> PublicKey:
