@@ -1,4 +1,4 @@
-"""securegen prs-step: one party's step of encrypted scores (docs/prs-protocols.md)."""
+"""securegen prs-step: one party's step of encrypted scores (docs/explanation/prs-protocols.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from securegen.record.run_log import folder_bytes
 
 @click.group(cls=Group)
 def command() -> None:
-    """One party's step of encrypted scores: who runs which step is in docs/prs-protocols.md."""
+    """One party's step of encrypted scores: who runs which step is in docs/explanation/prs-protocols.md."""
 
 
 @command.command(cls=ScoreCommand)
