@@ -89,7 +89,9 @@ class Federated(Engine):
             raise UsageError(f"`sites` {self.sites} with {len(members)} cohorts: one cohort is one site")
         rehearsal.refuse(members[0])
         if members[0].vc_tests:
-            raise UsageError("`vc_tests` need genotypes and phenotypes in one place: engine plain or ckks, not federated")
+            raise UsageError(
+                "`vc_tests` need genotypes and phenotypes in one place: engine plain or ckks, not federated"
+            )
 
     def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
         common = members[0].common_samples
