@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -27,7 +26,7 @@ class SetStudy:
     strata: tuple[Stratum, ...]
     masks: MaskReader
     chosen: IntArray
-    tests: Set[str]
+    tests: frozenset[str]
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
