@@ -32,7 +32,7 @@ def draft(
     PolicyError naming line and key of what is wrong."""
     chosen = {"format": 1, "name": name, "version": 1, "steward": steward, **(settings or {})}
     lines = [
-        "# A policy of securegen: docs/governance.md has every key. A changed text needs a new version and signature."
+        "# A policy of securegen: docs/howto/governance.md has every key. A changed text needs a new version and signature."
     ]
     section = ""
     for key, setting in SETTINGS.items():

@@ -19,7 +19,7 @@ from securegen.governance.policy import IDENTITY, ISSUER, SETTINGS, VISA
 from securegen.governance.policy_draft import toml_value
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "governance.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "governance.md").read_text()
 
 
 def test_its_shell_steps_run(tmp_path, monkeypatch):
@@ -64,7 +64,7 @@ ASKED_FOR = (
 
 
 def test_every_word_has_a_command_a_test_and_what_remains():
-    page = (ROOT / "docs" / "governance-map.md").read_text()
+    page = (ROOT / "docs" / "explanation" / "governance-map.md").read_text()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", page, re.M)[2:]]
     assert tuple(row[0] for row in rows) == ASKED_FOR
     for word, done, command, tests, remains in rows:

@@ -87,7 +87,7 @@ def render(study: StudyFile, opened: list[str]) -> str:
         **_chosen(study), "opened": opened, **dict(study.notes),
     }  # fmt: skip
     out = [
-        "# A federated study of securegen: see docs/federated.md. Changing a byte makes it another study.",
+        "# A federated study of securegen: see docs/howto/federated.md. Changing a byte makes it another study.",
         *_lines(top),
     ]
     out += ["", "[coordinator]", *_lines(_key(study.coordinator))]
