@@ -31,6 +31,9 @@ nitpicky = False
 html_theme = "furo"
 html_title = f"securegen {VERSION}"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["lines.css"]
+smartquotes = False  # --flag is no dash
 
 default_role = "code"
 autodoc_typehints = "signature"

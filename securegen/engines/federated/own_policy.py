@@ -25,7 +25,7 @@ from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin, pinned
 from securegen.governance.signing import SigningIdentity
 from securegen.model import GenotypeReader, Samples, Variants
-from securegen.results.outputs import NO_EXPOSED
+from securegen.results.outputs import NO_EXPOSED, NO_MASKS
 from securegen.structure import ridge
 from securegen.structure.components import EXTRA
 from securegen.structure.whole_genome import blocks_of
@@ -52,6 +52,8 @@ def check_site(
 ) -> None:  # fmt: skip
     """Before anything is sent: raise PolicyError where this site's policy refuses what the study opens. Enters nothing."""
     _refuse_interaction(gate, study)
+    if study.sets is not None and gate.minor_alleles:
+        raise PolicyError(NO_MASKS.format(gate.minor_alleles))
     wanted = [
         OutputFacts(
             ASSOCIATION, p.phenotype.name, int(p.mask.sum()), study.variants, columns=len(study.covariates) + 1,
