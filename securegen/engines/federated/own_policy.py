@@ -146,7 +146,8 @@ def refuse_terms(study: StudyFile, key: SigningIdentity, asking: Asking, places:
     """Before a site joins: raise PolicyError where its policy, beside `places` or named, refuses what the study asks."""
     typed: Any = Inputs
     own = typed(
-        policy=asking.policy, identity=asking.identity, purpose=asking.purpose, second_signature=asking.second or None
+        policy=asking.policy, identity=asking.identity, visa=asking.visa or None, purpose=asking.purpose,
+        second_signature=asking.second or None,
     )  # fmt: skip
     name = study.site_of(key.verify_key).name
     check_terms(gate_of_site(study, name, key, own, places, silent), study)
