@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError
+from securegen.io.folders import Folder, Place, folder_of
 from securegen.kernels.memory import aligned
 from securegen.model import IntArray
 from securegen.rlwe.uniform import expand_uniform
@@ -26,7 +27,7 @@ from securegen.rlwe.uniform import expand_uniform
 class EncryptedCohort:
     """Server side: a checked, signed cohort. There is no way from here to a secret key."""
 
-    folder: Path
+    folder: Folder
     body: dict[str, Any]
     public: PublicKey
     digest: str
@@ -83,13 +84,19 @@ class EncryptedCohort:
 
     def require_files(self) -> None:
         """Raise ArtefactError naming the first file that is not there, before hours of work on those before it."""
+        there = self.folder.sizes()
         for entry in self.stored():
-            path = artefact.path_of(self.folder, entry)
-            if not path.exists():
+            name = artefact.name_of(self.folder, entry)
+            if name not in there:
                 raise ArtefactError(
-                    f"{path} cannot be read: No such file or directory: copy all that its owner sent; what was appended belongs "
-                    "beside the blocks before"
+                    f"{self.folder.at(name)} cannot be read: No such file or directory: copy all that its owner sent; "
+                    "what was appended belongs beside the blocks before"
                 )
+
+    def ahead(self, blocks: Iterable[tuple[int, str, int]]) -> contextlib.AbstractContextManager[None]:
+        """Meanwhile (block, stream, chunk) are read in this order."""
+        entries = (e for block, stream, chunk in blocks for e in self.blocks[block]["streams"][stream][chunk])
+        return self.folder.ahead((e["name"], e["size"]) for e in entries)
 
     def stored(self) -> Iterator[dict[str, Any]]:
         for part in self.blocks:
@@ -98,8 +105,9 @@ class EncryptedCohort:
                     yield from chunk
 
 
-def open_cohort(folder: Path) -> EncryptedCohort:
+def open_cohort(folder: Place) -> EncryptedCohort:
     """Open a folder that an owner sent. Raises ArtefactError unless it is complete, whole and signed."""
+    folder = folder_of(folder)
     found = artefact.open_manifest(folder, "cohort")
     with artefact.found_in(folder):
         public = PublicKey.from_json(found.body.get("public"))

@@ -7,7 +7,7 @@ Work and memory. A block is multiplied with the columns of its own set. Each chu
 once for a batch of blocks, of the first set while the chunk before is summed. The accumulators of a batch stay in memory. A
 thread takes a few blocks of the batch at a time (see `accumulators`). Every block is a small matrix of polynomials, its
 strands, times the matrix of the columns. So memory grows with the number of columns, not with N or M; `pass_memory` counts
-it. Files are mapped, and unmapped as soon as they were used.
+it. Files are mapped, and unmapped as soon as they were used; those of an object store are fetched, two ahead of their turn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from securegen.engines.ckks.server.pass_memory import TOGETHER, WORKING_BYTES, P
 from securegen.engines.ckks.server.results_parts import block_file, write_results
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
-from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
+from securegen.io.folders import Folder, Place, folder_of
 from securegen.kernels.fold import fold_tiles
 from securegen.kernels.memory import Rooms
 from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
@@ -47,7 +46,7 @@ from securegen.study.parts import RunPart
 def associate(
     cohort: EncryptedCohort,
     design: EncryptedDesign,
-    folder: Path,
+    folder: Place,
     *,
     progress: Progress = no_progress,
     batch_bytes: int = WORKING_BYTES,
@@ -74,8 +73,29 @@ def associate(
         bodies.check_pair(cohort.body, design.body, cohort.parameters)
     start, stop = (0, len(cohort.blocks)) if part is None else part.span(len(cohort.blocks), "blocks")
     cohort.require_files()
-    make_folder(folder, FOLDER_FOR_OTHERS)
-    (folder / artefact.MANIFEST).unlink(missing_ok=True)
+    folder = folder_of(folder)
+    folder.make()
+    with folder.claimed(writer := artefact.writer_of(cohort.digest, design.digest, str(part))):
+        folder.remove([artefact.MANIFEST])
+        entries = _associate(cohort, design, folder, (start, stop), progress, batch_bytes)
+        folder.confirm(writer)
+        return write_results(folder, _body(cohort, design, entries), part, start)
+
+
+def _body(cohort: EncryptedCohort, design: EncryptedDesign, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    streams = [list(part["streams"]) for part in cohort.blocks]
+    return {
+        "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
+        "nonce": design.body["nonce"], "streams": streams, "blocks": entries,
+    }  # fmt: skip
+
+
+def _associate(
+    cohort: EncryptedCohort, design: EncryptedDesign, folder: Folder, span: tuple[int, int], progress: Progress,
+    batch_bytes: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The entries of the results of blocks start … stop."""
+    start, stop = span
     streams = [tuple(part["streams"]) for part in cohort.blocks]
     sets = [design.columns.of(b) for b in range(len(streams))]
     outputs = {both: design.columns.outputs(*both) for both in set(zip(sets, streams, strict=True))}
@@ -96,11 +116,7 @@ def associate(
 
         entries += _sum_chunks(summed, cohort, columns, threads, memory.early, done, write)
         summed.clear()  # before the next batch takes its memory
-    body = {
-        "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
-        "nonce": design.body["nonce"], "streams": [list(s) for s in streams], "blocks": entries,
-    }  # fmt: skip
-    return write_results(folder, body, part, start)
+    return entries
 
 
 def _between(batches: Sequence[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int]]:
@@ -155,7 +171,8 @@ def _sum_chunks(
     entries: list[dict[str, Any]] = []
     count = len(chunks(cohort.parameters))
     uses = [some.number for some in summed]
-    with ThreadPoolExecutor(1) as reader:
+    order = ((b, s, c) for c in range(count) for some in summed for s, blocks in some.blocks.items() for b in blocks)
+    with ThreadPoolExecutor(1) as reader, cohort.ahead(order):
         following = ChunkColumns(columns, 0, uses)
         for chunk in range(count):
             present = following
@@ -194,6 +211,6 @@ class _Counter:
             self._progress(self._done, self._total)
 
 
-def open_results(folder: Path) -> dict[str, Any]:
+def open_results(folder: Place) -> dict[str, Any]:
     """The manifest of a results folder, checked for form only; its truth is for `verify` to establish."""
     return artefact.read_manifest(folder, "results", None, bodies.RESULTS)
