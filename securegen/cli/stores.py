@@ -9,7 +9,7 @@ import click
 
 from securegen.cli.config import store_options
 from securegen.errors import UsageError
-from securegen.io.store_urls import checked_url, is_url, without_secrets
+from securegen.io.store_urls import checked_url, is_url, shown_url
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,7 +29,7 @@ def check_store(ctx: click.Context, name: str, place: str) -> None:
     if name not in getattr(ctx.command.callback, "__stores__", ()):
         option = next(p for p in ctx.command.params if p.name == name)
         raise UsageError(
-            f"{option.opts[0]} {without_secrets(place.partition('::')[0])!r}: only encrypted cohorts, designs, models, results "
+            f"{option.opts[0]} {shown_url(place)!r}: only encrypted cohorts, designs, models, results "
             "may lie in a store; genotypes, tables, keys, owner's folders, ledgers, policies and logs stay on a local disk"
         )
     checked_url(place)

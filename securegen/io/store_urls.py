@@ -50,7 +50,7 @@ def checked_url(place: PathLike) -> tuple[str, str]:
     ('s3', 'bucket/study.cohort')
     """
     text = os.fspath(place)
-    shown = repr(without_secrets(text.partition("::")[0])[:_LONGEST])
+    shown = repr(shown_url(text))
     if "::" in text:
         raise UsageError(f"{shown} is chained to another place by '::', which is refused: name the folder itself")
     scheme, _, rest = text.partition(":")
@@ -60,7 +60,7 @@ def checked_url(place: PathLike) -> tuple[str, str]:
     if not rest.startswith("//"):
         raise UsageError(f"{shown} has lost a slash: give {scheme}://… as text, not as a Path")
     rest = rest[2:]
-    if "@" in rest.partition("/")[0]:
+    if "@" in rest:
         raise UsageError(f"{shown}: a user or password in a URL is refused; credentials come from the environment")
     if "?" in rest or "#" in rest:
         raise UsageError(f"{shown}: a query in a URL is refused; options of a store come from its environment")
@@ -82,6 +82,12 @@ def checked_url(place: PathLike) -> tuple[str, str]:
     return scheme, rest
 
 
+def shown_url(text: str) -> str:
+    """What is shown of a URL that is refused. A password may hold a slash, so what has an @ is shown by its scheme alone."""
+    found = without_secrets(text.partition("::")[0])[:_LONGEST]
+    return f"{found.partition(':')[0]}://…" if "@" in found else found
+
+
 def refuse_url(place: PathLike, what: str) -> None:
     """Raise UsageError where what must stay on a local disk is placed in a store. what: as "the owner's folder".
 
@@ -91,7 +97,7 @@ def refuse_url(place: PathLike, what: str) -> None:
     securegen.errors.UsageError: 's3://bucket/k.secret': a key file stays on a local disk, never in a store
     """
     if is_url(place):
-        raise UsageError(f"{without_secrets(os.fspath(place))!r}: {what} stays on a local disk, never in a store")
+        raise UsageError(f"{shown_url(os.fspath(place))!r}: {what} stays on a local disk, never in a store")
 
 
 def local_prefix(prefix: str) -> str:

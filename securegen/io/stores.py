@@ -163,24 +163,30 @@ class StoreFolder:
 
     def _claim(self, writer: str) -> None:
         """Make the claim, or find it made by the same writer before."""
-        word = writer.encode()
-        with contextlib.suppress(FileExistsError):
-            self._put(CLAIM, "claimed", lambda: self._fs.pipe_file(self._key(CLAIM), word, mode="create"))
-        try:
-            size = self.size(CLAIM)
-            found = b"" if size is None else bytes(self._fetch(CLAIM, size))
-        except (FileNotFoundError, ArtefactError):  # changed between the two
-            found = b""
-        if found != word:
+        found = self._claimed()
+        if not found:
+            with contextlib.suppress(FileExistsError):
+                self._put(
+                    CLAIM, "claimed", lambda: self._fs.pipe_file(self._key(CLAIM), writer.encode(), mode="create")
+                )
+            found = self._claimed()
+        if found != writer:
             raise StorageError(
                 f"another securegen is writing {self}, or was killed there: wait for it, choose another --out, or when it is "
                 f"certain that none runs remove {self.at(CLAIM)}"
             )
 
+    def _claimed(self) -> str:
+        """Whose claim is there; empty where none is."""
+        try:
+            return self.read(CLAIM, "a claim", 1 << 10).decode("ascii", "replace")
+        except (FileNotFoundError, ArtefactError):  # absent, or changed while it was read
+            return ""
+
     def _release(self, writer: str) -> None:
         """Remove the claim if it is still this writer's. It may be removed by hand, so nothing fails here."""
-        with contextlib.suppress(StorageError, ArtefactError, FileNotFoundError):
-            if bytes(self._fetch(CLAIM, len(writer))) == writer.encode():
+        with contextlib.suppress(StorageError):
+            if self._claimed() == writer:
                 self.remove([CLAIM])
 
     def _put(self, name: str, done: str, request: Callable[[], object]) -> None:
