@@ -19,7 +19,7 @@ from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.stores import stores
 from securegen.errors import DesignError, UsageError
-from securegen.io.folders import Folder
+from securegen.io.folder import Folder
 from securegen.io.genotypes import genotypes_given
 from securegen.io.store_urls import is_url
 from securegen.model import GenotypeReader

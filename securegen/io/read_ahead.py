@@ -54,7 +54,7 @@ class ReadAhead:
 
 
 class RangeStream:
-    """An object read in order, STREAM bytes a request. See `folders.Stream`."""
+    """An object read in order, STREAM bytes a request. See `folder.ByteStream`."""
 
     def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
         self._read, self._size, self._next, self._kept = read, size, 0, memoryview(b"")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from blake3 import blake3
 
 from securegen.errors import ArtefactError, StorageError
-from securegen.io.folders import Folder, Parts, Stream
+from securegen.io.folder import ByteStream, Folder, Parts
 from securegen.io.read_ahead import RangeStream, ReadAhead
 from securegen.io.store_requests import ShortReadError, asked, file_system
 from securegen.io.store_urls import checked_url
@@ -99,7 +99,7 @@ class StoreFolder:
         return self._fetch(name, size) if self._ahead is None else self._ahead.take(name, size)
 
     @contextlib.contextmanager
-    def stream(self, name: str, size: int) -> Iterator[Stream]:
+    def stream(self, name: str, size: int) -> Iterator[ByteStream]:
         yield RangeStream(lambda start, count: self._range(name, start, count, size), size)
 
     def digest(self, name: str) -> str:

@@ -13,7 +13,9 @@ from object_stores import KEYS, counted
 from securegen.engines.ckks import artefact
 from securegen.errors import ArtefactError, MissingExtraError, StorageError, UsageError
 from securegen.io import read_ahead, store_requests, stores
-from securegen.io.folders import Folder, LocalFolder, folder_of, folders_beside, place_of
+from securegen.io.folder import Folder
+from securegen.io.folders import folder_of, folders_beside, place_of
+from securegen.io.local_folder import LocalFolder
 from securegen.io.stores import StoreFolder
 
 

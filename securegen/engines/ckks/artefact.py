@@ -24,7 +24,8 @@ from blake3 import blake3
 from securegen.engines.ckks.keys import PublicKey
 from securegen.errors import ArtefactError
 from securegen.io.envelope import canonical
-from securegen.io.folders import Folder, Place, folder_of
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.io.output import json_bytes
 from securegen.io.schema import Check, Refused, anything, map_of, printable, record, shown, text
 from securegen.io.strict_json import parse_json

@@ -17,7 +17,8 @@ from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError
-from securegen.io.folders import Folder, Place, folder_of
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.memory import aligned
 from securegen.model import IntArray
 from securegen.rlwe.uniform import expand_uniform

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from securegen.engines.ckks.artefact import MANIFEST, manifest_digest
 from securegen.errors import StorageError
-from securegen.io.folders import Folder, place_of
+from securegen.io.folder import Folder
+from securegen.io.folders import place_of
 from securegen.io.store_urls import local_prefix
 
 if TYPE_CHECKING:

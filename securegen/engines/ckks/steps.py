@@ -39,7 +39,8 @@ from securegen.engines.governed import refuse_forged
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.pin import Pin
-from securegen.io.folders import Folder, folder_of, local_folder, place_of
+from securegen.io.folder import Folder
+from securegen.io.folders import folder_of, place_of
 from securegen.io.store_urls import local_prefix
 from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
 from securegen.study.consented import claim_release
@@ -192,7 +193,7 @@ def append_cohort(
     paths, report = encrypted_paths(prefix), progress or no_progress
     state = OwnerState(paths.owner, key)
     cohorts.append_cohort(
-        genotypes, key, paths.cohort, state, name=name, xchr_model=xchr_model, progress=report, log=log
+        genotypes, key, folder_of(paths.cohort), state, name=name, xchr_model=xchr_model, progress=report, log=log
     )
     return paths
 
@@ -209,8 +210,7 @@ def take_out_withdrawn(
     from securegen.engines.ckks.owner import withdrawals
 
     paths, report = encrypted_paths(prefix), progress or no_progress
-    cohort = local_folder(paths.cohort, "taking people out of a cohort")
-    return withdrawals.take_out_withdrawn(genotypes, key, cohort, paths.owner, consent, progress=report, log=log)
+    return withdrawals.take_out_withdrawn(genotypes, key, paths.cohort, paths.owner, consent, progress=report, log=log)
 
 
 def warn_of_begun_append(owner: PathLike, key: SecretKey, log: Log) -> None:

@@ -21,7 +21,8 @@ from securegen.engines.ckks.ciphertexts import Ciphertexts, read_second_halves, 
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.keys import PublicKey
-from securegen.io.folders import Folder, Place, folder_of
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from securegen.engines.ckks.server import associate as server
 from securegen.engines.ckks.studydesign import open_design
 from securegen.errors import ArtefactError, SecuregenError, StorageError, UsageError, VerificationError
 from securegen.io import read_ahead, stores
-from securegen.io.folders import Folder, folder_of
+from securegen.io.folder import Folder
+from securegen.io.folders import folder_of
 from securegen.io.stores import StoreFolder
 
 

@@ -35,7 +35,7 @@ from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, Version, read_info, write_info
 from securegen.errors import ArtefactError, InputError, PlanError
 from securegen.io.filesets import CHROMOSOMES, EXPECTED, order_of
-from securegen.io.folders import Folder, Place, folder_of
+from securegen.io.folder import Folder
 from securegen.io.text import count
 from securegen.kernels.residue_matmul import LANES
 from securegen.model import (
@@ -57,7 +57,7 @@ from securegen.vocabulary import canonical_chromosome
 def append_cohort(
     reader: SelectableReader,
     key: SecretKey,
-    folder: Place,
+    folder: Folder,
     state: OwnerState,
     *,
     name: str = "these genotypes",
@@ -80,7 +80,6 @@ def append_cohort(
     if not state.folder.is_dir():
         raise ArtefactError(f"{state.folder} is not there: the first part of a cohort is encrypted without `append`")
     refuse_retired(key, state.folder)
-    folder = folder_of(folder)
     with state.alone(), folder.claimed(state.writer):
         info, parts = recorded(read_info(state), state, key)
         reader = _fitted(reader, info, name, log)

@@ -25,7 +25,8 @@ from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_arrays
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, VerificationError
-from securegen.io.folders import Folder, Place, folder_of
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.crt import unpack_sums
 from securegen.kernels.fold import open_products
 from securegen.kernels.ntt import inverse

@@ -22,7 +22,8 @@ from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.owner.state import OwnerState, Version
 from securegen.errors import ArtefactError, UsageError
-from securegen.io.folders import Folder, Place, folder_of
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.io.store_urls import local_path
 from securegen.model import Columns
 from securegen.results.summary import coding_facts

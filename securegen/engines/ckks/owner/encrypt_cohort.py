@@ -34,7 +34,8 @@ from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError
 from securegen.governance.pin import Pin
 from securegen.io.envelope import canonical
-from securegen.io.folders import Folder, Place, folder_of
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Progress, coding_of, no_progress
 from securegen.study.parts import PartReader, RunPart

@@ -30,7 +30,8 @@ from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_arrays
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError, UsageError
-from securegen.io.folders import Folder, Place, folder_of
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.integer_sums import squared_sums
 from securegen.kernels.modmath61 import dot
 from securegen.kernels.threads import in_threads

@@ -34,7 +34,8 @@ from securegen.governance.door import SCORES, OutputFacts
 from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.governance.pin import Pin
 from securegen.governance.signing import digest_of
-from securegen.io.folders import Folder, place_of
+from securegen.io.folder import Folder
+from securegen.io.folders import place_of
 from securegen.model import Progress, Samples, no_progress
 from securegen.scores.plan import ScorePlan
 from securegen.scores.release import DIGITS, refuse_small_models

@@ -19,7 +19,7 @@ from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.scores.schema import refuse_residues
 from securegen.errors import ArtefactError
-from securegen.io.folders import Folder
+from securegen.io.folder import Folder
 from securegen.kernels.threads import over_range
 from securegen.rlwe.uniform import expand_tiles
 

@@ -31,7 +31,8 @@ from securegen.engines.ckks.server.pass_memory import TOGETHER, WORKING_BYTES, P
 from securegen.engines.ckks.server.results_parts import block_file, write_results
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
-from securegen.io.folders import Folder, Place, folder_of
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.fold import fold_tiles
 from securegen.kernels.memory import Rooms
 from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from securegen.engines.ckks import artefact, bodies
 from securegen.errors import ArtefactError, UsageError
-from securegen.io.folders import Folder, folder_of, folders_beside, place_of
+from securegen.io.folder import Folder
+from securegen.io.folders import folder_of, folders_beside, place_of
 from securegen.study.parts import RunPart, part_of
 
 ROLE: Final = "part of results"
