@@ -8,6 +8,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import common_options, rehearses, stop_rehearsal
 from securegen.cli.runlog import CommandLog, logs
 from securegen.cli.stores import stores
+from securegen.io.output import PRIVATE
 from securegen.io.store_urls import is_url
 from securegen.record.run_log import print_end
 
@@ -22,8 +23,9 @@ from securegen.record.run_log import print_end
 def command(out: str, quiet: bool) -> None:
     """Join the parts of a run that --blocks made, PREFIX.1of22.… and so on.
 
-    Of tables: they are what one run writes, byte for byte. Of the server's gwas: PREFIX.results, which goes to the owner. Parts
-    may end in any order; one that is absent, cut or of another run is named. An encrypted cohort is ended by encrypt.
+    Of tables and scores: they are what one run writes, byte for byte. Of the server's gwas: PREFIX.results, which goes to the
+    owner. Parts may end in any order; one that is absent, cut or of another run is named. An encrypted cohort is ended
+    by encrypt.
     """
     from securegen.engines.merging import merge, planned
 
@@ -31,6 +33,7 @@ def command(out: str, quiet: bool) -> None:
     stop_rehearsal([*planned(out), *log.files])
     with log.stage("merge"):
         found = merge(out)
+    log.mode = PRIVATE if found.private else log.mode
     log.stored = [p for p in found.paths if is_url(p)]
     log(f"{found.parts} parts joined")
     log.write(**found.facts)
