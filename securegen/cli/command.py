@@ -19,7 +19,6 @@ from typing import Any
 import click
 
 from securegen.cli.config import command_words, load_config, path_options
-from securegen.cli.stores import check_stores
 from securegen.errors import ArtefactError, InputError, SecuregenError, StorageError
 from securegen.io.folders import folder_of
 from securegen.io.schema import one_line
@@ -261,7 +260,6 @@ def common_options(function: Function, *, config: str = "--config") -> Function:
     @functools.wraps(function)
     def command(*args: Any, **options: Any) -> Any:
         ctx = click.get_current_context()
-        check_stores(ctx)
         with speaks_of_flags(ctx.command):
             if not ctx.meta.get(DRY_RUN):
                 return function(*args, **options)

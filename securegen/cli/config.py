@@ -23,6 +23,10 @@ from securegen.local.launcher import toml_text
 
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
+WORDS = {  # of options that name no file
+    "A,B", "BUILD", "COL:k", "DATE", "DIGEST", "DUO", "F,F", "FINGERPRINT", "ID,ID", "KEY=VALUE", "KIND", "LO,HI", "NAME",
+    "NAME=FINGERPRINT", "NAME=ISS=FILE", "NAME=KIND", "SITE", "TEXT", "YYYY-MM-DD", "i,j,k", "i/n",
+}  # fmt: skip
 
 
 def command_words(ctx: click.Context) -> list[str]:
@@ -162,13 +166,13 @@ def path_options(ctx: click.Context) -> Iterator[tuple[str, Path]]:
 
 
 def store_options(ctx: click.Context) -> Iterator[tuple[str, str]]:
-    """(name of the option, URL) of every option that names a file or folder by a URL."""
+    """(name of the option, URL) of every option and argument that names a file or folder by a URL."""
     for p in ctx.command.params:
-        if not (str(p.name) in FIELDS or str(p.metavar or "").startswith(PATHS)):
-            continue
         value = ctx.params.get(str(p.name))
+        if p.metavar in WORDS:
+            continue
         for text in value if isinstance(value, tuple) else (value,):
-            place = str(text).partition("=")[2] if str(p.metavar).startswith("NAME=") else text
+            place = text.rpartition("=")[2] if isinstance(text, str) and "=FILE" in str(p.metavar) else text
             if isinstance(place, str) and is_url(place):
                 yield str(p.name), place
 

@@ -35,10 +35,19 @@ def check_store(ctx: click.Context, name: str, place: str) -> None:
     checked_url(place)
 
 
-def check_stores(ctx: click.Context) -> None:
-    """As `check_store`, of every option."""
-    for name, place in store_options(ctx):
-        check_store(ctx, name, place)
+def refuse_stores(command: click.Command) -> None:
+    """Have `check_store` asked of every option of a command before it runs."""
+    run: Callable[..., Any] = command.invoke
+    if getattr(run, "asks", False):
+        return
+
+    def invoke(ctx: click.Context) -> Any:
+        for name, place in store_options(ctx):
+            check_store(ctx, name, place)
+        return run(ctx)
+
+    invoke.asks = True  # type: ignore[attr-defined]
+    command.invoke = invoke  # type: ignore[method-assign]
 
 
 def refuse_store(out: str) -> None:
