@@ -121,6 +121,7 @@ def open(
     gzip: bool = False,
     policy: Name | None = None,
     identity: Name | None = None,
+    visa: Name | Sequence[Name] | None = None,
     second_signature: Name | Sequence[Name] | None = None,
     genotypes: SelectableReader | None = None,
     log: Log = silent,
@@ -137,7 +138,7 @@ def open(
         bfile=bfile, bfile_list=bfile_list, pfile=pfile, pfile_list=pfile_list, vcf=vcf, vcf_list=vcf_list, bgen=bgen,
         bgen_list=bgen_list, sample=sample, ref_last=ref_last, vcf_field=vcf_field,
         multiallelic=multiallelic, dosage_grid=dosage_grid, keep=keep, remove=remove, extract=extract, exclude=exclude,
-        chr=chr, from_bp=from_bp, to_bp=to_bp, split_par=split_par, policy=policy, purpose=purpose, identity=identity,
+        chr=chr, from_bp=from_bp, to_bp=to_bp, split_par=split_par, policy=policy, purpose=purpose, identity=identity, visa=visa,
         second_signature=second_signature, consent=consent, mondo=mondo, blocks=blocks,
     )  # fmt: skip
     typed = ScoreInputs

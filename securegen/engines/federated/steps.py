@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from securegen.design.column_bits import MAXIMUM_BITS
 from securegen.engines.federated import hub, leaving, site, study_toml, studyfile, variants
 from securegen.engines.federated.chosen_variants import analysed, block_size, component_ids
 from securegen.engines.federated.continuing import continue_study as continue_study
@@ -23,6 +24,7 @@ from securegen.engines.federated.joining import site_of as site_of
 from securegen.engines.federated.joining import unheard as unheard
 from securegen.engines.federated.own_policy import site_of_key
 from securegen.engines.federated.study_folder import refuse_written, write_folder
+from securegen.engines.federated.study_sets import sets_of
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import UsageError
 from securegen.governance import signing
@@ -34,8 +36,10 @@ from securegen.io.output import private_folder
 from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study import ploidy
+from securegen.study.checks import names, path
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import ASKING, NOISE, PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.mask_options import parse_bins
 
 _OF_A_SITE = {
     *FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred", "consent", "mondo", "generalise", *ASKING, *NOISE,
@@ -104,6 +108,14 @@ def init(
     dominant: bool = False,
     recessive: bool = False,
     hetonly: bool = False,
+    anno_file: Name | None = None,
+    set_list: Name | None = None,
+    mask_def: Name | None = None,
+    aaf_file: Name | None = None,
+    aaf_bins: str | float | Sequence[str | float] | None = None,
+    build_mask: str | None = None,
+    vc_tests: Sequence[str] | None = None,
+    vc_max_aaf: float | None = None,
     pcs: int = 0,
     pc_variants: Name | None = None,
     ld_prune_on: str | None = None,
@@ -123,6 +135,7 @@ def init(
     500 variants) at the site ld_prune_on; common_samples: None for all but openings "all", and for step1;
     statistic: None for plink2, or regenie with predictions; step1: the sites make these together, by a whole-genome model of
     `block` variants a block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model; for
+    anno_file and what follows: as of `open_study`, masks of sets or, with vc_tests, set tests in place of variants; for
     the rest see StudyFile. Returns the study and how many variants of the first list are not in every list; log: told of
     those that the study cannot analyse.
 
@@ -138,11 +151,22 @@ def init(
     if split_par is not None:
         lists = [ploidy.split_par(found, split_par) for found in lists]
     common, dropped = variants.common_variants(lists)
-    coding = Inputs(
-        dominant=dominant, recessive=recessive, hetonly=hetonly, model=model, interaction=interaction
-    ).coding
+    named = Inputs(
+        dominant=dominant, recessive=recessive, hetonly=hetonly, model=model, interaction=interaction, missing=missing, qc=qc,
+        anno_file=path("anno_file", anno_file), set_list=path("set_list", set_list), mask_def=path("mask_def", mask_def),
+        aaf_file=path("aaf_file", aaf_file), aaf_bins=parse_bins(aaf_bins), build_mask=build_mask,
+        vc_tests=names("vc_tests", vc_tests), vc_max_aaf=vc_max_aaf,
+    )  # fmt: skip
+    if named.vc_tests:
+        raise UsageError("`vc_tests` need genotypes and phenotypes in one place: engine plain or ckks, not federated")
+    coding = named.coding
     with_x = (statistic == REGENIE or predictions) and xchr_model is None
-    common = analysed(common, model, xchr_model, predictions, log, coding=coding, with_x=with_x)
+    common = analysed(
+        common, model, xchr_model, predictions, log, coding=coding, with_x=with_x, sets=named.masks is not None
+    )
+    sets, set_files = sets_of(named, common, log)
+    if sets is not None and sets.tests:
+        statistic, bits = statistic or REGENIE, bits or MAXIMUM_BITS
     kinds = ploidy.kinds_of(common)
     strata = tuple(ploidy.NAMES[k] for k in sorted(set(kinds.tolist())) if k != ploidy.AUTOSOMAL)
     raw = Path(loadings).read_bytes() if loadings else b""
@@ -163,13 +187,13 @@ def init(
         step1=block_size(common, block) if step1 else 0, write_score=write_score,
         interaction=interaction, genetic_model=coding, pcs=pcs, ld_prune_on=ld_prune_on,
         pc_variants_digest=hashlib.sha256(listed).hexdigest() if listed else "",
-        few_missing=few_missing, consent_openings=consent_openings,
+        few_missing=few_missing, consent_openings=consent_openings, sets=sets,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip
     refuse_written(Path(folder))
     if new:
         signing.write_identity(key, coordinator, passphrase=passphrase)
-    files = {studyfile.LOADINGS: raw, studyfile.PC_VARIANTS: listed}
+    files = {studyfile.LOADINGS: raw, studyfile.PC_VARIANTS: listed, **set_files}
     return write_folder(Path(folder), study, coordinator, common, files), dropped
 
 
