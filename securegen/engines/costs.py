@@ -147,8 +147,8 @@ def _clear(name: str, r: Rates, shape: Shape, cores: int) -> tuple[int, float, i
 def _blocks_of_encryption(plan: Plan, cores: int) -> int:
     """Bytes of a block's genotypes, and of every thread's messages and ciphertexts of a chunk."""
     p = plan.parameters
-    ciphertexts = chunks(p)[0][1] * (p.strands + 1) * len(p.ring.primes) * p.ring.n * 4
-    return p.samples * p.block_variants + 3 * ciphertexts * cores
+    ciphertexts: int = chunks(p)[0][1] * (p.strands + 1) * len(p.ring.primes) * p.ring.n * 4
+    return int(p.samples * p.block_variants + 3 * ciphertexts * cores)
 
 
 def _pass(plan: Plan, cores: int) -> int:
