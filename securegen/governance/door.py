@@ -27,7 +27,7 @@ from securegen.governance.policy import (
 )
 from securegen.governance.signing import canonical, sha256
 
-ASSOCIATION, QUALITY, SCORES, PEOPLE, LD = KINDS = ("association", "quality", "scores", "people", "ld")
+ASSOCIATION, QUALITY, SCORES, PEOPLE, LD, NOISY = KINDS = ("association", "quality", "scores", "people", "ld", "noisy")
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class OutputFacts:
 
     kind: of KINDS, `people` has kinship, components or predictions, `ld` correlations of variants; name: phenotype or score;
     samples: people in it; cases, controls: None where it has none; columns: of its model, intercept included, or the variants
-    that each is correlated with; variants: rows or weights; minor: fewest
-    minor alleles of a row with numbers, None where rows below the floor will be NA; reveal: of an association; noise: that the
-    values of its phenotype have, as they were built, None where they are exact; made: `Design.mark_of` of its columns wherever it
-    is analysed, by which stored draws know that.
+    that each is correlated with; of kind `noisy`, which has noise of whole people, no count is said; variants: rows or weights;
+    minor: fewest minor alleles of a row with numbers, None where rows below the floor will be NA; reveal: of an association;
+    noise: that the values of its phenotype have, as they were built, None where they are exact; made: `Design.mark_of` of its
+    columns wherever it is analysed, by which stored draws know that.
     """
 
     kind: str
@@ -57,7 +57,7 @@ class OutputFacts:
     @property
     def granularity(self) -> str:
         """Of Beacon v2: `record` has a row a person, `count` sums of people."""
-        return COUNT if self.kind in (ASSOCIATION, QUALITY, LD) else RECORD
+        return COUNT if self.kind in (ASSOCIATION, QUALITY, LD, NOISY) else RECORD
 
     def to_json(self) -> dict[str, Any]:
         told = {
@@ -182,6 +182,8 @@ def _tables(r: Request, exact: bool) -> Iterator[Reason]:
         if o.kind not in KINDS or o.reveal not in REVEALS:
             yield Reason("policy.request", False, f"{o.name}: no table of a known kind")
             continue
+        if o.kind == NOISY and o.noise is None:
+            yield Reason("policy.request", False, f"{o.name}: a noisy summary says its ε")
         allowed = GRANULARITIES.index(o.granularity) <= GRANULARITIES.index(p[tier])
         said = f"{o.name}: {o.kind}, granularity {o.granularity}; {r.role} has {p[tier]}"
         yield Reason("policy.granularity", allowed, said, p.line(tier))
@@ -197,7 +199,7 @@ def _limits(p: Policy, o: OutputFacts, exact: bool) -> Iterator[Reason]:
         told = f"{found}" if exact else f"{p[key]} or more" if enough else f"fewer than {p[key]}"
         return Reason(rule, enough, f"{o.name}: {told} {what}; {p[key]} are the fewest", p.line(key))
 
-    if o.granularity == COUNT:
+    if o.granularity == COUNT and o.kind != NOISY:  # a floor would tell how many there are
         yield least("limits.smallest_cohort", "policy.smallest_cohort", o.samples, "people")
         for count, what in ((o.cases, "cases"), (o.controls, "controls")):
             if count is not None:
@@ -279,6 +281,10 @@ def _asked(r: Request) -> Iterator[Reason]:
             p.line("second_signature.for"),
         )  # fmt: skip
     yield from exact_reasons(p, [o.name for o in r.outputs if o.kind == ASSOCIATION and o.noise is None])
+    if p["noise.whole_people"]:
+        exact = [o.name for o in r.outputs if o.kind != NOISY]
+        said = f"no noise of whole people: {', '.join(exact)}" if exact else "noise of whole people"
+        yield Reason("policy.noise_whole_people", not exact, said, p.line("noise.whole_people"))
     for noise in dict.fromkeys(o.noise for o in r.outputs if o.noise is not None):
         for key, found in (("epsilon", noise.epsilon), ("delta", noise.delta or 0.0)):
             most = p[f"noise.{key}"]

@@ -22,13 +22,14 @@ OPENERS = {
     "save",
 }
 # Rooms whose files are tables, scores and people's numbers. What else writes there, and why no door is in it.
-ROOMS = ("results", "scores", "structure")
+ROOMS = ("results", "scores", "structure", "noisy")
 DOOR = {
     "results/write.py": {"write_tables", "write_qc"},
     "results/projected.py": {"_write"},
     "results/meta_table.py": {"write_meta"},
     "results/sets.py": {"write_sets"},
     "scores/sscore.py": {"write_sscore"},
+    "noisy/release.py": {"_write"},
     "structure/ld_files.py": {"write_matrix", "write_variants", "_write_rows"},
     "structure/people_tables.py": {
         "write_kin0", "write_people", "write_numbers", "write_eigenvalues", "write_loadings", "write_loco", "write_score_file",
