@@ -12,6 +12,7 @@ PASS = "--passphrase-file pass.txt"
 
 EXAMPLES = {
     "": f"run-local gwas --engine ckks {STUDY} --compare-plain --out result",
+    "example": "example study",
     "run-local": f"run-local gwas --engine ckks {STUDY} --compare-plain --out result",
     "run-local gwas": f"run-local gwas --engine ckks {STUDY} --out result",
     "run-local prs": f"run-local prs --engine ckks {COHORT} {SCORE} --out scores",

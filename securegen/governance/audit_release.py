@@ -56,6 +56,8 @@ def facts_of(request: Request) -> dict[str, Any]:
         facts["purpose"] = code
     if (who := _fingerprint(request, request.who)) is not None:
         facts["who"] = who
+    if request.visas:
+        facts["visas"] = [v.digest for v in request.visas]
     if request.history.people:
         facts["spent"] = request.history.columns
         facts["budget"] = int(request.policy["budgets.columns_share"] * request.history.people)

@@ -26,6 +26,9 @@ from securegen.governance.policy import (
     covers,
 )
 from securegen.governance.signing import canonical, sha256
+from securegen.governance.visa import Visa
+from securegen.governance.visa_roles import reasons as visa_reasons
+from securegen.governance.visa_roles import roles_of
 
 ASSOCIATION, QUALITY, SCORES, PEOPLE, LD, NOISY = KINDS = ("association", "quality", "scores", "people", "ld", "noisy")
 
@@ -91,7 +94,8 @@ class Request:
     """Who asks for what. who: a name of the policy whose key signed, None for nobody in particular; role: of `who`, or what
     the policy gives to nobody in particular; purpose: DUO code; inputs: digests of files, by name; second: names whose
     signature on this request holds; reasons: what other parts say, of consent and alerts;
-    explained: of facts that somebody named, without files, so that nobody signs its digest."""
+    explained: of facts that somebody named, without files, so that nobody signs its digest; visas: that `who` shows, verified;
+    now: by which they are valid, in seconds since 1970."""
 
     policy: Policy
     role: str
@@ -105,6 +109,8 @@ class Request:
     second: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()
     explained: bool = False
+    visas: tuple[Visa, ...] = ()
+    now: int = 0
 
     @property
     def digest(self) -> str:
@@ -148,7 +154,10 @@ def _who(r: Request) -> Iterator[Reason]:
     elif who is None:
         yield Reason("policy.identity", False, f"{r.who[:40]} is no identity of the policy")
     else:
-        yield Reason("policy.identity", who.role == r.role, f"{who.name} is {who.role}, asks as {r.role}", who.line)
+        given = {rule.role for rule, _ in roles_of(p, who, r.visas, r.now).values()} | {who.role}
+        yield Reason("policy.identity", r.role in given, f"{who.name} is {who.role}, asks as {r.role}", who.line)
+        if r.visas:
+            yield from visa_reasons(p, who, r.role, r.visas, r.now)
         if who.expires != date.max:
             yield Reason(
                 "policy.identity_expires", r.today <= who.expires, f"{who.name} ends on {who.expires}", who.line

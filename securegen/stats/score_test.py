@@ -34,7 +34,7 @@ def score_test(
     sums: over indicator, case, r, w and each w·c, with Σ w g². Missing genotypes take the mean over called samples. U, V,
     BETA and SE are per copy of A1. grid, copies: as of linear regression; single: called people with one copy less, and
     the cases among them. `DCHISQ_BOUND` is the certain error of CHISQ that quantisation allows
-    (docs/score-test.md).
+    (docs/explanation/score-test.md).
     """
     if isinstance(sums, Sums):
         sums = score_sums(sums, model.samples, model.cases, grid, copies, single, coded=model.coding != voc.ADDITIVE)
@@ -106,7 +106,7 @@ def score_test(
 def chisq_error_bound(
     u: np.ndarray, v: np.ndarray, g_sum: np.ndarray, gamma: list[np.ndarray], model: ScoreModel
 ) -> np.ndarray:
-    """Certain bound of |Δχ²| for every variant, from sums alone (docs/score-test.md has the proof).
+    """Certain bound of |Δχ²| for every variant, from sums alone (docs/explanation/score-test.md has the proof).
 
     g_sum: Σ g in copies, imputed ones included; gamma: coefficients of g on the covariates under W. With e = g − γ₀,
     ‖e‖² ≤ E = (D − 2γ₀)Σg + Nγ₀² since g² ≤ D·g, D = 2 copies at most, or more of masks; δ are the columns' rounding errors,

@@ -30,6 +30,7 @@ DOOR = {
     "results/sets.py": {"write_sets"},
     "scores/sscore.py": {"write_sscore"},
     "noisy/release.py": {"_write"},
+    "scores/parts.py": {"write_sums"},
     "structure/ld_files.py": {"write_matrix", "write_variants", "_write_rows"},
     "structure/people_tables.py": {
         "write_kin0", "write_people", "write_numbers", "write_eigenvalues", "write_loadings", "write_loco", "write_score_file",
@@ -40,11 +41,12 @@ BEHIND = {  # a finished table in another form, which passed when it was written
     "results/regenie.py": {"write_regenie"},
     "results/chosen_columns.py": {"keep_columns"},
     "results/join.py": {"join_tables"},
+    "scores/parts.py": {"write_joined"},  # of parts that passed
     "results/rows.py": {"write_table"},
     "structure/people_tables.py": {"write_prediction_list"},
     "scores/sscore.py": {"write_match_log"},
     "scores/ledger.py": {"_locked", "_open_lock"},
-    "scores/study.py": {"write_scores"},  # by write_sscore
+    "scores/released_table.py": {"write_scores"},  # by write_sscore
 }
 MADE = {"governance/gate.py"}  # where a gate is made without a policy
 

@@ -59,6 +59,7 @@ class Federated(Engine):
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     several: ClassVar[bool] = True
     codings: ClassVar[bool] = True
+    masks: ClassVar[bool] = True
 
     sites: int | None = option(None, "Sites the samples are dealt to [3].", metavar="S", least=2)
     openings: str | None = option(
@@ -87,6 +88,10 @@ class Federated(Engine):
         if len(members) > 1 and self.sites not in (None, len(members)):
             raise UsageError(f"`sites` {self.sites} with {len(members)} cohorts: one cohort is one site")
         rehearsal.refuse(members[0])
+        if members[0].vc_tests:
+            raise UsageError(
+                "`vc_tests` need genotypes and phenotypes in one place: engine plain or ckks, not federated"
+            )
 
     def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
         common = members[0].common_samples
@@ -150,7 +155,7 @@ class Federated(Engine):
         with folders.working_folder(out, folders.SITES, keep=self.keep_files, log=log) as work:
             with log.stage("plan"):
                 local, made = self._set_up(study, work)
-                left_out = len(study.reader.variants) - made.variants
+                left_out = 0 if inputs.masks else len(study.reader.variants) - made.variants
                 if left_out:
                     log(f"{left_out} variants of the first site are not in every file, or with other alleles: left out")
                 log(f"{len(local)} sites, {made.variants} variants, every two sites with a key of their own")
