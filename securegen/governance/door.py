@@ -7,13 +7,14 @@ data; for the holder it is a record and a brake.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from securegen.design.columns import AppliedNoise
 from securegen.governance.decision import Decision, Reason
+from securegen.governance.noise_rules import exact_reasons, strength_reasons, whole_people_reasons
 from securegen.governance.policy import (
     ASKED,
     COUNT,
@@ -268,13 +269,6 @@ def second_signers(r: Request) -> list[str]:
     return signed if r.who is not None or len(signed) > 1 else []
 
 
-def exact_reasons(policy: Policy, names: Sequence[str]) -> Iterator[Reason]:
-    """What a policy that wants noise says of phenotypes whose statistics are exact."""
-    if names and policy["noise.required"]:
-        said = f"exact statistics of a phenotype are refused: {', '.join(names)}"
-        yield Reason("policy.noise", False, said, policy.line("noise.required"))
-
-
 def _asked(r: Request) -> Iterator[Reason]:
     """Second signatures and noise."""
     p = r.policy
@@ -290,12 +284,5 @@ def _asked(r: Request) -> Iterator[Reason]:
             p.line("second_signature.for"),
         )  # fmt: skip
     yield from exact_reasons(p, [o.name for o in r.outputs if o.kind == ASSOCIATION and o.noise is None])
-    if p["noise.whole_people"]:
-        exact = [o.name for o in r.outputs if o.kind != NOISY]
-        said = f"no noise of whole people: {', '.join(exact)}" if exact else "noise of whole people"
-        yield Reason("policy.noise_whole_people", not exact, said, p.line("noise.whole_people"))
-    for noise in dict.fromkeys(o.noise for o in r.outputs if o.noise is not None):
-        for key, found in (("epsilon", noise.epsilon), ("delta", noise.delta or 0.0)):
-            most = p[f"noise.{key}"]
-            said = f"{key} {found:g}; {most:g} is the most"
-            yield Reason(f"policy.noise_{key}", 0 <= found <= most, said, p.line(f"noise.{key}"))
+    yield from whole_people_reasons(p, [o.name for o in r.outputs if o.kind != NOISY])
+    yield from strength_reasons(p, [o.noise for o in r.outputs])

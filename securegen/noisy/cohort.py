@@ -13,7 +13,7 @@ from securegen.io.genotypes import FIELDS, FORMATS
 from securegen.model import GenotypeReader, Variants, boundaries_of
 from securegen.noisy.people import counted_people, sexes
 from securegen.study import selection
-from securegen.study.inputs import Inputs, Log
+from securegen.study.inputs import ASKING, Inputs, Log
 from securegen.study.ploidy import AUTOSOMAL, MALE, MT, X, Y, kinds_of, present_on, split_par
 from securegen.study.relabelled import Relabelled
 from securegen.vocabulary import AUTOSOMES, canonical_chromosome
@@ -22,7 +22,7 @@ HARD = "bfile"  # no other format has hard calls alone
 CELLS = 1 << 22  # dosages in memory
 TAKEN = frozenset({
     *FIELDS, "pheno", "pheno_name", "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "force_01", "split_par",
-    "no_input_missing_phenotype", "sex_name", "purpose", "consent", "mondo", "policy", "identity", "second_signature",
+    "no_input_missing_phenotype", "sex_name", "purpose", "consent", "mondo", *ASKING,
 })  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from securegen.errors import UsageError
 from securegen.governance.people_noise import PeopleNoise, Sensitivity, deviation_of_sums, noisy_sums
 from securegen.noisy.cohort import CountedCohort
 from securegen.noisy.people import coded, numbers_of
-from securegen.noisy.summary import COUNTS, NoisyTable, Summary, texts
+from securegen.noisy.summary import COUNTS, NoisySummary, NoisyTable, texts
 from securegen.study import checks
 from securegen.study.inputs import Inputs
 from securegen.study.ploidy import FEMALE, MALE
@@ -24,7 +24,7 @@ from securegen.study.ploidy import FEMALE, MALE
 MOST_GROUPS = 256
 
 
-def counts(inputs: Inputs, cohort: CountedCohort, *, sexes: bool = False, called: bool = False) -> Summary:
+def counts(inputs: Inputs, cohort: CountedCohort, *, sexes: bool = False, called: bool = False) -> NoisySummary:
     """People, and cases, controls and others of each of `pheno_name`. sexes: also by sex; called: also called genotypes of the
     variants. Cases and controls are 2 and 1, with `force_01` 1 and 0, whatever the column holds. Raises UsageError."""
     checks.flag("sexes", sexes)
@@ -80,7 +80,7 @@ def counts(inputs: Inputs, cohort: CountedCohort, *, sexes: bool = False, called
         return told | ({"l1_of_calls": variants, "noise_deviation_of_calls": deviations(noise)[-1]} if called else {})
 
     asked = {"sexes": sexes, "called": called}
-    return Summary(COUNTS, asked, len(cells) + called, draw, table, facts)
+    return NoisySummary(COUNTS, asked, len(cells) + called, draw, table, facts)
 
 
 def _of_calls(variants: int) -> Sensitivity:

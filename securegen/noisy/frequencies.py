@@ -15,13 +15,13 @@ import numpy as np
 from securegen.errors import UsageError
 from securegen.governance.people_noise import PeopleNoise, Sensitivity, deviation_of_sums, noisy_sums
 from securegen.noisy.cohort import CountedCohort
-from securegen.noisy.summary import FREQUENCIES, NoisyTable, Summary
+from securegen.noisy.summary import FREQUENCIES, NoisySummary, NoisyTable
 from securegen.study.ploidy import AUTOSOMAL
 
 MOST_VARIANTS = 1 << 17  # an answer is kept whole
 
 
-def frequencies(cohort: CountedCohort) -> Summary:
+def frequencies(cohort: CountedCohort) -> NoisySummary:
     """Of every variant that the cohort's filters leave. Raises UsageError for too many."""
     variants = cohort.variants
     if len(variants) > MOST_VARIANTS:
@@ -64,4 +64,4 @@ def frequencies(cohort: CountedCohort) -> Summary:
         }  # fmt: skip
 
     asked = {"digest": variants.digest(), "unit": unit}
-    return Summary(FREQUENCIES, asked, len(variants), draw, table, facts)
+    return NoisySummary(FREQUENCIES, asked, len(variants), draw, table, facts)

@@ -13,7 +13,7 @@ from securegen.errors import UsageError
 from securegen.governance.people_noise import PeopleNoise, Sensitivity, deviation_of_sums, noisy_sums
 from securegen.noisy.cohort import CountedCohort
 from securegen.noisy.people import numbers_of
-from securegen.noisy.summary import HISTOGRAM, NoisyTable, Summary, texts
+from securegen.noisy.summary import HISTOGRAM, NoisySummary, NoisyTable, texts
 from securegen.study.inputs import Inputs
 
 MOST_EDGES = 10_000
@@ -45,7 +45,7 @@ def edges_of(value: Any) -> tuple[float, ...]:
     return out
 
 
-def histogram(inputs: Inputs, cohort: CountedCohort, *, edges: Any) -> Summary:
+def histogram(inputs: Inputs, cohort: CountedCohort, *, edges: Any) -> NoisySummary:
     """Of the one column `pheno_name` of the table `pheno`: phenotype, covariate or score. A bin has its lower edge and not its
     upper one. Raises UsageError."""
     ends = edges_of(edges)
@@ -68,4 +68,4 @@ def histogram(inputs: Inputs, cohort: CountedCohort, *, edges: Any) -> Summary:
     def facts(noise: PeopleNoise) -> dict[str, Any]:
         return {"l1": 1, "l2_squared": 1, "noise_deviation": deviation_of_sums(noise, MOVED)}
 
-    return Summary(HISTOGRAM, {"edges": list(ends)}, len(ends) + 2, draw, table, facts)
+    return NoisySummary(HISTOGRAM, {"edges": list(ends)}, len(ends) + 2, draw, table, facts)

@@ -18,7 +18,7 @@ from securegen.governance.label_noise import bounds_text, parse_bounds
 from securegen.governance.people_noise import PeopleNoise, Sensitivity, largest, noisy_sums
 from securegen.noisy.cohort import CountedCohort
 from securegen.noisy.people import coded, numbers_of
-from securegen.noisy.summary import HITS, NoisyTable, Summary
+from securegen.noisy.summary import HITS, NoisySummary, NoisyTable
 from securegen.study import checks
 from securegen.study.inputs import Inputs
 
@@ -28,7 +28,7 @@ MOVED: Final = Sensitivity(STEPS, STEPS**2)  # steps above the lower bound and b
 _EXACT: Final = 1 << 53  # whole numbers in float64
 
 
-def hits(inputs: Inputs, cohort: CountedCohort, *, k: int = 10, bounds: Any = None) -> Summary:
+def hits(inputs: Inputs, cohort: CountedCohort, *, k: int = 10, bounds: Any = None) -> NoisySummary:
     """k variants for the one phenotype `pheno_name`, strongest first. bounds: LO,HI of a quantitative phenotype, known without
     the data; None: cases and controls, coded as in `counts.counts`. Raises UsageError."""
     if inputs.pheno is None or inputs.pheno_name is None or len(inputs.pheno_name) != 1:
@@ -76,7 +76,7 @@ def hits(inputs: Inputs, cohort: CountedCohort, *, k: int = 10, bounds: Any = No
         return {"steps": STEPS, "shares": k + 1, "share_of_mean": noise.share(1, k + 1).epsilon}
 
     asked = {"k": k, "bounds": None if ends is None else list(ends), "digest": variants.digest()}
-    return Summary(HITS, asked, k, draw, table, facts)
+    return NoisySummary(HITS, asked, k, draw, table, facts)
 
 
 def mean_of(sums: Sequence[int]) -> int:

@@ -28,14 +28,14 @@ from securegen.noisy.counts import counts
 from securegen.noisy.frequencies import frequencies
 from securegen.noisy.histogram import histogram
 from securegen.noisy.hits import hits
-from securegen.noisy.summary import COUNTS, ENDINGS, FREQUENCIES, HISTOGRAM, HITS, NoisyTable, Summary
+from securegen.noisy.summary import COUNTS, ENDINGS, FREQUENCIES, HISTOGRAM, HITS, NoisySummary, NoisyTable
 from securegen.record.noisy_receipts import noisy_summary
 from securegen.results.rows import column_text
 from securegen.study.held import held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.noised import most_of
 
-_BUILDERS: Mapping[str, Callable[..., Summary]] = {
+_BUILDERS: Mapping[str, Callable[..., NoisySummary]] = {
     COUNTS: counts, FREQUENCIES: lambda _, cohort: frequencies(cohort), HITS: hits, HISTOGRAM: histogram,
 }  # fmt: skip
 DIGITS = 10
@@ -56,7 +56,7 @@ class NoisyRelease:
         return f"NoisyRelease({self.path})"
 
 
-def asked_of(inputs: Inputs, kind: str, log: Log = silent, **options: Any) -> tuple[Summary, CountedCohort]:
+def asked_of(inputs: Inputs, kind: str, log: Log = silent, **options: Any) -> tuple[NoisySummary, CountedCohort]:
     """The question, before anything is drawn. Raises UsageError, InputError."""
     refuse_untaken(inputs)
     cohort = open_cohort(inputs, log, autosomes=kind == HITS)
@@ -80,7 +80,7 @@ def write_summary(
     waiting.tell()
     table = summary.table(numbers, noise)
     path = f"{out}.noisy.{ENDINGS[kind]}"
-    _write(path, table, gate)
+    write_noisy(path, table, gate=gate)
     receipt = noisy_summary(os.path.basename(path), noise.line()).with_decisions(gate.lines())
     for line in receipt.lines():
         log(line)
@@ -99,7 +99,7 @@ def write_summary(
 
 
 def _answer(
-    inputs: Inputs, summary: Summary, noise: PeopleNoise, gate: Gate, log: Log
+    inputs: Inputs, summary: NoisySummary, noise: PeopleNoise, gate: Gate, log: Log
 ) -> tuple[list[int], bool, tuple[float, float]]:
     """The numbers, whether they were drawn now, and what a person has spent. When this returns they are on the disk."""
     places, most = places_of(inputs, gate), most_of(gate.policy)
@@ -128,7 +128,7 @@ def _answer(
     return numbers, fresh, (max(e for e, _ in spent), max(d for _, d in spent))
 
 
-def _pass_door(gate: Gate, summary: Summary, noise: PeopleNoise, fault: str | None) -> None:
+def _pass_door(gate: Gate, summary: NoisySummary, noise: PeopleNoise, fault: str | None) -> None:
     """Raises PolicyError where the policy refuses, or what is spent does (`fault`)."""
     line = None if gate.policy is None else gate.policy.line("noise.epsilon")
     said = fault or "ε and δ of everybody here are within what a person may spend"
@@ -153,7 +153,7 @@ def _open(place: Path, log: Log) -> contextlib.AbstractContextManager[NoiseEntri
     return open_draws(place, log)
 
 
-def _write(path: str, table: NoisyTable, gate: Gate) -> None:
+def write_noisy(path: str, table: NoisyTable, *, gate: Gate) -> None:
     gate.passed()
     columns = [column_text(c, DIGITS) for c in table.columns]
     lines = ["\t".join(table.header), *("\t".join(row) for row in zip(*columns, strict=True))]

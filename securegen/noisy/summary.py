@@ -23,7 +23,7 @@ class NoisyTable:
 
 
 @dataclass(frozen=True)
-class Summary:
+class NoisySummary:
     """A question about a cohort.
 
     kind: of SUMMARIES; asked: what is asked, beside the files, known without the data; rows: of the table; draw: fresh numbers

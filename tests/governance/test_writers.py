@@ -29,7 +29,7 @@ DOOR = {
     "results/meta_table.py": {"write_meta"},
     "results/sets.py": {"write_sets"},
     "scores/sscore.py": {"write_sscore"},
-    "noisy/release.py": {"_write"},
+    "noisy/release.py": {"write_noisy"},
     "scores/parts.py": {"write_sums"},
     "structure/ld_files.py": {"write_matrix", "write_variants", "_write_rows"},
     "structure/people_tables.py": {

@@ -185,7 +185,7 @@ def test_killed_between_charge_and_table_there_is_no_second_draw(dies, inputs, m
     monkeypatch.setitem(release._BUILDERS, "counts", counts)
     with monkeypatch.context() as patched:
         if dies == "table":
-            patched.setattr(release, "_write", kill)
+            patched.setattr(release, "write_noisy", kill)
         else:
             write, calls = noise_store._write, []
 
@@ -206,7 +206,7 @@ def test_a_real_kill_leaves_the_charge(inputs):
     """SIGKILL at the moment the table would be written."""
     code = (
         "import os, signal, sys\nimport securegen as sg\nfrom securegen.noisy import release\n"
-        "release._write = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "release.write_noisy = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"sg.dp.counts(sg.Inputs(bfile={inputs.bfile!r}, pheno={inputs.pheno!r}, pheno_name='CC'), epsilon=1.0)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9

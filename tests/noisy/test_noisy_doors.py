@@ -172,7 +172,7 @@ def test_the_door_takes_no_noisy_table_without_its_epsilon(ruled):
         )
     fresh = replace(gate_of("plain", asked.asking, asked.files().values()))
     with pytest.raises(PolicyError, match="did not pass the door"):
-        release._write(str(ruled.folder / "x"), None, fresh)  # type: ignore[arg-type]
+        release.write_noisy(str(ruled.folder / "x"), None, gate=fresh)  # type: ignore[arg-type]
 
 
 def test_a_policy_explains_what_it_would_say_of_a_noisy_table(ruled):
