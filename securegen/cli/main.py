@@ -43,6 +43,7 @@ SECTIONS = {
         "kinship": "Kinship of all pairs of samples, and whom to leave out.",
         "pca": "Principal components.",
         "ld": "Correlations of variants, clumps of a table, credible sets.",
+        "dp": "Counts, frequencies, hits and histograms with noise that protects whole people.",
         "step1": "The whole-genome model of phenotypes, whose predictions --pred reads.",
     },
     "Several sites, one table": {

@@ -6,12 +6,20 @@ says that a folder is complete.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 Parts = Iterable[bytes | memoryview]
+
+
+class FilePart(NamedTuple):
+    """Bytes start to stop of a file of `size` bytes."""
+
+    name: str
+    size: int
+    start: int
+    stop: int
 
 
 class ByteStream(Protocol):
@@ -61,8 +69,8 @@ class Folder(Protocol):
     def fill(self, name: str, size: int, parts: Sequence[memoryview]) -> None:
         """Read a file of `size` bytes into `parts`, one behind the other."""
 
-    def whole(self, name: str, size: int) -> mmap.mmap | bytearray:
-        """A file of `size` bytes: mapped, or from a store in memory."""
+    def part(self, part: FilePart) -> memoryview:
+        """Bytes of a file: mapped, or from a store in memory. They stay as long as they are referred to."""
 
     def stream(self, name: str, size: int) -> AbstractContextManager[ByteStream]:
         """A file of `size` bytes, read from its start on."""
@@ -98,5 +106,5 @@ class Folder(Protocol):
     def confirm(self, writer: Callable[[], str]) -> None:
         """Raise StorageError where another writer took it since."""
 
-    def ahead(self, order: Iterable[tuple[str, int]]) -> AbstractContextManager[None]:
-        """Meanwhile files (name, size) are read in this order."""
+    def ahead(self, order: Iterable[FilePart]) -> AbstractContextManager[None]:
+        """Meanwhile parts of files are read in this order."""

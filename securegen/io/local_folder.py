@@ -10,7 +10,7 @@ from pathlib import Path
 
 from securegen.errors import ArtefactError
 from securegen.io.digests import blake3_of
-from securegen.io.folder import ByteStream, Folder, Parts
+from securegen.io.folder import ByteStream, FilePart, Folder, Parts
 from securegen.io.output import FOLDER_FOR_OTHERS, FOR_OTHERS, make_folder, require_space, sync_folder, write_bytes
 from securegen.io.strict_json import open_regular, read_regular
 
@@ -68,11 +68,13 @@ class LocalFolder:
                 while part and (got := stream.readinto(part)):
                     part = part[got:]
 
-    def whole(self, name: str, size: int) -> mmap.mmap | bytearray:
-        with open_regular(self.path / name, "part of an artefact") as (stream, status):
-            _check_size(self.at(name), status.st_size, size)
+    def part(self, part: FilePart) -> memoryview:
+        page = part.start - part.start % mmap.ALLOCATIONGRANULARITY
+        with open_regular(self.path / part.name, "part of an artefact") as (stream, status):
+            _check_size(self.at(part.name), status.st_size, part.size)
             flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
-            return mmap.mmap(stream.fileno(), 0, flags=flags, prot=mmap.PROT_READ)
+            memory = mmap.mmap(stream.fileno(), part.stop - page, flags=flags, prot=mmap.PROT_READ, offset=page)
+        return memoryview(memory)[part.start - page :]
 
     @contextlib.contextmanager
     def stream(self, name: str, size: int) -> Iterator[ByteStream]:
@@ -115,7 +117,7 @@ class LocalFolder:
         """Nobody did."""
 
     @contextlib.contextmanager
-    def ahead(self, order: Iterable[tuple[str, int]]) -> Iterator[None]:
+    def ahead(self, order: Iterable[FilePart]) -> Iterator[None]:
         """The system reads ahead."""
         yield
 

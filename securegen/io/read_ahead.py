@@ -6,51 +6,57 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from securegen.io.folder import FilePart
+
 IN_FLIGHT = 2
 STREAM = 2 << 20  # bytes of a request for a file that is read beside others
 
-Wanted = tuple[str, int]  # name and size of a file
-
 
 class ReadAhead:
-    """Fetches files in the order in which they will be taken, IN_FLIGHT of them ahead.
+    """Fetches parts of files in the order in which they will be taken, IN_FLIGHT of them ahead.
 
-    A file that is taken out of turn is fetched by whoever takes it.
+    A part that is taken out of turn is fetched by whoever takes it.
     """
 
-    def __init__(self, fetch: Callable[[str, int], bytearray], order: Iterable[Wanted]) -> None:
-        self._fetch, self._order, self._lock = fetch, dict.fromkeys(order), threading.Lock()
-        self._ahead: dict[Wanted, Future[bytearray]] = {}
-        self._pool = ThreadPoolExecutor(IN_FLIGHT)
-        with self._lock:
-            self._fill()
+    def __init__(self, fetch: Callable[[FilePart], bytearray], order: Iterable[FilePart]) -> None:
+        self._fetch, self._order, self._lock = fetch, iter(order), threading.Lock()
+        self._ahead: dict[FilePart, Future[bytearray]] = {}
+        self._passed: set[FilePart] = set()  # taken out of turn: not to be fetched again
+        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(IN_FLIGHT)
+        self._fill()
 
-    def take(self, name: str, size: int) -> bytearray:
-        """The bytes of a file, of which nothing is kept. Raises what fetching it raised."""
+    def take(self, part: FilePart) -> bytearray:
+        """The bytes of a part, which are not kept. Raises what fetching them raised."""
         with self._lock:
-            found = self._ahead.pop((name, size), None)
-            self._order.pop((name, size), None)
+            found = self._ahead.pop(part, None)
+            if found is None:
+                self._passed.add(part)
         try:
-            return self._fetch(name, size) if found is None else found.result()
+            return self._fetch(part) if found is None else found.result()
         finally:
-            with self._lock:
-                self._fill()
+            self._fill()
 
     def close(self) -> None:
         """Stop fetching; what is under way ends first."""
         with self._lock:
-            self._order.clear()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
         self._ahead.clear()
 
     def _fill(self) -> None:
-        while self._order and len(self._ahead) < IN_FLIGHT:
-            wanted = next(iter(self._order))
-            del self._order[wanted]
-            try:
-                self._ahead[wanted] = self._pool.submit(self._fetch, *wanted)
-            except RuntimeError:  # no more threads, or closed: whoever takes it fetches it
-                self._order.clear()
+        with self._lock:
+            while self._pool is not None and len(self._ahead) < IN_FLIGHT:
+                part = next(self._order, None)
+                if part is None:
+                    return
+                if part in self._passed:
+                    self._passed.remove(part)
+                    continue
+                try:
+                    self._ahead[part] = self._pool.submit(self._fetch, part)
+                except RuntimeError:  # the system allows no more threads: whoever takes it fetches it
+                    return
 
 
 class RangeStream:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from blake3 import blake3
 
 from securegen.errors import ArtefactError, StorageError
-from securegen.io.folder import ByteStream, Folder, Parts
+from securegen.io.folder import ByteStream, FilePart, Folder, Parts
 from securegen.io.read_ahead import RangeStream, ReadAhead
 from securegen.io.store_requests import ShortReadError, asked, file_system
 from securegen.io.store_urls import checked_url
@@ -84,19 +84,19 @@ class StoreFolder:
             raise FileNotFoundError(errno.ENOENT, "No such object", self.at(name))
         if size > most:
             raise ArtefactError(f"{self.at(name)} has {size} bytes: too large to be {what}")
-        return bytes(self._fetch(name, size))
+        return bytes(self._fetch(FilePart(name, size, 0, size)))
 
     def fill(self, name: str, size: int, parts: Sequence[memoryview]) -> None:
         if self._ahead is None:
             self._fill(name, size, parts)
             return
-        found, start = memoryview(self._ahead.take(name, size)), 0
+        found, start = memoryview(self._ahead.take(FilePart(name, size, 0, size))), 0
         for part in parts:
             part[:] = found[start : start + len(part)]
             start += len(part)
 
-    def whole(self, name: str, size: int) -> bytearray:
-        return self._fetch(name, size) if self._ahead is None else self._ahead.take(name, size)
+    def part(self, part: FilePart) -> memoryview:
+        return memoryview(self._fetch(part) if self._ahead is None else self._ahead.take(part)).toreadonly()
 
     @contextlib.contextmanager
     def stream(self, name: str, size: int) -> Iterator[ByteStream]:
@@ -153,7 +153,7 @@ class StoreFolder:
         self._claim(writer())
 
     @contextlib.contextmanager
-    def ahead(self, order: Iterable[tuple[str, int]]) -> Iterator[None]:
+    def ahead(self, order: Iterable[FilePart]) -> Iterator[None]:
         self._ahead = ReadAhead(self._fetch, order)
         try:
             yield
@@ -214,13 +214,12 @@ class StoreFolder:
             return None
         return found if found["type"] == "file" else None
 
-    def _fetch(self, name: str, size: int) -> bytearray:
-        out = bytearray(size)
-        self._fill(name, size, [memoryview(out)])
+    def _fetch(self, part: FilePart) -> bytearray:
+        out = bytearray(part.stop - part.start)
+        self._fill(part.name, part.size, [memoryview(out)], part.start)
         return out
 
-    def _fill(self, name: str, size: int, parts: Sequence[memoryview]) -> None:
-        start = 0
+    def _fill(self, name: str, size: int, parts: Sequence[memoryview], start: int = 0) -> None:
         for part in parts:
             for first in range(0, len(part), RANGE):
                 piece = part[first : first + RANGE]

@@ -13,10 +13,14 @@ from object_stores import KEYS, counted
 from securegen.engines.ckks import artefact
 from securegen.errors import ArtefactError, MissingExtraError, StorageError, UsageError
 from securegen.io import read_ahead, store_requests, stores
-from securegen.io.folder import Folder
+from securegen.io.folder import FilePart, Folder
 from securegen.io.folders import folder_of, folders_beside, place_of
 from securegen.io.local_folder import LocalFolder
 from securegen.io.stores import StoreFolder
+
+
+def whole(folder: Folder, name: str, size: int) -> bytes:
+    return bytes(folder.part(FilePart(name, size, 0, size)))
 
 
 @pytest.fixture(params=["disk", "memory", "s3"])
@@ -40,7 +44,10 @@ def test_folders_of_every_kind_do_the_same(folder, small_ranges):
     folder.write("y", [b"new one"])
     assert folder.exists() and folder.sizes() == {"x.npy": 200, "y": 7} and folder.size("y") == 7
     assert folder.read("y", "a word", 7) == b"new one" and folder.name == "a" and folder.at("y") == f"{folder}/y"
-    assert bytes(folder.whole("x.npy", 200)) == content
+    assert whole(folder, "x.npy", 200) == content
+    for start, stop in ((0, 200), (0, 1), (7, 190), (150, 200), (64, 128)):
+        part = folder.part(FilePart("x.npy", 200, start, stop))
+        assert part.readonly and part == content[start:stop]
     head, rest = bytearray(33), bytearray(167)
     folder.fill("x.npy", 200, (memoryview(head), memoryview(rest)))
     assert bytes(head + rest) == content
@@ -65,7 +72,7 @@ def test_a_file_of_another_size_is_refused(folder, small_ranges, no_pause, size)
     folder.make()
     folder.write("x", [bytes(200)])
     for read in (
-        lambda: folder.whole("x", size),
+        lambda: whole(folder, "x", size),
         lambda: folder.fill("x", size, [memoryview(bytearray(size))]),
     ):
         with pytest.raises(ArtefactError, match="truncated or replaced"):
@@ -78,7 +85,7 @@ def test_what_is_absent_is_said_to_be(folder):
     folder.make()
     for read in (
         lambda: folder.read("x", "a word", 9),
-        lambda: folder.whole("x", 9),
+        lambda: whole(folder, "x", 9),
         lambda: folder.fill("x", 9, [memoryview(bytearray(9))]),
         lambda: folder.digest("x"),
     ):
@@ -96,8 +103,8 @@ def test_reading_asks_for_the_bytes_of_a_file_and_no_more(store, small_ranges):
     reads = [options for name, _, options in backend.asked if name == "cat_file"]
     assert {name for name, *_ in backend.asked} == {"cat_file"}  # not even its size is asked for
     assert max(o["end"] - o["start"] for o in reads) <= 64 + 1 and len(reads) >= entry["size"] // 64
-    mapped = artefact.map_array(folder, entry, (1000,))
-    assert np.array_equal(mapped, array) and not mapped.flags.writeable and folder.fetched == 2 * entry["size"]
+    folder.part(FilePart("x.npy", entry["size"], 300, 390))
+    assert folder.fetched == entry["size"] + 90
 
 
 def test_memory_is_that_of_the_file_and_a_range(memory):
@@ -107,7 +114,7 @@ def test_memory_is_that_of_the_file_and_a_range(memory):
     folder.digest("x")
     assert tracemalloc.get_traced_memory()[1] < 3 * stores.RANGE
     tracemalloc.reset_peak()
-    folder.whole("x", size)
+    folder.part(FilePart("x", size, 0, size))
     assert tracemalloc.get_traced_memory()[1] < size + 3 * stores.RANGE
     tracemalloc.stop()
 
@@ -127,13 +134,13 @@ def test_two_files_are_fetched_ahead_and_no_more(memory):
         return real(path, **options)
 
     backend = counted(folder, cat_file=slow)
-    with folder.ahead(order):
+    with folder.ahead(FilePart(name, size, 0, size) for name, size in order):
         for number, (name, size) in enumerate(order):
             if number == 3:  # out of turn, and once more than it was announced
-                assert len(folder.whole("f9", 109)) == 109
+                assert len(whole(folder, "f9", 109)) == 109
                 with lock:
                     held -= 1
-            assert bytes(folder.whole(name, size)) == (name.encode() * size)[:size]
+            assert (whole(folder, name, size)) == (name.encode() * size)[:size]
             with lock:
                 held -= 1
             assert most <= read_ahead.IN_FLIGHT + 2
@@ -143,10 +150,10 @@ def test_two_files_are_fetched_ahead_and_no_more(memory):
 def test_what_fails_ahead_is_raised_where_it_is_taken(memory, no_pause):
     folder = StoreFolder(f"{memory}/a")
     folder.write("x", [b"abc"])
-    with folder.ahead([("x", 3), ("gone", 3)]):
-        assert bytes(folder.whole("x", 3)) == b"abc"
+    with folder.ahead([FilePart("x", 3, 0, 3), FilePart("gone", 3, 0, 3)]):
+        assert (whole(folder, "x", 3)) == b"abc"
         with pytest.raises(FileNotFoundError):
-            folder.whole("gone", 3)
+            whole(folder, "gone", 3)
 
 
 def failing(times: int, error: Exception):
@@ -168,10 +175,10 @@ def test_a_failure_is_tried_again_a_bounded_number_of_times(memory, no_pause, er
     folder = StoreFolder(f"{memory}/a")
     folder.write("x", [b"abc"])
     counted(folder, cat_file=failing(store_requests.TRIES - 1, error), pipe_file=failing(1, error))
-    assert bytes(folder.whole("x", 3)) == b"abc"
+    assert (whole(folder, "x", 3)) == b"abc"
     folder.write("x", [b"abcd"])
     backend = counted(folder, cat_file=failing(99, error), pipe_file=failing(99, error))
-    for act in (lambda: folder.whole("x", 4), lambda: folder.write("x", [b"no"])):
+    for act in (lambda: whole(folder, "x", 4), lambda: folder.write("x", [b"no"])):
         backend.asked.clear()
         with pytest.raises(StorageError, match=f"in {store_requests.TRIES} tries") as failed:
             act()
@@ -190,10 +197,10 @@ def test_a_short_answer_is_read_again(memory, no_pause):
         return real(*arguments, **options)[: 4 if short and short.pop() else None]
 
     counted(folder, cat_file=cut)
-    assert bytes(folder.whole("x", 10)) == b"0123456789"
+    assert (whole(folder, "x", 10)) == b"0123456789"
     counted(folder, cat_file=lambda real, *a, **o: real(*a, **o)[:4])
     with pytest.raises(StorageError, match="4 of 10 bytes came"):
-        folder.whole("x", 10)
+        whole(folder, "x", 10)
 
 
 def test_an_object_that_changes_while_it_is_read_is_refused(store, small_ranges, no_pause):
@@ -219,7 +226,7 @@ def test_an_object_that_changes_while_it_is_read_is_refused(store, small_ranges,
 def test_a_name_is_a_name_and_nothing_else(memory, name):
     folder = StoreFolder(f"{memory}/a")
     backend = counted(folder)
-    for act in (lambda: folder.whole(name, 3), lambda: folder.write(name, [b"x"]), lambda: folder.remove([name])):
+    for act in (lambda: whole(folder, name, 3), lambda: folder.write(name, [b"x"]), lambda: folder.remove([name])):
         with pytest.raises(ArtefactError, match="not the name of a file"):
             act()
     assert backend.asked == []
@@ -260,7 +267,7 @@ def test_wrong_credentials_are_named_and_not_shown(s3, monkeypatch):
     folder = StoreFolder(f"{s3}/lab/a")
     backend = counted(folder, cat_file=denied, info=denied, ls=denied, pipe_file=denied, rm_file=denied)
     for act in (
-        lambda: folder.whole("x", 3), lambda: folder.sizes(), lambda: folder.write("x", [b""]),
+        lambda: whole(folder, "x", 3), lambda: folder.sizes(), lambda: folder.write("x", [b""]),
         lambda: folder.remove(["x"]), lambda: folder.read("x", "a word", 3),
     ):  # fmt: skip
         with pytest.raises(StorageError, match="check the credentials in the environment") as refused:

@@ -196,35 +196,17 @@ def load_array(
     out: a contiguous array of that shape to read into; it holds anything when an error is raised.
     """
     folder = folder_of(folder)
-    wanted, name = npy_header(shape, np.dtype(dtype)), name_of(folder, entry)
-    with _found(folder, name, entry, shape, np.dtype(dtype)) as size:
+    name = name_of(folder, entry)
+    with found(folder, name, entry, shape, np.dtype(dtype)) as size:
         array = np.empty(shape, dtype) if out is None else out
         if array.shape != tuple(shape) or array.dtype != np.dtype(dtype) or not array.flags.c_contiguous:
             raise ValueError(f"{folder.at(name)} is read into another array than its own")
-        header, body = bytearray(len(wanted)), array.reshape(-1).view(np.uint8).data
+        header, body = bytearray(size - array.nbytes), array.reshape(-1).view(np.uint8).data
         folder.fill(name, size, (memoryview(header), body))
-    _check(folder, name, entry, bytes(header), body, wanted, array)
+    digest = blake3(header)
+    digest.update(body)
+    require_whole(folder, name, entry, digest.hexdigest(), bytes(header), shape, np.dtype(dtype))
     return array
-
-
-def map_array(folder: Place, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> np.ndarray:
-    """As `load_array`, but a file on a disk is mapped, not copied: read-only, and unmapped with the last reference."""
-    folder = folder_of(folder)
-    like = _like(folder, shape, dtype)
-    wanted, name = npy_header(shape, like.dtype), name_of(folder, entry)
-    with _found(folder, name, entry, shape, like.dtype) as size:
-        memory = folder.whole(name, size)
-    array = np.frombuffer(memory, like.dtype, like.size, len(wanted)).reshape(shape)
-    array.flags.writeable = False
-    _check(folder, name, entry, bytes(memory[: len(wanted)]), array.reshape(-1).view(np.uint8).data, wanted, array)
-    return array
-
-
-def _like(folder: Folder, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An array of that shape and type that needs no memory. Raises ArtefactError when no file can hold one."""
-    if math.prod(shape) > 1 << 48:
-        raise ArtefactError(f"{folder}: an array of shape {shape} is larger than any file")
-    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def name_of(folder: Place, entry: dict[str, Any]) -> str:
@@ -244,17 +226,17 @@ def array_bytes(shape: tuple[int, ...], dtype: str = "<u4") -> int:
 
 
 @contextlib.contextmanager
-def _found(folder: Folder, name: str, entry: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[int]:
-    """The size of a file, which must be that of its entry and of such an array."""
+def found(folder: Folder, name: str, entry: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[int]:
+    """The size of a file, which must be that of its entry and of such an array; names the file where it is absent."""
     size = array_bytes(shape, dtype.str)
     try:
         if entry["size"] != size:
-            found = folder.size(name)
-            if found is None:
+            there = folder.size(name)
+            if there is None:
                 raise FileNotFoundError
-            if found != entry["size"]:
+            if there != entry["size"]:
                 raise ArtefactError(
-                    f"{folder.at(name)} has {found} bytes, its manifest says {shown(entry['size'])}: truncated or replaced"
+                    f"{folder.at(name)} has {there} bytes, its manifest says {shown(entry['size'])}: truncated or replaced"
                 )
             raise ArtefactError(f"{folder.at(name)} is not a {dtype} array of shape {shape}")
         yield size
@@ -262,16 +244,21 @@ def _found(folder: Folder, name: str, entry: dict[str, Any], shape: tuple[int, .
         raise ArtefactError(f"{folder.at(name)} cannot be read: No such file or directory") from None
 
 
-def _check(
-    folder: Folder, name: str, entry: dict[str, Any], header: bytes, body: Any, wanted: bytes, like: np.ndarray
+def require_whole(
+    folder: Folder,
+    name: str,
+    entry: dict[str, Any],
+    digest: str,
+    header: bytes,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
 ) -> None:
-    digest = blake3(header)
-    digest.update(body)
-    if digest.hexdigest() != entry["blake3"]:
+    """Raise ArtefactError unless what was read has the digest of its entry, and begins as such an array does."""
+    if digest != entry["blake3"]:
         when = "changed while this ran" if folder.changed(name) else "was altered"
         raise ArtefactError(f"{folder.at(name)} does not have the digest its manifest names: it {when}")
-    if header != wanted:
-        raise ArtefactError(f"{folder.at(name)} is not a {like.dtype} array of shape {like.shape}")
+    if header != npy_header(shape, dtype):
+        raise ArtefactError(f"{folder.at(name)} is not a {dtype} array of shape {shape}")
 
 
 def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:

@@ -82,8 +82,10 @@ def test_the_server_reads_every_byte_of_the_cohort_once(small_encrypted, sent, t
     server.associate(opened, open_design(sent[1], opened.public), tmp_path / "r", batch_bytes=1 << 20)
     stored = sum(entry["size"] for entry in opened.stored())
     assert folder.fetched == manifest + stored
-    reads = [path for name, path, *_ in backend.asked if name == "cat_file"]
-    assert len(reads) == len(set(reads)) == len(list(opened.stored()))
+    reads = [(path, options["start"]) for name, path, options in backend.asked if name == "cat_file"]
+    assert len(reads) == len(set(reads)) and {path for path, _ in reads} == {
+        folder._key(e["name"]) for e in opened.stored()
+    }
 
 
 def test_no_more_than_a_few_files_are_in_memory(sent, tmp_path, monkeypatch):
@@ -92,23 +94,23 @@ def test_no_more_than_a_few_files_are_in_memory(sent, tmp_path, monkeypatch):
     taken, fetched, most = [0], [0], 0
     real = opened.folder._fetch
 
-    def fetch(name, size):
+    def fetch(part):
         nonlocal most
         fetched[0] += 1
         most = max(most, fetched[0] - taken[0])
-        return real(name, size)
+        return real(part)
 
     take = read_ahead.ReadAhead.take
 
-    def took(self, name, size):
-        found = take(self, name, size)
+    def took(self, part):
+        found = take(self, part)
         taken[0] += 1
         return found
 
     monkeypatch.setattr(opened.folder, "_fetch", fetch)
     monkeypatch.setattr(read_ahead.ReadAhead, "take", took)
     server.associate(opened, open_design(sent[1], opened.public), tmp_path / "r")
-    assert fetched[0] == taken[0] == len(list(opened.stored())) >= 4
+    assert fetched[0] == taken[0] >= len(list(opened.stored())) >= 4
     assert most <= 2 * read_ahead.IN_FLIGHT + 2  # and one being fetched by each thread
 
 

@@ -25,7 +25,7 @@ from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_arrays
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, VerificationError
-from securegen.io.folder import Folder
+from securegen.io.folder import FilePart, Folder
 from securegen.io.folders import Place, folder_of
 from securegen.kernels.crt import unpack_sums
 from securegen.kernels.fold import open_products
@@ -199,9 +199,8 @@ def _decrypt(
     blocks = body["blocks"]
     if len(blocks) != len(secrets.checks):
         raise ArtefactError(f"{folder} has {len(blocks)} blocks, {len(secrets.checks)} expected")
-    order = (
-        (e["name"], artefact.array_bytes(results_layout(key, info, secrets, i)[1].shape)) for i, e in enumerate(blocks)
-    )
+    sizes = (artefact.array_bytes(results_layout(key, info, secrets, i)[1].shape) for i in range(len(blocks)))
+    order = (FilePart(entry["name"], size, 0, size) for entry, size in zip(blocks, sizes, strict=True))
     with folder.ahead(order):
         for index, entry in enumerate(blocks):
             _, layout = results_layout(key, info, secrets, index)
