@@ -46,7 +46,8 @@ from securegen.study.opening import Study, study_of
 
 SITES = 3
 TOLD = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
-        "planned_noise_margin_bits", "genetic_model", "strata", "governance")  # fmt: skip
+        "planned_noise_margin_bits", "genetic_model", "strata", "governance",
+        "correction")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Federated(Engine):
     several: ClassVar[bool] = True
     codings: ClassVar[bool] = True
     masks: ClassVar[bool] = True
+    corrections: ClassVar[bool] = True
+    corrects_few: ClassVar[bool] = False
 
     sites: int | None = option(None, "Sites the samples are dealt to [3].", metavar="S", least=2)
     openings: str | None = option(
