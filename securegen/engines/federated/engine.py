@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from securegen.engines.federated import rehearsal
 from securegen.engines.federated.studyfile import StudyFile
+from securegen.engines.federated.tilts import ROWS, most_columns
 from securegen.engines.federated.variants import common_variants
 from securegen.engines.federated.withheld import Withheld
 from securegen.engines.governed import refuse_idle_purpose
@@ -105,6 +106,15 @@ class Federated(Engine):
         study = open_sites(told, log)
         common_variants([open_genotypes(m, silent, haploid=True).variants for m in told])
         return study
+
+    def describe(self, study: Study, log: Log) -> None:
+        method = study.inputs.correction
+        if study.inputs.corrects:
+            corrected = {a.phenotype for a in study.analyses if a.null is not None}
+            log(
+                f"--correction {method}: at most {ROWS[method].rounds} rounds of all sites, which count as "
+                f"{most_columns(method)} columns a phenotype in the budgets ({', '.join(sorted(corrected))})"
+            )
 
     def rehearsing(self) -> Federated:
         if self.pcs:
