@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from securegen.catalogue import NONE
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum, analyses_of
 from securegen.engines.federated.admission import LEDGER, admit, begin, charge, guard_of_study, sites_of
@@ -37,6 +36,7 @@ from securegen.engines.federated.own_predictions import with_predictions
 from securegen.engines.federated.own_purpose import for_what_was_asked, keep_asked
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
+from securegen.engines.federated.set_totals import write_site_sets
 from securegen.engines.federated.site_corrections import open_corrections
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import StudyFile
@@ -72,7 +72,7 @@ Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 @dataclass(frozen=True)
 class SiteResult:
     """tables, quality: of the pooled cohort; predictions, scores: files of a whole-genome model, of
-    this site's people and of everybody;
+    this site's people and of everybody, scores of set tests too;
     opened: every round and its numbers; strata: designs of this site's rows, of
     `people` people; bytes: posted by this site; governance: what its policy decided, as `Gate.record`; correction: as of
     `Corrections.record`, nothing without one."""
@@ -179,7 +179,7 @@ def _take_part(
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
     own, predicted = with_predictions(study, own, variants, secure, guard, memory, state, log)
     genotypes = own.reader
-    own, masks, _ = with_masks(study, own, secure, guard, message_folder.folder, log)
+    own, masks, classes = with_masks(study, own, secure, guard, message_folder.folder, log)
     closed = closed_strata(
         study, site, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
     )
@@ -188,7 +188,7 @@ def _take_part(
     try:
         strata = federated_strata(
             study, own.planned, own.traits, own.places, samples, guarded(secure.total, guard), salt_of(memory), closed.reasons,
-            log, top=None if masks is None else masks.dosage_max,
+            log, top=None if masks is None else own.reader.dosage_max,
         )  # fmt: skip
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
@@ -205,20 +205,23 @@ def _take_part(
     withheld = Withheld()
     predictions = predicted.write(out, gate) if predicted else []
     scores = predicted.write_scores(out, gate) if predicted and study.write_score else []
-    rows: dict[str, Any] = {} if masks is None else rules_of_masks(masks, own, guard)
-    sums = partial(
-        federated_sums, secure, own.reader, strata, name="variants", level=study.openings, fewest=study.fewest_people,
-        few_missing=study.few_missing, complete=study.missing == "complete", **rows,
-    )  # fmt: skip
-    correct = None
-    if study.correction != NONE:
+    tables: list[Summary] = []
+    quality: list[str] = []
+    correct: OpenedCorrections | None = None
+    if classes is not None and masks is not None and study.sets is not None and study.sets.tests:
+        scores += write_site_sets(study, own, masks, classes, strata, secure, guard, gate, out, digits, state, log)
+    else:
+        rows: dict[str, Any] = {} if masks is None else rules_of_masks(masks, own, guard)
+        sums = partial(
+            federated_sums, secure, own.reader, strata, name="variants", level=study.openings, fewest=study.fewest_people,
+            few_missing=study.few_missing, complete=study.missing == "complete", **rows,
+        )  # fmt: skip
         blocks = sums(withheld=withheld)
         correct = open_corrections(study, secure, own.reader, strata, blocks, guard, salt_of(memory), state, log)
-    tally = withheld if correct is None else Withheld()
-    blocks = watched(sums(withheld=tally), seen)
-    tables, quality = _tables(study, strata, own.reader, gate, out, digits, filters, blocks, sums, correct)
-    if correct is not None:
-        log(correct.line())
+        blocks = watched(sums(withheld=withheld if correct is None else None), seen)
+        tables, quality = _tables(study, strata, own.reader, gate, out, digits, filters, blocks, sums, correct)
+        if correct is not None:
+            log(correct.line())
     for line in withheld.lines():
         log(line)
     forget_keys(memory)

@@ -162,7 +162,13 @@ class StudyFile:
             )
         self._check_interaction()
         self._check_genetic_model()
-        check_correction(self.correction, self.p_thresh, [self.test_of(t) for t in self.phenotypes])
+        tests = [] if self.sets is not None and self.sets.tests else [self.test_of(t) for t in self.phenotypes]
+        check_correction(self.correction, self.p_thresh, tests)
+        if self.sets is not None:
+            self.sets.check(
+                openings=self.openings, statistic=self.statistic, qc=self.qc, interaction=self.interaction,
+                genetic_model=self.genetic_model, several=not self.common_samples and len(self.phenotypes) > 1,
+            )  # fmt: skip
         for trait in self.phenotypes:
             refuse_missing(self.test_of(trait), self.missing)
         if self.minimum_cohort < 1 or self.variants < 1:
