@@ -3,7 +3,6 @@ without it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -337,13 +336,18 @@ def test_options_that_noise_does_not_cover_are_refused(inputs):
         {"dominant": True},
         {"blocks": "1/2"},
     ):
-        with pytest.raises(UsageError, match=f"`{next(iter(more))}` is not for summaries"):
+        with pytest.raises(UsageError, match=f"`{next(iter(more))}` is not for counts"):
             sg.dp.counts(replace(inputs, **more), **ONE)
     with pytest.raises(UsageError, match="`inputs` is sg.Inputs"):
         sg.dp.frequencies("cohort", **ONE)
-    with contextlib.suppress(UsageError):
-        sg.dp.hits(replace(inputs, pheno_name=None), **ONE)
-        pytest.fail("hits of every column of a file")
+    for call, more, options in (
+        (sg.dp.hits, {"pheno_name": None}, {}), (sg.dp.hits, {"sex_name": "SEX"}, {}), (sg.dp.frequencies, {}, {}),
+        (sg.dp.histogram, {"force_01": True}, {"edges": (0.0,)}), (sg.dp.counts, {"pheno_name": None}, {}),
+    ):  # fmt: skip
+        with pytest.raises(UsageError):
+            call(replace(inputs, **more), **ONE, **options)
+    with pytest.raises(UsageError, match="`kind`"):
+        sg.dp.write(inputs, f"{inputs.bfile}.o", "means", **ONE)
 
 
 def test_a_noise_is_one_line_and_two_are_equal():
