@@ -168,7 +168,7 @@ def _open(place: Path, log: Log) -> contextlib.AbstractContextManager[NoiseEntri
 
 def write_noisy(path: str, table: NoisyTable, *, gate: Gate) -> None:
     """Write a table whose numbers are in the store already. Raises PolicyError, StorageError."""
-    gate.passed()
+    gate.passed(noisy=True)
     columns = [column_text(c, DIGITS) for c in table.columns]
     lines = ["\t".join(table.header), *("\t".join(row) for row in zip(*columns, strict=True))]
     with atomic(path) as stream:

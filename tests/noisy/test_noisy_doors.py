@@ -170,7 +170,15 @@ def test_the_door_takes_no_noisy_table_without_its_epsilon(ruled):
         gate_of("plain", asked.asking, asked.files().values()).check(
             [OutputFacts(NOISY, "counts", 0, 1, noise=AppliedNoise(7.0, None, LAPLACE))]
         )
-    fresh = replace(gate_of("plain", asked.asking, asked.files().values()))
+    claimed = [OutputFacts(NOISY, "counts", 0, 1, noise=AppliedNoise(1.0, None, LAPLACE))]
+    with pytest.raises(PolicyError, match=r"policy\.request: counts"):  # nor is it believed
+        gate.release(claimed)
+    gate = replace(gate, draws=None)
+    gate.release(claimed)
+    gate.passed(noisy=True)
+    with pytest.raises(PolicyError, match="did not pass the door"):  # it has no floors: it opens no other writer
+        gate.passed()
+    fresh = gate_of("plain", asked.asking, asked.files().values())
     with pytest.raises(PolicyError, match="did not pass the door"):
         release.write_noisy(str(ruled.folder / "x"), None, gate=fresh)  # type: ignore[arg-type]
 
