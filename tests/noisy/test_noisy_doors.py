@@ -226,6 +226,14 @@ def test_every_summary_leaves_by_command_as_from_python(ruled):
         assert store.most_spent() == (2.0, 0.0)
 
 
+def test_an_impact_assessment_says_what_noise_covers(ruled):
+    ruled.write(noise__epsilon=2.0)
+    assert securegen(*words(ruled)).code == 0
+    sg.pia(str(ruled.folder / "o"))
+    page = (ruled.folder / "o.pia.html").read_text()
+    assert "Each person has ε = 0.5, of genotypes, phenotypes and being there at all." in page
+
+
 def test_a_noisy_afreq_is_read_as_plink2s(ruled):
     ruled.write(noise__epsilon=3.0)
     made = sg.dp.write(replace(inputs_of(ruled), pheno_name=None, pheno=None, chr="1", to_bp=2000), ruled.folder / "f",
