@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from securegen.errors import UsageError
 from securegen.io.arrays import DEFAULT_GRID
-from securegen.io.genotypes import FIELDS, FORMATS
+from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS
 from securegen.model import GenotypeReader, Variants, boundaries_of
 from securegen.noisy.people import counted_people, sexes
 from securegen.noisy.summary import FREQUENCIES, HISTOGRAM, HITS
 from securegen.study import selection
-from securegen.study.inputs import ASKING, Inputs, Log
+from securegen.study.inputs import ASKING, TABLES, Inputs, Log
 from securegen.study.ploidy import AUTOSOMAL, MALE, MT, X, Y, kinds_of, present_on, split_par
 from securegen.study.relabelled import Relabelled
 from securegen.vocabulary import AUTOSOMES, canonical_chromosome
@@ -81,6 +82,17 @@ def refuse_untaken(inputs: Inputs, kind: str) -> None:
             raise UsageError(f"`{f.name}` is not for {kind} with noise of whole people: leave it out")
     if inputs.sex_name and not inputs.pheno:
         raise UsageError("`sex_name` is a column of `pheno` here")
+
+
+def chosen_options(inputs: Inputs) -> dict[str, Any]:
+    """What inputs choose beside files and who asks, defaults left out: the same in a version that has more fields."""
+    files = {*FORMATS, *LISTS, *TABLES, *(o.name for o in OPTIONS.values() if o.metavar)}
+    left_out = files | set(ASKING) - {"purpose"}
+    return {
+        f.name: getattr(inputs, f.name)
+        for f in fields(inputs)
+        if f.name in TAKEN - left_out and getattr(inputs, f.name) != f.default
+    }
 
 
 def open_cohort(inputs: Inputs, log: Log, *, autosomes: bool = False) -> CountedCohort:

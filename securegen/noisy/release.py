@@ -24,7 +24,7 @@ from securegen.governance.noise_ledger import BUDGET_RULE, NoiseEntries
 from securegen.governance.noise_store import open_draws
 from securegen.governance.people_noise import PeopleNoise
 from securegen.io.output import atomic
-from securegen.noisy.cohort import CountedCohort, open_cohort, refuse_untaken
+from securegen.noisy.cohort import CountedCohort, chosen_options, open_cohort, refuse_untaken
 from securegen.noisy.counts import counts
 from securegen.noisy.frequencies import frequencies
 from securegen.noisy.histogram import histogram
@@ -118,7 +118,7 @@ def _answer(
     places, most = places_of(inputs, gate), most_of(gate.policy)
     text = json.dumps({
         "kind": summary.kind, "asked": dict(summary.asked), "epsilon": noise.epsilon, "delta": noise.delta,
-        "inputs": inputs.asked_for(), "purpose": inputs.purpose,
+        "files": inputs.digests(), "options": chosen_options(inputs),
     }, sort_keys=True)  # fmt: skip
     for place in places:  # keys stay, so that a refused request has its digest for a second signature
         with _open(place, log) as entries:

@@ -20,7 +20,10 @@ from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import noise_store
 from securegen.governance.noise_ledger import NoiseEntries
 from securegen.governance.people_noise import PeopleNoise
+from securegen.io.genotypes import FORMATS, LISTS, OPTIONS
 from securegen.noisy import release
+from securegen.noisy.cohort import TAKEN, chosen_options
+from securegen.study.inputs import ASKING, TABLES
 
 ONE = {"epsilon": 1.0}
 
@@ -96,6 +99,21 @@ def test_other_words_for_a_question_are_charged_until_nothing_is_left(inputs, tm
     words = ["--bfile", inputs.bfile, "--epsilon", "0.5", "--out", f"{inputs.bfile}.o", "--quiet"]
     assert securegen("dp", "counts", *words).code == PolicyError.exit_code
     assert not Path(f"{inputs.bfile}.o.noisy.counts.tsv").exists()
+
+
+def test_every_choice_is_a_part_of_the_question():
+    """Whatever a summary takes and names no file: with one left out, two questions would have one answer."""
+    values = {"pheno_name": ("A",), "chr": ("1",), "from_bp": 3, "to_bp": 5, "force_01": True, "split_par": "b37",
+              "no_input_missing_phenotype": True, "sex_name": "S", "purpose": "HMB", "dosage_grid": 8}  # fmt: skip
+    base = {"bfile": "a", "pheno": "p", "chr": "1"}
+    for name, value in values.items():
+        assert chosen_options(sg.Inputs(**(base | {name: value})))[name] == value
+    of_formats = {o.name for o in OPTIONS.values() if not o.metavar}
+    files = {*FORMATS, *LISTS, *TABLES, *(o.name for o in OPTIONS.values() if o.metavar)}
+    assert TAKEN - files - set(ASKING) == set(values) - {"purpose"} | of_formats
+    assert chosen_options(sg.Inputs(vcf="a.vcf", vcf_field="DS"))["vcf_field"] == "DS" and not chosen_options(
+        sg.Inputs(bfile="a")
+    )
 
 
 def renamed(inputs: sg.Inputs, i: int) -> None:
