@@ -26,7 +26,7 @@ from securegen.governance.asker import canonical_purpose, who_asks
 from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
-from securegen.governance.door import OutputFacts, Request, release
+from securegen.governance.door import NOISY, OutputFacts, Request, release
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.history import PeopleFacts, history_of
 from securegen.governance.label_noise import noise_line
@@ -193,7 +193,8 @@ class Gate:
 
     def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
         outputs = believed(outputs, self.draws if enter else None, self.log)
-        self.noise += [n for n in dict.fromkeys(o.noise for o in outputs) if n is not None and n not in self.noise]
+        of_phenotypes = dict.fromkeys(o.noise for o in outputs if o.kind != NOISY)
+        self.noise += [n for n in of_phenotypes if n is not None and n not in self.noise]
         if self.policy is None or not outputs:  # nothing leaves
             return None
         policy = self.policy
