@@ -42,7 +42,7 @@ def init(
 ) -> Policy:  # fmt: skip
     """Write a policy with every setting, which is not signed yet.
 
-    key: the steward's signing key, made when absent, with FILE.pub beside it; passphrase: of that file; identities: name ->
+    key: the steward's signing key, made when absent; FILE.pub beside it too; passphrase: of that file; identities: name ->
     role and verify key file; settings: by dotted key, in place of the defaults. Raises StorageError where a policy is there,
     PolicyError naming what is wrong with a setting: nothing is then written.
     """
@@ -57,9 +57,11 @@ def init(
     for who, (role, public) in (identities or {}).items():
         people.append({"name": who, "key": signing.read_verify_key(os.fspath(public)).hex(), "role": role})
     text = draft(name, steward.verify_key.hex(), people, settings)
+    public = f"{os.fspath(key).removesuffix('.secret')}.pub"
     if new:
         signing.write_identity(os.fspath(key), steward, passphrase=passphrase)
-        signing.write_verify_key(f"{os.fspath(key).removesuffix('.secret')}.pub", steward)
+    if new or (not os.path.lexists(public) and os.fspath(key).endswith(".secret")):  # or a run that made it was killed
+        signing.write_verify_key(public, steward)
     policy_file.write_draft(path, text)
     return policy_file.parse(text.encode(), str(path))
 
