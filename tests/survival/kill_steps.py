@@ -22,7 +22,7 @@ TRAITS = "--pheno cohort.pheno.tsv --pheno-name QT --covar cohort.covar.tsv"
 STUDY = f"--bfile cohort {TRAITS}"
 AGAIN = "--cohort study.cohort --design again.design --out again"
 KEY = "--key key.secret --passphrase-file pass.txt"
-TIMEOUT = 5.0  # seconds of silence of a party
+TIMEOUT = 15.0  # seconds of silence of a party
 WAIT = 2  # seconds until a site that waits for another ends
 MACHINE = {"doctor", "completion"}  # of the machine: no data
 WORKER = "worker"  # a victim: a process that the command itself has started
@@ -104,7 +104,8 @@ def engines() -> Iterator[Step]:
     yield Step("run-local mpc vertical", {"": f"{local} mpc --split vertical --reveal hits --out local"})
     yield Step("run-local mpc outsourced", {"": f"{local} mpc --split outsourced --out local"})
     yield Step(
-        "run-local prs mpc", {"": "run-local prs --engine mpc --bfile cohort --score cohort.score.tsv --out local"}
+        "run-local prs mpc",
+        {"": "run-local prs --engine mpc --bfile cohort --keep patients.txt --score cohort.score.tsv --out local"},
     )
     yield Step("gwas in the clear", {"": f"gwas {STUDY} --gzip --out clear"})
     yield Step("gwas --blocks", {"": f"gwas {STUDY} --blocks 1/2 --out clear"},

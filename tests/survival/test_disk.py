@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import COHORT, KEY
+from fault_world import COHORT, KEY
 from kill_world import LOGS, is_left
 
 ROOT = Path(__file__).resolve().parents[2]
