@@ -17,7 +17,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 # Every process of a test would compile the package's sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-mpc test test-long fuzz lint coverage docs bench clean check-prerequisites
+.PHONY: help demo demo-mpc test test-long fuzz lint coverage docs bench bench-published clean check-prerequisites
 help:
 	@echo "make demo      encrypted association on the example cohort (no torch), table, plots and report in $(OUT)/"
 	@echo "make demo-mpc  the same cohort by secret sharing between parties"
@@ -26,9 +26,10 @@ help:
 	@echo "make fuzz      changed files, keys and messages for every parser, SECONDS=600 of them; what fails is kept in fuzz-out/"
 	@echo "make lint      ruff and mypy only"
 	@echo "make coverage  the test suite again, measured: slower; fails below the floor in pyproject.toml"
-	@echo "make docs      execute the notebooks and every example of the documentation"
+	@echo "make docs      execute every example of the documentation and make its site, docs-out/index.html"
 	@echo "make bench     benchmarks against peers, a table of ratios in bench-out/"
-	@echo "make clean     remove $(VENV), $(OUT), bench-out and caches"
+	@echo "make bench-published  the settings of published systems at their sizes, some minutes"
+	@echo "make clean     remove $(VENV), $(OUT), bench-out, docs-out and caches"
 
 check-prerequisites:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -102,12 +103,19 @@ coverage: $(VENV)/all.stamp $(VENV)/kernels.stamp
 docs: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	$(RUN) docs/notebooks/execute.py docs/notebooks/*.ipynb
 	$(RUN) -m pytest -q tests/test_docs.py tests/test_notebooks.py tests/test_doctests.py
+	$(RUN) -m sphinx -q -W --keep-going -E docs docs-out
+	@echo "open docs-out/index.html"
 
 bench: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	@mkdir -p bench-out
 	$(RUN) -m pytest -q benchmarks --benchmark-json=bench-out/benchmarks.json
 	$(RUN) benchmarks/table.py bench-out/benchmarks.json | tee bench-out/benchmarks.md
 
+bench-published: $(VENV)/all.stamp $(VENV)/kernels.stamp
+	@mkdir -p bench-out
+	$(RUN) benchmarks/published.py --out bench-out/published.json
+	@$(RUN) benchmarks/published_page.py bench-out/published.json
+
 clean:
-	rm -rf $(VENV) $(OUT) bench-out fuzz-out survival-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OUT) bench-out docs-out fuzz-out survival-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	find securegen tests examples protocols benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -10,8 +10,8 @@ runs its steps there, each as a process of its own; only the messages below are 
 | encrypted | owner (genotypes), modeller (weights), evaluator | owner |
 | vendor | hospital (genotypes), vendor (weights) | vendor |
 
-Who learns what: docs/prs-protocols.md. The one with genotypes learns the scores; nobody else learns a score, a genotype
-or a weight. In the encrypted setting owner and evaluator must not collude.
+Who learns what: docs/explanation/prs-protocols.md. The one with genotypes learns the scores; nobody else learns a score, a
+genotype or a weight. In the encrypted setting owner and evaluator must not collude.
 """
 
 from __future__ import annotations

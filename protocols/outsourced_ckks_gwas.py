@@ -23,7 +23,7 @@ Half of each ciphertext is redrawn from a public seed, which halves cohort and d
 Trust: the server may do anything and is trusted for availability only. The owner refuses a result that was not computed
 from this cohort and design (`securegen.engines.ckks.owner.verify`), before one number of it is shown. The server refuses
 a cohort that its owner did not sign. Not hidden: counts, sizes, times, and what the published table itself implies
-(docs/threat-model.md).
+(docs/explanation/threat-model.md).
 """
 
 from __future__ import annotations

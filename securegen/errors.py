@@ -1,7 +1,7 @@
 """One exception class for each kind of failure, each with the exit code of the command line.
 
 A message says what was found, where, and what to do. An argument stands in it in backquotes, as `min_overlap`; the command
-line puts its flag there. `docs/exit-codes.md` is written from this table.
+line puts its flag there. `docs/reference/exit-codes.md` is written from this table.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class VerificationError(SecuregenError):
         retired = (
             f"the key could NOT be marked as retired ({unmarked}): do not use it again."
             if unmarked
-            else ("the key is retired. See docs/verification.md before using --key-still-trusted.")
+            else ("the key is retired. See docs/explanation/verification.md before using --key-still-trusted.")
         )
         super().__init__(
             f"the result failed verification: it was not computed from this cohort and design. Nothing was written and {retired}"

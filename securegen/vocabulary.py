@@ -43,7 +43,7 @@ PSEUDOAUTOSOMAL: Final = frozenset({"XY", "PAR1", "PAR2"})
 AUTOSOMES: Final = frozenset(str(n) for n in range(1, 23))
 UNPLACED: Final = "0"  # plink's word for a variant whose chromosome nobody gave
 
-# Error codes of a row. The first three words are plink2's; docs/tables.md explains each.
+# Error codes of a row. The first three words are plink2's; docs/reference/tables.md explains each.
 OK: Final = "."
 ALL_MISSING: Final = "ALL_MISSING"
 CONST_OMITTED_ALLELE: Final = "CONST_OMITTED_ALLELE"
@@ -54,6 +54,7 @@ PERFECT_FIT: Final = "PERFECT_FIT"
 ZERO_CELL: Final = "ZERO_CELL"
 LOW_MAC: Final = "LOW_MAC"
 FEW_CARRIERS: Final = "FEW_CARRIERS"
+UNCORRECTED: Final = "UNCORRECTED"
 
 SET_TESTS: Final = ("skat", "skato", "skato-acat", "acatv", "acato")  # of --vc-tests
 MASK_REF: Final = "ref"  # REF of a row that is a mask of several variants, as regenie writes it
@@ -88,7 +89,7 @@ NO_NUMBER: Final = frozenset(
     }
 )
 Z95: Final = 1.959964  # of L95 and U95
-DEFAULT_ENCRYPTOR: Final = "own"  # docs/encryptor.md; the other is "seal"
+DEFAULT_ENCRYPTOR: Final = "own"  # docs/explanation/encryptor.md; the other is "seal"
 
 
 def is_missing(text: str, *, number: bool = True) -> bool:

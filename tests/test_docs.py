@@ -24,11 +24,19 @@ from securegen.cli.main import main
 from securegen.version import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def page_named(name: str) -> Path:
+    """A page of the documentation, in whichever chapter it stands."""
+    (found,) = (ROOT / "docs").rglob(f"{name}.md")
+    return found
+
+
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 WITH_EXAMPLES = [p for p in PAGES if ">>> " in p.read_text()]
 ABOUT_ASSOCIATION = [
     ROOT / "README.md", ROOT / "SECURITY.md",
-    *(ROOT / "docs" / f"{name}.md" for name in (
+    *(page_named(name) for name in (
         "files-and-formats", "tables", "precision", "scaling", "verification", "threat-model", "linear", "score-test",
         "trend", "allelic", "quality-control", "phenotypes", "missing-genotypes", "low-mac", "report",
     )),
@@ -69,7 +77,9 @@ def test_examples_of_a_page_run(page, repository):
 
 
 def test_pages_with_examples_are_found():
-    assert {"docs/python-api.md", "docs/noise.md", "docs/scaling.md"} <= set(map(name_of, WITH_EXAMPLES))
+    assert {"docs/reference/python-api.md", "docs/explanation/noise.md", "docs/explanation/scaling.md"} <= set(
+        map(name_of, WITH_EXAMPLES)
+    )
 
 
 def test_python_example_of_the_readme_runs(repository):
@@ -136,13 +146,13 @@ def test_exit_code_table_is_that_of_the_code():
     expected = [
         (str(c.exit_code), c.__name__, c.__doc__.splitlines()[0]) for c in sorted(classes, key=lambda c: c.exit_code)
     ]
-    text = (ROOT / "docs" / "exit-codes.md").read_text()
+    text = (ROOT / "docs" / "reference" / "exit-codes.md").read_text()
     assert re.findall(r"^\| (\d+) \| `(\w+)` \| (.*) \|$", text, re.MULTILINE) == expected
     assert len({code for code, _, _ in expected}) == len(expected)
 
 
 def test_every_public_function_has_its_place_in_the_python_page():
-    page = (ROOT / "docs" / "python-api.md").read_text()
+    page = (ROOT / "docs" / "reference" / "python-api.md").read_text()
     assert not [name for name in sg.__all__ if not re.search(rf"\b{name}\b", page)]
 
 
@@ -150,15 +160,16 @@ def test_examples_of_the_command_line_page_name_commands_and_flags():
     """Lines that start with securegen parse; the file of options is one that its command accepts."""
     known = all_options(main, click.Context(main))
     for page in ("command-line", "pipelines"):
-        text = (ROOT / "docs" / f"{page}.md").read_text()
+        text = page_named(page).read_text()
         named = set(re.findall(r"(?:`(?:[\w ]+ )?| )(--[a-z][a-z0-9-]+)", text)) - {
             "--snakefile",
             "--directory",
             "--cores",
             "--mem",
+            "--workflow-profile",
         }
         assert named and named <= known, sorted(named - known)
-    one, several = blocks(ROOT / "docs" / "command-line.md", "toml")
+    one, several = blocks(ROOT / "docs" / "reference" / "command-line.md", "toml")
     shared = {k: v for k, v in tomllib.loads(several).items() if not isinstance(v, dict)}
     for word, own in tomllib.loads(several).items():
         if isinstance(own, dict):
@@ -174,7 +185,7 @@ def test_examples_of_the_command_line_page_name_commands_and_flags():
 
 
 def test_every_column_and_error_code_is_explained():
-    text = (ROOT / "docs" / "tables.md").read_text()
+    text = (ROOT / "docs" / "reference" / "tables.md").read_text()
     words = set(re.findall(r"`([^`]+)`", text))
     columns = {c for t in TESTS.values() for c in t.columns}
     codes = {

@@ -78,7 +78,7 @@ def least_squares_t(dosage: np.ndarray, y: np.ndarray, covariates: np.ndarray) -
 
 
 def test_linear_table_is_within_its_printed_precision_of_float64(study, dosage, tmp_path):
-    """The certain bound of docs/precision.md, on every variant; and the errors it names."""
+    """The certain bound of docs/explanation/precision.md, on every variant; and the errors it names."""
     (summary,) = write_plain(study, str(tmp_path / "t"))
     table = pd.read_csv(summary.path, sep="\t")
     pheno = pd.read_csv(f"{COHORT}.pheno.tsv", sep="\t")
@@ -91,7 +91,7 @@ def test_linear_table_is_within_its_printed_precision_of_float64(study, dosage, 
     error = np.abs(table["T_STAT"].to_numpy() - t) / (1 + t * t / df)
     assert (table["ERRCODE"] == ".").all()
     assert error.max() <= summary.promise["dt_certain"] <= 1e-3
-    page = (ROOT / "docs" / "precision.md").read_text()
+    page = (ROOT / "docs" / "explanation" / "precision.md").read_text()
     named = (summary.promise["dt_certain"], expected_t_error(study.design.analyses[0].model), error.max())
     for value in named:
         assert f"{value:.1e}".replace("e-0", "e-") in page
@@ -115,7 +115,7 @@ def test_demo_command_agrees_with_the_plain_engine(tmp_path, capsys):
 
 
 def test_documented_numbers_of_the_example_are_those_of_a_run(tmp_path):
-    example = (ROOT / "docs" / "run-json.md").read_text().split("```json\n")[1].split("```")[0]
+    example = (ROOT / "docs" / "reference" / "run-json.md").read_text().split("```json\n")[1].split("```")[0]
     words = ["run-local", "gwas", "--engine", "plain", "--bfile", str(COHORT), "--pheno", f"{COHORT}.pheno.tsv"]
     words += ["--pheno-name", "QT", "--covar", f"{COHORT}.covar.tsv", "--quiet", "--out", str(tmp_path / "p")]
     main(words, standalone_mode=False)

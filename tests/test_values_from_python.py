@@ -29,7 +29,7 @@ WRONG = {
     "dominant": [1, "yes", None], "recessive": [0], "hetonly": ["no"],
     "purpose": [3, "", "health", "HMB "], "consent": [["a"], 3], "mondo": [["a"]],
     "generalise": [3, "AGE", ["AGE:0"], ("AGE:2", "AGE:3")],
-    "policy": [3, ["a"]], "identity": [3, ["a"]], "second_signature": [3, [""]],
+    "policy": [3, ["a"]], "identity": [3, ["a"]], "visa": [3, [""]], "second_signature": [3, [""]],
     "dp_epsilon": [0, -1.0, float("nan"), float("inf"), "1", True, 1e6], "dp_delta": [1e-6], "dp_bounds": ["0,1", "a", (1,), 3],
     "interaction": [3, "", ["AGE"]], "condition": [3, [""]], "condition_list": [["a"]],
     "blocks": [3, "", "3", "0/2", "3/2", (1, 2)],

@@ -38,6 +38,9 @@ def policy_options(command: Function) -> Function:
             ),
             click.option("--identity", metavar="FILE", help="Signing key of who asks, whom the policy names."),
             click.option(
+                "--visa", multiple=True, metavar="FILE", help="GA4GH passport or visas (JWT) of who asks, for a role."
+            ),
+            click.option(
                 "--second-signature", multiple=True, metavar="FILE", help="Of another person, where the policy asks for it."
             ),
         ]
@@ -61,5 +64,5 @@ def asking_from(options: dict[str, Any]) -> Asking:
     """Take who asks out of the options of a command."""
     return Asking(
         options.pop("policy"), options.pop("identity"), options.pop("purpose"), options.pop("second_signature") or (),
-        options.pop("consent", None), options.pop("mondo", None),
+        options.pop("consent", None), options.pop("mondo", None), tuple(options.pop("visa", None) or ()),
     )  # fmt: skip

@@ -55,8 +55,8 @@ def command(
 ) -> None:  # fmt: skip
     """Decrypt, verify and write the tables (the owner's side).
 
-    Nothing is written before every block is verified. If one fails, the key is retired: docs/verification.md. Where the
-    owner's folder knows several designs, --design says which one is opened: the results do not choose. A design that was
+    Nothing is written before every block is verified. If one fails, the key is retired: docs/explanation/verification.md. Where
+    the owner's folder knows several designs, --design says which one is opened: the results do not choose. A design that was
     encrypted with --correction needs the genotypes again (--bfile …): they never left.
     """
     from securegen.engines.ckks import steps

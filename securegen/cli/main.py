@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from typing import Any
+from typing import IO, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -24,6 +24,7 @@ from securegen.version import VERSION
 # In the order in which people meet them.
 SECTIONS = {
     "Everything on this machine": {
+        "example": "Write the example cohort, to try things on.",
         "run-local": "Run every role of a study here, each as a process of its own.",
     },
     "A server that sees nothing": {
@@ -41,6 +42,7 @@ SECTIONS = {
         "kinship": "Kinship of all pairs of samples, and whom to leave out.",
         "pca": "Principal components.",
         "ld": "Correlations of variants, clumps of a table, credible sets.",
+        "dp": "Counts, frequencies, hits and histograms with noise that protects whole people.",
         "step1": "The whole-genome model of phenotypes, whose predictions --pred reads.",
     },
     "Several sites, one table": {
@@ -78,6 +80,16 @@ SECTIONS = {
     },
 }
 GO_ON = "what was written whole is kept, run the command again to go on"
+# Three lines to copy.
+WELCOME = f"""securegen {VERSION}: association and polygenic scores on genotypes that stay hidden. To see it work:
+
+  securegen example study && cd study
+  securegen {EXAMPLES["run-local"]}
+  securegen report result
+
+The second line encrypts 500 simulated people, computes on the ciphertexts, decrypts, and compares with the clear.
+All commands: securegen --help. One of them: securegen COMMAND --help.
+"""
 COMMANDS = {name: text for section in SECTIONS.values() for name, text in section.items()}
 
 
@@ -99,6 +111,7 @@ def _complete_paths(command: click.Command) -> None:
 
 def finished(command: click.Command, name: str) -> click.Command:
     """A command with its example, and paths that the shell completes; of a group, every command in it."""
+    command.name = name.rpartition(" ")[2]
     if name in EXAMPLES:
         command.epilog = example(f"securegen {EXAMPLES[name]}")
     _complete_paths(command)
@@ -107,6 +120,13 @@ def finished(command: click.Command, name: str) -> click.Command:
     for inner, below in command.commands.items() if isinstance(command, click.Group) else ():
         finished(below, f"{name} {inner}")
     return command
+
+
+class Welcome(click.exceptions.NoArgsIsHelpError):
+    """`securegen` alone."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(WELCOME, file=file, nl=False, err=True)
 
 
 class LazyGroup(Group):
@@ -133,6 +153,8 @@ class LazyGroup(Group):
         return found + [item for item in super().shell_complete(ctx, incomplete) if item.value.startswith("-")]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            raise Welcome(ctx)
         ctx.meta[JSON] = "--json" in args
         return super().parse_args(ctx, args)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-# Flag of another program -> its counterpart. docs/other-programs.md shows the same table; a test compares them.
+# Flag of another program -> its counterpart. docs/howto/other-programs.md shows the same table; a test compares them.
 FOREIGN = {
     "--ci": "L95 and U95, of 95 %, are always in a linear table",
     "--covar-variance-standardize": "covariates are scaled exactly by themselves",

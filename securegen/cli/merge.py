@@ -7,6 +7,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import common_options, rehearses, stop_rehearsal
 from securegen.cli.runlog import CommandLog, logs
+from securegen.io.output import PRIVATE
 from securegen.record.run_log import print_end
 
 
@@ -19,8 +20,9 @@ from securegen.record.run_log import print_end
 def command(out: str, quiet: bool) -> None:
     """Join the parts of a run that --blocks made, PREFIX.1of22.… and so on.
 
-    Of tables: they are what one run writes, byte for byte. Of the server's gwas: PREFIX.results, which goes to the owner. Parts
-    may end in any order; one that is absent, cut or of another run is named. An encrypted cohort is ended by encrypt.
+    Of tables and scores: they are what one run writes, byte for byte. Of the server's gwas: PREFIX.results, which goes to the
+    owner. Parts may end in any order; one that is absent, cut or of another run is named. An encrypted cohort is ended
+    by encrypt.
     """
     from securegen.engines.merging import merge, planned
 
@@ -28,6 +30,7 @@ def command(out: str, quiet: bool) -> None:
     stop_rehearsal([*planned(out), *log.files])
     with log.stage("merge"):
         found = merge(out)
+    log.mode = PRIVATE if found.private else log.mode
     log(f"{found.parts} parts joined")
     log.write(**found.facts)
     to_owner = f"{found.paths[0]} goes to the owner; next, there: securegen decrypt --results {found.paths[0]}"

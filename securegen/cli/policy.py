@@ -26,11 +26,19 @@ def command() -> None:
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting in place of its default, as TOML."
 )
+@click.option(
+    "--issuer",
+    "issuers",
+    multiple=True,
+    metavar="NAME=ISS=FILE",
+    help="Who signs visas that count, and its keys (JWKS).",
+)
 @passphrases.passphrase_options
 @common_options
 @writes("{out}", "{key}", makes=["key", "out"])
 def init_command(
-    out: str, name: str, key: str, people: tuple[str, ...], settings: tuple[str, ...], passphrase_file: str | None
+    out: str, name: str, key: str, people: tuple[str, ...], settings: tuple[str, ...], issuers: tuple[str, ...],
+    passphrase_file: str | None,
 ) -> None:  # fmt: skip
     """Write a policy with every setting and what it does. Edit it, then sign it."""
     from pathlib import Path
@@ -42,7 +50,10 @@ def init_command(
         if Path(key).exists()
         else passphrases.given_passphrase(passphrase_file)
     )
-    made = steps.init(out, name, key=key, identities=_people(people), settings=_settings(settings), passphrase=secret)
+    made = steps.init(
+        out, name, key=key, identities=_people("--identity NAME=ROLE=FILE", people), settings=_settings(settings),
+        passphrase=secret, issuers=_people("--issuer NAME=ISS=FILE", issuers),
+    )  # fmt: skip
     report(
         f"wrote {out}, not signed yet; next: securegen policy sign {out} --key {key}", file=out, steward=made.steward
     )
@@ -86,12 +97,14 @@ def countersign(request: str, key: str, out: str, passphrase_file: str | None) -
 
 @command.command()
 @click.argument("file")
+@click.option("--visa", multiple=True, metavar="FILE", help="Also what these visas give, and whose they are.")
 @json_option
-def check(file: str) -> None:
+def check(file: str, visa: tuple[str, ...]) -> None:
     """Say what a policy is, by whom it is signed, and every setting with its line."""
     from securegen.governance.pin import Pin
     from securegen.governance.policy_draft import settings_of
     from securegen.governance.policy_steps import check as read
+    from securegen.governance.policy_steps import check_visas
     from securegen.governance.signing import fingerprint
 
     policy = read(file)
@@ -101,12 +114,14 @@ def check(file: str) -> None:
         f"in parties.toml: policy = \"{Pin.of(policy).to_text()}\"",
         *settings_of(policy),
     ]  # fmt: skip
-    report(lines, name=policy["name"], fingerprint=mark, **Pin.of(policy).to_json())
+    said = {"visas": check_visas(policy, visa)} if visa else {}
+    report([*lines, *said.get("visas", ())], name=policy["name"], fingerprint=mark, **Pin.of(policy).to_json(), **said)
 
 
 @command.command()
 @click.argument("file")
 @click.option("--who", metavar="NAME", help="An identity of the policy [nobody in particular].")
+@click.option("--visa", multiple=True, metavar="FILE", help="Visas that it shows.")
 @click.option("--role", type=click.Choice(ROLES), help="What it asks as [its role in the policy].")
 @click.option("--purpose", metavar="DUO", help="GRU, HMB, POA, DS:MONDO:0005148 …")
 @click.option("--engine", default="plain", show_default=True, metavar="NAME", help="Of --engine.")
@@ -132,13 +147,16 @@ def explain(file: str, **facts: Any) -> None:
     report([*lines, f"decision: {'allowed' if decision.allowed else 'refused'}"], decision=decision.to_json())
 
 
-def _people(values: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+def _people(option: str, values: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Name, and two more words, of each. option: with its form."""
+    flag, _, form = option.partition(" ")
     out = {}
     for text in values:
-        parts = text.split("=", 2)
-        if len(parts) != 3 or not all(parts) or parts[0] in out:
-            raise UsageError(f"--identity {text!r}: write NAME=ROLE=FILE, each name once")
-        out[parts[0]] = (parts[1], parts[2])
+        name, _, rest = text.partition("=")
+        word, _, file = rest.rpartition("=") if flag == "--issuer" else rest.partition("=")  # a URL may have one
+        if not all((name, word, file)) or name in out:
+            raise UsageError(f"{flag} {text!r}: write {form}, each name once")
+        out[name] = (word, file)
     return out
 
 

@@ -10,6 +10,7 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
 from securegen.cli.form_options import gzip_option
+from securegen.cli.part_options import part_options, part_out, spread
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, plot_option, run_engine, score_inputs, score_options
@@ -25,6 +26,7 @@ from securegen.record.run_log import RunLog, folder_bytes
 @score_options(required=False)
 @plot_option
 @gzip_option
+@part_options
 @opt.run_options
 @rehearses
 def command(
@@ -41,15 +43,22 @@ def command(
         raise UsageError(
             "give either genotypes (--bfile …) and --score (in the clear) or --cohort and --model (as the server)"
         )
-    log = CommandLog(out, "prs", quiet=quiet, private=True)
+    in_parts = bool(options["blocks"] or options["executor"])
+    if plot and in_parts:
+        raise UsageError("parts are not drawn: leave --plot out; securegen plot draws the scores when they are joined")
+    log = CommandLog(part_out(out, options["blocks"]), "prs", quiet=quiet, private=True)
     if cohort and model:
         if options["score"] or plot:
             raise UsageError("the server reads the weights from --model, not from --score, and sees no score to --plot")
+        if in_parts:
+            raise UsageError("--blocks and --executor are of genotypes in the clear, not of the server's --cohort")
         serve(cohort, model, out, log)
     else:
         from securegen.engines.plain.scores import PlainScores
 
-        run_engine(PlainScores(), opt.inputs_from(options), score_inputs(options), out, log, plot=plot)
+        if spread(options, log):
+            return
+        run_engine(PlainScores(), opt.inputs_from(options), score_inputs(options), log.out, log, plot=plot)
 
 
 def serve(cohort: str, model: str, out: str, log: RunLog) -> None:

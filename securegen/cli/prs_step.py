@@ -1,4 +1,4 @@
-"""securegen prs-step: one party's step of encrypted scores (docs/prs-protocols.md)."""
+"""securegen prs-step: one party's step of encrypted scores (docs/explanation/prs-protocols.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from securegen.record.run_log import folder_bytes
 
 @click.group(cls=Group)
 def command() -> None:
-    """One party's step of encrypted scores: who runs which step is in docs/prs-protocols.md."""
+    """One party's step of encrypted scores: who runs which step is in docs/explanation/prs-protocols.md."""
 
 
 @command.command(cls=ScoreCommand)
@@ -94,7 +94,8 @@ def decrypt(
     """Owner, public model: decrypt, verify and write OUT.sscore. Nothing is written before every score is verified."""
     from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.scores import steps
-    from securegen.scores.study import ScoreInputs, write_scores
+    from securegen.scores.released_table import write_scores
+    from securegen.scores.study import ScoreInputs
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step decrypt", quiet=quiet, private=True)
@@ -228,7 +229,8 @@ def open_(
     """Genotype owner, private model: decrypt the scores and write OUT.sscore."""
     from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.scores import steps
-    from securegen.scores.study import ScoreInputs, write_table
+    from securegen.scores.released_table import write_table
+    from securegen.scores.study import ScoreInputs
     from securegen.study.genotypes import open_genotypes
 
     log = CommandLog(out, "prs-step open", quiet=quiet, private=True)

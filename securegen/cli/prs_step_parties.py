@@ -191,7 +191,8 @@ def unmask(
     """Hospital: take the masks away and write OUT.sscore."""
     from securegen.engines.ckks.scores import steps
     from securegen.engines.governed import gate_of_inputs
-    from securegen.scores.study import ScoreInputs, write_table
+    from securegen.scores.released_table import write_table
+    from securegen.scores.study import ScoreInputs
     from securegen.study.genotypes import open_genotypes
 
     log = CommandLog(out, "prs-step unmask", quiet=quiet, private=True)

@@ -31,10 +31,12 @@ class CommandLog(RunLog):
 
     PREFIX.log begins with the command line, the options that were left at their defaults, folder and machine. Until the
     command ends it alone writes PREFIX.*: a second one is refused (StorageError). Parties of one run may share a prefix;
-    each holds its own name.
+    each holds its own name. digests: False where a digest of the inputs would tell of people whom the outputs do not.
     """
 
-    def __init__(self, out: str, command: str, *, quiet: bool = False, private: bool = False, party: str = "") -> None:
+    def __init__(
+        self, out: str, command: str, *, quiet: bool = False, private: bool = False, party: str = "", digests: bool = True
+    ) -> None:  # fmt: skip
         ctx = click.get_current_context()
         if not dry_run():
             lock = only_one(f"{out}{f'.{party}' if party else ''}.lock", f"{out}.*")
@@ -42,7 +44,7 @@ class CommandLog(RunLog):
         super().__init__(out, command, quiet=quiet, private=private)
         self.audit = None if dry_run() else RunAudit(ctx)
         ctx.meta[LOG] = self
-        self.written = False
+        self.written, self.digests = False, digests
         self.note(_circumstances(ctx))
         hear_kernels(self)
 
@@ -51,7 +53,7 @@ class CommandLog(RunLog):
         ctx = click.get_current_context()
         call: dict[str, Any] = {
             "command": " ".join(command_words(ctx)), "options": options_of(ctx),
-            "digests": digests_of(ctx),
+            "digests": digests_of(ctx) if self.digests else {},
         }  # fmt: skip
         outputs = self._outputs(record)
         if self.audit is not None and (witnesses := self.audit.end(record, call["digests"].values(), outputs)):

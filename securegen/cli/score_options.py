@@ -11,9 +11,11 @@ import click
 
 from securegen.cli.command import Function, dry_run, stop_rehearsal
 from securegen.cli.options import apply_options
+from securegen.cli.part_options import JOIN
 from securegen.cli.progress import progress
 from securegen.errors import UsageError
 from securegen.record.run_log import RunLog, print_end
+from securegen.scores.parts import SUMS
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.study.inputs import Inputs
 
@@ -136,11 +138,12 @@ def run_engine(
     """Check, rehearse or run an engine, and say how it ended."""
     engine.check(genotypes, inputs)
     matches = [f"{out}.match.tsv"] if engine.matches else []
+    table = inputs.table(out) if genotypes.blocks is None else f"{out}{SUMS}"
     if dry_run():
         open_scores(genotypes, inputs, log=log, haploid=engine.name == "plain")
-        stop_rehearsal([inputs.table(out), *matches, *log.files])
+        stop_rehearsal([table, *matches, *log.files])
     engine.run(genotypes, inputs, out, log, bars=functools.partial(progress, quiet=log.quiet))
-    print_end(log, [inputs.table(out), *matches])
+    print_end(log, [table, *matches], None if genotypes.blocks is None else JOIN)
     if plot:
         plot_scores(out, inputs, log)
 

@@ -13,6 +13,7 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.asking import asking_from, opening_options
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
+from securegen.cli.mask_options import mask_options
 from securegen.cli.site import passphrase as site_passphrase
 from securegen.cli.study_leaving import continue_command, leave_command
 from securegen.cli.study_terms import record_of, terms
@@ -85,6 +86,7 @@ def _openings(command: Function) -> Function:
 @opt.x_option
 @opt.par_option
 @opt.genetic_models
+@mask_options
 @click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear).")
 @click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound].")
 @click.option(

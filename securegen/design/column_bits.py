@@ -1,4 +1,4 @@
-"""How many bits the columns of a design have, so that rounding keeps the promise about T (docs/precision.md)."""
+"""How many bits the columns of a design have, so that rounding keeps the promise about T (docs/explanation/precision.md)."""
 
 from __future__ import annotations
 

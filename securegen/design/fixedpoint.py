@@ -273,7 +273,7 @@ def refuse_collinear(gram: list[list[int]], names: Sequence[str]) -> float:
 
 def check_sum_bound(bound: int, what: str, *, verified: bool = False) -> None:
     """Raise PlanError unless every |sum| ≤ bound fits a signed 64-bit integer; verified: unless it is below 2^60, where
-    two different integers differ modulo 2^61 − 1 (docs/verification.md)."""
+    two different integers differ modulo 2^61 − 1 (docs/explanation/verification.md)."""
     if bound >= (VERIFIED_SUM if verified else 1 << 63):
         most = ", and only sums below 2^60 can be verified" if verified else ""
         raise PlanError(

@@ -3,7 +3,7 @@
 Like every design it takes "sum over the sites", so that pooled and federated runs get the same integers (see
 `fixedpoint`). Residuals of a phenotype are taken against covariates at 2^-30 of their scale, so they are orthogonal to
 the covariates as these are, and not as they are rounded: of C'y only what y's own rounding adds is left (`moved`), and
-rounded covariates enter the variance of a genotype alone. They can be coarser than y for it (docs/precision.md).
+rounded covariates enter the variance of a genotype alone. They can be coarser than y for it (docs/explanation/precision.md).
 
 With predictions of a whole-genome model, in units of the residual's standard deviation s = √(r'r/(N−K)), the column is
 e = r − s·prediction, again less its part along the covariates, and the variance e'e/(N−K) of the null model, that part

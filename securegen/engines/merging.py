@@ -16,34 +16,39 @@ True
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from securegen.engines.ckks.server.results_parts import join_results, parts_of_results
-from securegen.errors import UsageError
+from securegen.errors import InputError, UsageError
 from securegen.io.genotypes import FIELDS
-from securegen.record.parts import joined_record, read_parts
+from securegen.record.parts import PartRecord, joined_record, read_parts
 from securegen.record.run_log import folder_bytes
 from securegen.results.join import join_tables
+from securegen.scores.parts import SUMS, join_scores, write_joined
 from securegen.study.inputs import TABLES
 
 PathLike = str | os.PathLike[str]
+SCORES, MATCHES = ".sscore", ".match.tsv"
 
 
 @dataclass(frozen=True, repr=False)
 class Merged:
-    """What was joined. paths: tables, or the folder of results; parts: how many; facts: for run.json."""
+    """What was joined. paths: tables, or the folder of results; parts: how many; facts: for run.json; private: of people."""
 
     paths: tuple[str, ...]
     parts: int
     facts: dict[str, Any]
+    private: bool = False
 
     def __repr__(self) -> str:
         return f"Merged({self.parts} parts, {', '.join(self.paths)})"
 
 
 def merge(prefix: PathLike) -> Merged:
-    """Join the parts PREFIX.1of22.… of a run: tables, or the results of a server, as one run writes them, to the byte.
+    """Join the parts PREFIX.1of22.… of a run: tables, scores, or the results of a server, as one run writes them, to the
+    byte.
 
     Tables of parts stay, results of parts are moved. Raises UsageError where no part is there, InputError or ArtefactError
     where one is absent, is of another run or was altered, StorageError.
@@ -53,7 +58,9 @@ def merge(prefix: PathLike) -> Merged:
         whole = join_results(base)
         facts = {"engine": "ckks", "role": "server", "bytes": {"results": folder_bytes(whole)}, "parts": len(folders)}
         return Merged((os.fspath(whole),), len(folders), facts)
-    parts = read_parts(base, files=(*FIELDS, *TABLES))
+    parts = _read(base)
+    if "score_part" in parts[0].record:
+        return _merge_scores(base, parts)
     names = list(parts[0].tables)
     if not names:
         raise UsageError(f"the parts of {base} have no tables: encrypted cohorts are ended by securegen encrypt")
@@ -63,9 +70,32 @@ def merge(prefix: PathLike) -> Merged:
     return Merged(paths, len(parts), joined_record(parts, paths))
 
 
+def _read(base: str) -> list[PartRecord]:
+    return read_parts(base, files=(*FIELDS, *TABLES, "score", "reference"))
+
+
+def _merge_scores(base: str, parts: Sequence[PartRecord]) -> Merged:
+    """Scores add up; the match of the scoring files is the same in every part."""
+    for p in parts:
+        if set(p.tables) - {MATCHES} != {SUMS} or p.tables.get(MATCHES) != parts[0].tables.get(MATCHES):
+            raise InputError(f"{p.prefix} and {parts[0].prefix} matched other variants: they are not parts of one run")
+    joined = join_scores(
+        [f"{p.prefix}{SUMS}" for p in parts], [p.record.get("score_part", {}) for p in parts],
+        parts[0].record.get("inputs") or {},
+    )  # fmt: skip
+    paths = [joined.inputs.table(base)]
+    if MATCHES in parts[0].tables:
+        join_tables(f"{base}{MATCHES}", [f"{parts[0].prefix}{MATCHES}"])
+        paths.append(f"{base}{MATCHES}")
+    write_joined(paths[0], joined)
+    facts = {k: v for k, v in joined_record(parts, paths[:1]).items() if k != "score_part"} | joined.facts
+    return Merged(tuple(paths), len(parts), facts, private=True)
+
+
 def planned(prefix: PathLike) -> list[str]:
     """What `merge` writes."""
     base = os.fspath(prefix)
     if parts_of_results(base):
         return [f"{base}.results"]
-    return [f"{base}{name}" for name in read_parts(base, files=(*FIELDS, *TABLES))[0].tables]
+    names = _read(base)[0].tables
+    return [f"{base}{SCORES if name == SUMS else name}" for name in names]

@@ -142,9 +142,7 @@ class Engine(ABC):
         if first.corrects and self.opened is not None:
             raise UsageError(f"`correction` {first.correction} is of whole tables: leave `reveal` {self.opened} out")
         if first.masks is not None and not self.masks:
-            raise UsageError(
-                f"masks of sets of variants are not made at sites: engine plain, ckks or mpc, not {self.name}"
-            )
+            raise UsageError(f"masks of sets of variants are not for engine {self.name}: use engine plain")
         if first.masks is not None and not form.kind.codings:
             raise UsageError(f"`format` {form.format} is of variants, not of masks")
         if first.vc_tests and self.opened is not None:

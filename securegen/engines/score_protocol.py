@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from securegen.errors import UsageError
 from securegen.model import Progress, SelectableReader, no_progress
 from securegen.record.run_log import RunLog
 from securegen.scores.study import ScoreInputs, ScoreStudy
@@ -46,6 +47,12 @@ class ScoreEngine(Protocol):
         bars: Bars = no_bars,
     ) -> None:  # fmt: skip
         """Every role on this machine: OUT.sscore, and by `log` OUT.log and OUT.run.json. study: opened already."""
+
+
+def refuse_part(genotypes: Inputs, engine: str) -> None:
+    """Raise UsageError for a part of the variants, which the plain engine alone sums."""
+    if genotypes.blocks is not None:
+        raise UsageError(f"`blocks` {genotypes.blocks} is for engine plain, not for {engine}")
 
 
 def genotypes_of(genotypes: Inputs, study: ScoreStudy | None, log: RunLog) -> SelectableReader:

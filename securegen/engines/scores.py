@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from securegen.engines import Later
+from securegen.engines.score_protocol import refuse_part
 from securegen.errors import UsageError
 from securegen.io.output import PRIVATE, atomic
 from securegen.io.strict_json import read_json
@@ -27,6 +28,7 @@ from securegen.io.tables import read_table
 from securegen.model import SelectableReader
 from securegen.record.run_log import RunLog
 from securegen.scores.match import MIN_OVERLAP
+from securegen.scores.parts import SUMS
 from securegen.scores.release import DIGITS
 from securegen.scores.sscore import write_match_log
 from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores
@@ -98,6 +100,7 @@ def open(
     chr: str | Sequence[str] | None = None,
     from_bp: int | None = None,
     to_bp: int | None = None,
+    blocks: str | None = None,
     purpose: str | None = None,
     consent: Name | None = None,
     mondo: Name | None = None,
@@ -118,13 +121,15 @@ def open(
     gzip: bool = False,
     policy: Name | None = None,
     identity: Name | None = None,
+    visa: Name | Sequence[Name] | None = None,
     second_signature: Name | Sequence[Name] | None = None,
     genotypes: SelectableReader | None = None,
     log: Log = silent,
 ) -> ScoreStudy:
     """Open genotypes and scoring files, match them, turn weights into integers.
 
-    Keywords as the options of `securegen prs` (`ScoreInputs`, `Inputs`); genotypes: a cohort in memory (`from_arrays`) in
+    Keywords as the options of `securegen prs` (`ScoreInputs`, `Inputs`); blocks: i/n, a part of the variants, whose exact sums
+    `sg.merge` adds to those of the others; genotypes: a cohort in memory (`from_arrays`) in
     place of files. Raises UsageError that names the argument, InputError, PlanError or PolicyError that name file, line
     or score.
     """
@@ -133,8 +138,8 @@ def open(
         bfile=bfile, bfile_list=bfile_list, pfile=pfile, pfile_list=pfile_list, vcf=vcf, vcf_list=vcf_list, bgen=bgen,
         bgen_list=bgen_list, sample=sample, ref_last=ref_last, vcf_field=vcf_field,
         multiallelic=multiallelic, dosage_grid=dosage_grid, keep=keep, remove=remove, extract=extract, exclude=exclude,
-        chr=chr, from_bp=from_bp, to_bp=to_bp, split_par=split_par, policy=policy, purpose=purpose, identity=identity,
-        second_signature=second_signature, consent=consent, mondo=mondo,
+        chr=chr, from_bp=from_bp, to_bp=to_bp, split_par=split_par, policy=policy, purpose=purpose, identity=identity, visa=visa,
+        second_signature=second_signature, consent=consent, mondo=mondo, blocks=blocks,
     )  # fmt: skip
     typed = ScoreInputs
     rules = typed(
@@ -186,13 +191,15 @@ def run(study: ScoreStudy, engine: str | ScoreEngine = "plain") -> ScoreResults:
     engine.check(study.genotypes, study.inputs)
     if engine.name != "plain":
         study.two_copies  # noqa: B018 (refuses)
+        refuse_part(study.genotypes, engine.name)
     with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
         out = f"{folder}/scores"
+        out = out if study.part is None else study.part.prefix(out)
         log = RunLog(out, f"scores --engine {engine.name}", quiet=True, private=True)
-        engine.run(study.genotypes, study.inputs, out, log, study=study)
         if engine.matches:
             write_match_log(f"{out}.match.tsv", study.matches, study.reader.variants)
-        table = study.inputs.table(out)
+        engine.run(study.genotypes, study.inputs, out, log, study=study)
+        table = study.inputs.table(out) if study.part is None else f"{out}{SUMS}"
         files = {path.name.removeprefix("scores"): path.read_bytes() for path in sorted(Path(folder).iterdir())}
         return ScoreResults(_frame(table), read_json(f"{out}.run.json", "the record of a run"), files)
 

@@ -24,7 +24,8 @@ MOST_LINE = (1 << 16) - 1  # a bundle of C2SP prefixes an entry with two bytes o
 
 COMMANDS = (
     "audit", "certs init-ca", "certs issue", "certs pin", "certs request", "check", "consent apply", "consent check",
-    "consent import", "consent list", "consent withdraw", "crate", "dealer", "decrypt", "encrypt", "gwas", "inspect",
+    "consent import", "consent list", "consent withdraw", "crate", "dealer", "decrypt", "dp counts", "dp frequencies",
+    "dp histogram", "dp hits", "encrypt", "gwas", "inspect",
     "key backup", "key passphrase", "keygen", "kinship", "ld", "merge", "meta", "party", "pca", "pia", "plan", "plot",
     "policy check", "policy countersign", "policy explain", "policy init", "policy sign", "prs", "prs-step accept",
     "prs-step answer", "prs-step blind", "prs-step challenge", "prs-step decrypt", "prs-step encrypt", "prs-step encrypt-model",
@@ -65,6 +66,7 @@ FINGERPRINT = _pattern(r"[0-9a-f]{4}(-[0-9a-f]{4}){7}", "the fingerprint of a ke
 PURPOSES = rf"({'|'.join(DUO)})(:MONDO:[0-9]{{7}})?"
 PURPOSE = _pattern(PURPOSES, "a DUO code such as GRU or DS:MONDO:0005148")
 RULES = list_of(RULE, 0, 256)
+VISAS = list_of(DIGEST, 1, 64)
 
 # What every entry may say: who asked, about which data, under which rules.
 _COMMON: dict[str, Check] = {
@@ -86,8 +88,15 @@ _NEEDED: dict[str, dict[str, Check]] = {
 }
 _MORE: dict[str, dict[str, Check]] = {
     "run": {"exit_code": integer(0, 255)},
-    "release": {"noise": boolean, "ledger": DIGEST, "sets": COUNT, "charged": COUNT, "released": COUNT},
-    "refusal": {"what": one_of(*WHAT)},
+    "release": {
+        "noise": boolean,
+        "ledger": DIGEST,
+        "sets": COUNT,
+        "charged": COUNT,
+        "released": COUNT,
+        "visas": VISAS,
+    },
+    "refusal": {"what": one_of(*WHAT), "visas": VISAS},
     "policy": {"before": DIGEST, "by": FINGERPRINT},
     "consent": {"before": DIGEST, "purposes": COUNT},
     "ledger": {"ledger": DIGEST, "sets": COUNT, "charged": COUNT, "released": COUNT},

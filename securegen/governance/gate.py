@@ -26,7 +26,7 @@ from securegen.governance.asker import canonical_purpose, who_asks
 from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
-from securegen.governance.door import OutputFacts, Request, release
+from securegen.governance.door import NOISY, OutputFacts, Request, release
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.history import PeopleFacts, history_of
 from securegen.governance.label_noise import noise_line
@@ -36,6 +36,7 @@ from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
 from securegen.governance.policy import Policy
 from securegen.governance.signing import fingerprint
+from securegen.governance.visa import Visa
 from securegen.model import GenotypeReader, Samples
 from securegen.randomness import fresh_key
 
@@ -51,7 +52,7 @@ def _nothing_waits() -> None:
 class Asking:
     """Who asks, and under what. policy: the file, None for the one that stands beside the data; identity: file of the signing
     key of who asks; purpose: DUO code; second: files of second signatures; consent: the register that the purpose is held
-    against; mondo: a table of diseases in place of the shipped one."""
+    against; mondo: a table of diseases in place of the shipped one; visa: files of GA4GH visas of who asks."""
 
     policy: str | os.PathLike[str] | None = None
     identity: str | os.PathLike[str] | None = None
@@ -59,6 +60,7 @@ class Asking:
     second: tuple[str, ...] = ()
     consent: str | os.PathLike[str] | None = None
     mondo: str | os.PathLike[str] | None = None
+    visa: tuple[str, ...] = ()
 
     def asked(self) -> dict[str, str] | None:
         """What a purpose is held against, to be kept beside what is opened later; None where none is named."""
@@ -99,6 +101,7 @@ class Gate:
     noise: list[AppliedNoise] = field(default_factory=list)
     draws: tuple[Path, ...] | None = ()
     allowed: Callable[[], None] = _nothing_waits
+    visas: tuple[Visa, ...] = ()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -169,6 +172,7 @@ class Gate:
                 },
                 "who": self.who, "role": self.role, "purpose": self.asking.purpose, "requests": list(self.requests),
                 "decisions": [d.to_json() for d in self.decisions],
+                **({"visas": [v.digest for v in self.visas]} if self.visas else {}),
                 **({"audit": self.witnesses[-1].to_json()} if self.witnesses else {}),
             }
         }  # fmt: skip
@@ -189,14 +193,15 @@ class Gate:
 
     def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
         outputs = believed(outputs, self.draws if enter else None, self.log)
-        self.noise += [n for n in dict.fromkeys(o.noise for o in outputs) if n is not None and n not in self.noise]
+        of_phenotypes = dict.fromkeys(o.noise for o in outputs if o.kind != NOISY)
+        self.noise += [n for n in of_phenotypes if n is not None and n not in self.noise]
         if self.policy is None or not outputs:  # nothing leaves
             return None
         policy = self.policy
-        today = datetime.datetime.now(datetime.UTC).date()
+        now = datetime.datetime.now(datetime.UTC)
         request = Request(
-            policy, self.role, self.engine, tuple(outputs), today, self.who, self.asking.purpose,
-            tuple(sorted(self.inputs.items())), reasons=tuple(self.extra()),
+            policy, self.role, self.engine, tuple(outputs), now.date(), self.who, self.asking.purpose,
+            tuple(sorted(self.inputs.items())), reasons=tuple(self.extra()), visas=self.visas,
         )  # fmt: skip
         request = replace(request, second=second_signature.who_signed(request, self.asking.second))
         with self._ledger(enter) as ledger:
@@ -206,7 +211,8 @@ class Gate:
             entries = audit_release.entries_beside(folder)
             audit_release.refuse_older(ledger, entries)
             ledger_place.settle(ledger, folder / LEDGER, policy)
-            request = replace(request, today=max([today, *(moment(e.at).date() for e in entries[-1:])]))  # never back
+            now = max([now, *(moment(e.at) for e in entries[-1:])])  # never back
+            request = replace(request, today=now.date(), now=int(now.timestamp()))
             request = replace(request, history=history_of(ledger, request, self.people))
             request = replace(request, reasons=(*request.reasons, *audit_release.unusual_reasons(request, entries)))
             decision = release(request)
@@ -266,8 +272,10 @@ def gate_of(
             )
         pin.refuse_other(policy, what)
     if policy is None:
-        if asking.second or asking.identity is not None:
-            raise PolicyError("policy.file: an identity or second signature is given, and no policy governs these data")
+        if asking.second or asking.visa or asking.identity is not None:
+            raise PolicyError(
+                "policy.file: an identity, visa or second signature is given, and no policy governs these data"
+            )
         if asking.purpose is not None and asking.consent is None and not consent:
             raise UsageError(
                 "`purpose` says what the data are used for: give the register of who allows it (`consent`), or a policy that does"
@@ -280,5 +288,5 @@ def gate_of(
                 "released already: keep the policy, and the data, in one of them"
             )
     audit_release.refuse_unsigned_rules(folder)
-    who, role = who_asks(policy, asking.identity)
-    return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra, draws=(folder,))
+    who, role, visas = who_asks(policy, asking.identity, asking.visa, folder)
+    return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra, draws=(folder,), visas=visas)

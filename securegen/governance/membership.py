@@ -9,7 +9,7 @@ of the members.
 - Effects of a trait of unit variance: h = y²/N (Im et al. 2012, doi:10.1016/j.ajhg.2012.02.008).
 - Both: (1 + y²)/N; of r orthogonal columns the mean over members is r/N.
 
-Whoever tests knows the frequencies of the population exactly. docs/risk.md derives all this.
+Whoever tests knows the frequencies of the population exactly. docs/howto/risk.md derives all this.
 """
 
 from __future__ import annotations

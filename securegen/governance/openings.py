@@ -2,7 +2,8 @@
 
 A sum hides sites, not people: an exact sum in which one person stands alone, or two sums that differ by one person, is
 that person. So each site checks its own columns, sets and rows before it posts, and what was opened against what it
-posted itself. A function returns what is wrong, for this site's log alone, or None. docs/openings.md explains each rule.
+posted itself. A function returns what is wrong, for this site's log alone, or None. Each rule is
+explained in docs/explanation/openings.md.
 """
 
 from __future__ import annotations

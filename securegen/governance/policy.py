@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
 
+from securegen.governance.jwk import ALGORITHMS, IssuerKey, issuer_key
 from securegen.governance.openings import FEWEST, SITE_SHARE
 from securegen.io.schema import Check, Refused, boolean, hex_text, integer, list_of, number, one_of, record, text
 
@@ -19,7 +20,12 @@ OWNER, ANALYST, AUDITOR = ROLES = ("owner", "analyst", "auditor")
 BOOLEAN, COUNT, RECORD = GRANULARITIES = ("boolean", "count", "record")  # of Beacon v2, from less to more
 HITS, CHI2, UV, FULL = REVEALS = ("hits", "chi2", "uv", "full")  # of a table of association, from less to more
 REFUSED = "refused"
-SECOND = ("association", "quality", "scores", "people", "full")  # what a second signature may be asked for
+NO_ROLE = "none"  # of an identity that has one by visas alone, and of a visa that others need
+AFFILIATION, GRANTS, RESEARCHER, TERMS, LINKED = VISA_TYPES = (
+    "AffiliationAndRole", "ControlledAccessGrants", "ResearcherStatus", "AcceptedTermsAndPolicies", "LinkedIdentities"
+)  # fmt: skip
+BY = ("self", "peer", "system", "so", "dac")  # who asserts, in the words of GA4GH
+SECOND = ("association", "quality", "scores", "people", "full", "noisy")  # what a second signature may be asked for
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 PURPOSE = re.compile(r"NRES|GRU|HMB|POA|MDS|DS:MONDO:[0-9]{7}")
 ASKED = re.compile(rf"({PURPOSE.pattern})(,[A-Z]+(:[A-Za-z0-9._-]+)?)*")  # with what a request declares
@@ -98,27 +104,82 @@ SETTINGS: Final[dict[str, Setting]] = {
     ),
     "second_signature.by": Setting(list_of(one_of(*ROLES), 1, 3), [OWNER, AUDITOR], "Roles that may give it."),
     "noise.required": Setting(boolean, False, "Whether exact statistics of a phenotype are refused."),
-    "noise.epsilon": Setting(number(0, 100), 1.0, "Largest ε of noise."),
-    "noise.delta": Setting(number(0, 0.5), 1e-6, "Largest δ of noise."),
+    "noise.whole_people": Setting(boolean, False, "Whether only summaries with noise of whole people leave (`dp`)."),
+    "noise.epsilon": Setting(number(0, 100), 1.0, "Largest ε of noise, and of all noise on a person."),
+    "noise.delta": Setting(number(0, 0.5), 1e-6, "Largest δ of noise, and of all noise on a person."),
 }  # fmt: skip
 IDENTITY: Final[dict[str, Setting]] = {
     "name": Setting(_name, None, "Who it is; no two alike."),
     "key": Setting(hex_text(32), None, "The verify key, as `securegen site keygen` or `policy init` wrote it."),
-    "role": Setting(one_of(*ROLES), None, "owner, analyst or auditor."),
+    "role": Setting(one_of(*ROLES, NO_ROLE), None, "owner, analyst or auditor; `none`: only what visas give."),
     "purposes": Setting(list_of(_purpose, 0, 1000), [], "Only these, of the allowed ones; empty: all of them."),
     "expires": Setting(_date, date.max, "The last day of this identity."),
+    "subjects": Setting(
+        list_of(hex_text(32), 0, 16),
+        [],
+        "Whose visas count for this key: digests, as `policy check --visa` has them.",
+    ),
+}
+ISSUER: Final[dict[str, Setting]] = {
+    "name": Setting(_name, None, "What this policy calls it; no two alike."),
+    "iss": Setting(text(300, least=1), None, "Its `iss`, letter by letter."),
+    "algorithms": Setting(list_of(one_of(*ALGORITHMS), 1, 3), None, "RS256, ES256, EdDSA: what it may sign by."),
+    "keys": Setting(list_of(issuer_key, 1, 16), None, "Its public keys, the text of one JWK each. Nothing is fetched."),
+    "jku": Setting(text(300), "", "The one `jku` that its tokens may name, which is not followed."),
+    "links": Setting(list_of(_name, 0, 16), [], "Issuers whose subjects its LinkedIdentities may link to its own."),
+}
+VISA: Final[dict[str, Setting]] = {
+    "name": Setting(_name, None, "What decisions call it; no two alike."),
+    "issuer": Setting(_name, None, "Who must have signed it."),
+    "type": Setting(one_of(*VISA_TYPES[:-1]), None, ", ".join(VISA_TYPES[:-1]) + "."),
+    "value": Setting(text(255, least=1), None, "Its `value`, letter by letter."),
+    "source": Setting(text(255), "", "Its `source`, letter by letter; empty: any."),
+    "by": Setting(list_of(one_of(*BY), 1, 5), ["system", "so", "dac"], "Who may have asserted it."),
+    "most_days": Setting(integer(1, 36500), 365, "Days after `asserted` in which it counts."),
+    "needs": Setting(list_of(_name, 0, 16), [], "Visas above this one that must be shown beside it."),
+    "role": Setting(one_of(*ROLES, NO_ROLE), NO_ROLE, "The role of who shows it."),
 }
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who may ask. verify_key: hex of 32 bytes; purposes: none of its own where empty; line: of its table."""
+    """Who may ask. verify_key: hex of 32 bytes; purposes: none of its own where empty; line: of its table; subjects: whose
+    visas are this one's."""
 
     name: str
     verify_key: str
     role: str
     purposes: tuple[str, ...] = ()
     expires: date = date.max
+    line: int | None = None
+    subjects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Who signs visas that count. keys: as they were pinned; jku: "" for none; links: names of issuers; line: of its table."""
+
+    name: str
+    iss: str
+    keys: tuple[IssuerKey, ...]
+    jku: str = ""
+    links: tuple[str, ...] = ()
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class VisaRule:
+    """A visa that gives a role, or that another one needs. source: "" for any; line: of its table."""
+
+    name: str
+    issuer: str
+    type: str
+    value: str
+    source: str
+    by: tuple[str, ...]
+    most_days: int
+    needs: tuple[str, ...] = ()
+    role: str = NO_ROLE
     line: int | None = None
 
 
@@ -131,6 +192,8 @@ class Policy:
     identities: tuple[Identity, ...]
     lines: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
+    issuers: tuple[Issuer, ...] = ()
+    visas: tuple[VisaRule, ...] = ()
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]

@@ -24,13 +24,15 @@ def toml_value(value: Any) -> str:
 
 
 def draft(
-    name: str, steward: str, people: Sequence[Mapping[str, Any]] = (), settings: Mapping[str, Any] | None = None
-) -> str:
-    """The text of a policy. steward: verify key in hex; people: name, key, role and, where wanted, purposes and expires of each
-    identity; settings: by dotted key, in place of the defaults. Raises PolicyError naming line and key of what is wrong."""
+    name: str, steward: str, people: Sequence[Mapping[str, Any]] = (), settings: Mapping[str, Any] | None = None, *,
+    issuers: Sequence[Mapping[str, Any]] = (), visas: Sequence[Mapping[str, Any]] = (),
+) -> str:  # fmt: skip
+    """The text of a policy. steward: verify key in hex; people: name, key, role and, where wanted, the other keys of each
+    identity; settings: by dotted key, in place of the defaults; issuers, visas: who signs visas, and those that count. Raises
+    PolicyError naming line and key of what is wrong."""
     chosen = {"format": 1, "name": name, "version": 1, "steward": steward, **(settings or {})}
     lines = [
-        "# A policy of securegen: docs/governance.md has every key. A changed text needs a new version and signature."
+        "# A policy of securegen: docs/howto/governance.md has every key. A changed text needs a new version and signature."
     ]
     section = ""
     for key, setting in SETTINGS.items():
@@ -50,8 +52,9 @@ def draft(
         lines.append(
             f"{short if table == section else key} = {toml_value(value)}"
         )  # what there is not is refused below
-    for person in people:
-        lines += ["", "[[identity]]", *(f"{key} = {toml_value(value)}" for key, value in person.items() if value)]
+    for table, rows in (("identity", people), ("issuer", issuers), ("visa", visas)):
+        for row in rows:
+            lines += ["", f"[[{table}]]", *(f"{key} = {toml_value(value)}" for key, value in row.items() if value)]
     text = "\n".join(lines) + "\n"
     parse(text.encode(), "the new policy")
     return text
@@ -73,4 +76,13 @@ def settings_of(policy: Policy) -> list[str]:
         only = f", only {', '.join(i.purposes)}" if i.purposes else ""
         ends = "" if i.expires == date.max else f", until {i.expires}"
         out.append(f"{f'line {i.line}':>8}  {i.name}: {i.role}{only}{ends}")
+    for issuer in policy.issuers:
+        keys = ", ".join(f"{key.kid} ({key.algorithm})" for key in issuer.keys)
+        links = f", links {', '.join(issuer.links)}" if issuer.links else ""
+        out.append(f"{f'line {issuer.line}':>8}  {issuer.name}: visas of {issuer.iss}, keys {keys}{links}")
+    for rule in policy.visas:
+        needs = f", with {', '.join(rule.needs)}" if rule.needs else ""
+        out.append(
+            f"{f'line {rule.line}':>8}  {rule.name}: {rule.type} {rule.value} of {rule.issuer}{needs} gives {rule.role}"
+        )
     return out

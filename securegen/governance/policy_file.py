@@ -17,7 +17,8 @@ from typing import Any
 
 from securegen.errors import PolicyError
 from securegen.governance.audit_alerts import SETTINGS_OF_ALERTS
-from securegen.governance.policy import IDENTITY, SETTINGS, Identity, Policy, Setting
+from securegen.governance.policy import SETTINGS, Policy, Setting
+from securegen.governance.policy_tables import TABLES, Tables, identities_of, issuers_of, visas_of
 from securegen.governance.signing import SigningIdentity, canonical, fingerprint, sha256, verifies
 from securegen.io.output import FOR_OTHERS, write_json, write_text
 from securegen.io.schema import Refused, hex_bytes, hex_text, integer, one_of, printable, record
@@ -29,7 +30,7 @@ _MOST_LINKS = 40  # one after the other, as Linux follows them
 MAGIC = "securegen policy signature 1"
 DOMAIN = b"securegen policy"
 _KEYS = SETTINGS | SETTINGS_OF_ALERTS
-_HEADER = re.compile(r"\[([a-z_]+(?:\.[a-z_]+)?)\]|\[\[(identity)\]\]")
+_HEADER = re.compile(rf"\[([a-z_]+(?:\.[a-z_]+)?)\]|\[\[({'|'.join(TABLES)})\]\]")
 _KEY = re.compile(r"([a-z_]+) = (\S.*)")
 _SEAL = record(
     magic=one_of(MAGIC), policy=hex_text(32), version=integer(1, 1 << 31), key=hex_bytes(32), signature=hex_bytes(64)
@@ -66,10 +67,10 @@ def parse(raw: bytes, where: str) -> Policy:
         raise _fault(where, raw.count(b"\n", 0, error.start) + 1, "it is not UTF-8 text") from None
     values: dict[str, Any] = {}
     at: dict[str, int] = {}
-    people: list[tuple[int, dict[str, Any]]] = []
+    tables: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     sections: set[str] = set()
-    section = ""
-    person: dict[str, Any] | None = None
+    section, repeated = "", ""
+    own: dict[str, Any] | None = None  # the repeated table that this line is in
     for number, line in enumerate(lines, 1):
         if any(not c.isprintable() for c in line):
             raise _fault(where, number, f"it holds U+{next(ord(c) for c in line if not c.isprintable()):04X}")
@@ -77,10 +78,10 @@ def parse(raw: bytes, where: str) -> Policy:
             continue
         header = _HEADER.fullmatch(line.rstrip(" "))
         if header:
-            section, person = header[1] or "", None
-            if header[2]:
-                person = {}
-                people.append((number, person))
+            section, repeated, own = header[1] or "", header[2] or "", None
+            if repeated:
+                own = {}
+                tables.setdefault(repeated, []).append((number, own))
             elif section in sections or not any(k.startswith(f"{section}.") for k in _KEYS):
                 raise _fault(
                     where, number, f"[{section}] is {'there twice' if section in sections else 'no table of a policy'}"
@@ -91,19 +92,18 @@ def parse(raw: bytes, where: str) -> Policy:
         if not found:
             raise _fault(where, number, f"`key = value` in one line is expected, not {printable(line, 40)}")
         key = f"{section}.{found[1]}" if section else found[1]
-        known: dict[str, Setting] = _KEYS if person is None else IDENTITY
-        name = key if person is None else f"identity.{found[1]}"
-        setting = known.get(key if person is None else found[1])
+        name = key if own is None else f"{repeated}.{found[1]}"
+        setting = _KEYS.get(key) if own is None else TABLES[repeated].get(found[1])
         if setting is None:
             raise _fault(where, number, f"{name} is no key of a policy")
-        if (key in values) if person is None else (found[1] in person):
+        if (key in values) if own is None else (found[1] in own):
             raise _fault(where, number, f"{name} is there twice")
         value = _value(found[2], setting, name, where, number)
-        if person is None:
+        if own is None:
             values[key], at[key] = value, number
         else:
-            person[found[1]] = value
-    return _whole(raw, where, values, at, people)
+            own[found[1]] = value
+    return _whole(raw, where, values, at, tables)
 
 
 def _value(written: str, setting: Setting, name: str, where: str, line: int) -> Any:
@@ -118,9 +118,7 @@ def _value(written: str, setting: Setting, name: str, where: str, line: int) -> 
         raise _fault(where, line, f"{name} has no TOML value in this line") from None
 
 
-def _whole(
-    raw: bytes, where: str, values: dict[str, Any], at: dict[str, int], people: list[tuple[int, dict[str, Any]]]
-) -> Policy:  # fmt: skip
+def _whole(raw: bytes, where: str, values: dict[str, Any], at: dict[str, int], tables: Tables) -> Policy:
     try:
         tomllib.loads(raw.decode())  # any reader of TOML takes it
     except (ValueError, RecursionError) as error:
@@ -130,20 +128,12 @@ def _whole(
             if setting.default is None:
                 raise PolicyError(f"policy.file: {where} lacks {key}")
             values[key] = setting.default
-    identities: list[Identity] = []
-    for line, own in people:
-        for key, setting in IDENTITY.items():
-            if key not in own and setting.default is None:
-                raise _fault(where, line, f"this identity lacks {key}")
-        made = Identity(
-            own["name"], own["key"], own["role"], tuple(own.get("purposes", ())), own.get("expires", IDENTITY["expires"].default),
-            line,
-        )  # fmt: skip
-        for other in identities:
-            if other.name.lower() == made.name.lower() or other.verify_key == made.verify_key:
-                raise _fault(where, line, f"{made.name} has the name or the key of {other.name}")
-        identities.append(made)
-    return Policy(values, tuple(identities), at, digest_of(raw))
+
+    def fault(line: int, what: str) -> PolicyError:
+        return _fault(where, line, what)
+
+    identities, issuers = identities_of(tables, fault), issuers_of(tables, fault)
+    return Policy(values, identities, at, digest_of(raw), issuers, visas_of(tables, issuers, fault))
 
 
 def signature_path(path: Path) -> Path:

@@ -24,11 +24,13 @@ from securegen.model import GenotypeBlock
 CHUNK = 4096  # rows compared at a time
 
 
-def genotype_codes(block: GenotypeBlock, people: np.ndarray, grid: int) -> np.ndarray:
-    """(V, n) uint8: 0, 1, 2 copies, fractional dosages to the nearest, and MISSING, of the people chosen."""
+def genotype_codes(block: GenotypeBlock, people: np.ndarray, grid: int, *, summed: bool = False) -> np.ndarray:
+    """(V, n) uint8: 0, 1, 2 copies, fractional dosages to the nearest, and MISSING, of the people chosen. summed: rows of
+    several variants, in which 2 stands for more."""
     whole = bool(people.all())
     dosage = block.dosage if whole else np.compress(people, block.dosage, axis=1)
-    codes = (dosage if grid == 1 else (dosage + grid // 2) // grid).astype(np.uint8)
+    codes = dosage if grid == 1 else (dosage + grid // 2) // grid
+    codes = (np.minimum(codes, 2) if summed else codes).astype(np.uint8)
     if block.missing is not None:
         missing = block.missing if whole else np.compress(people, block.missing, axis=1)
         np.copyto(codes, MISSING, where=missing)
@@ -40,9 +42,9 @@ def code_counts(codes: np.ndarray) -> np.ndarray:
     return np.stack([(codes == c).sum(axis=1, dtype=np.int64) for c in range(4)], axis=1)
 
 
-def _fine(block: GenotypeBlock, people: np.ndarray, grid: int) -> np.ndarray | None:
-    """Fractional dosages, -1 without a call; None where every dosage is whole."""
-    if grid == 1:
+def _fine(block: GenotypeBlock, people: np.ndarray, grid: int, summed: bool) -> np.ndarray | None:
+    """Fractional dosages, or sums, -1 without a call; None where the codes say all."""
+    if grid == 1 and not summed:
         return None
     fine = block.dosage[:, people].astype(np.int32)
     if block.missing is not None:
@@ -75,12 +77,14 @@ def _seen(block: GenotypeBlock) -> list[GenotypeBlock]:
 
 class RowRule:
     """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other, where they
-    are opened over the same people; quadratic: Σg²x is opened of columns whose Σgx is."""
+    are opened over the same people; quadratic: Σg²x is opened of columns whose Σgx is; window: rows between two that are
+    compared; summed: a row may count more than two copies."""
 
     def __init__(
         self, sets: Sequence[np.ndarray], grid: int, *, strict: bool, fewest: int = openings.FEWEST,
-        quadratic: bool = False,
+        quadratic: bool = False, window: int = openings.WINDOW, summed: bool = False,
     ) -> None:  # fmt: skip
+        self.window, self._summed = window, summed
         self._sets = {s.tobytes(): s for s in sets}
         self._grid, self._strict, self._fewest = grid, strict, fewest
         self._quadratic = quadratic
@@ -106,22 +110,20 @@ class RowRule:
             veto = self._chunk(part, kept, sets)
             out.append(veto)
             last = part.start + len(part)
-            taken = [
-                _taken(rows_of(part, np.array([v])), sets) for v in np.flatnonzero(~veto)[-openings.WINDOW :].tolist()
-            ]
-            kept[:] = [r for r in [*kept, *taken] if last - r.start <= openings.WINDOW]
+            taken = [_taken(rows_of(part, np.array([v])), sets) for v in np.flatnonzero(~veto)[-self.window :].tolist()]
+            kept[:] = [r for r in [*kept, *taken] if last - r.start <= self.window]
         return np.concatenate(out)
 
     def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock], sets: frozenset[bytes] | None) -> np.ndarray:
         good = np.ones(len(part), bool)
         mine = {key: people for key, people in self._sets.items() if sets is None or key in sets}
         for people, seen in itertools.product(mine.values(), _seen(part)):
-            codes = genotype_codes(seen, people, self._grid)
+            codes = genotype_codes(seen, people, self._grid, summed=self._summed)
             counts = code_counts(codes)
             good &= openings.rows_apart(counts, self._fewest)
             if seen is not part:  # two models of the same copies differ by the people of one genotype
                 good &= ~openings.too_few(counts[:, :3], self._fewest).any(axis=1)
-            fine = _fine(seen, people, self._grid)
+            fine = _fine(seen, people, self._grid, self._summed)
             if fine is not None:
                 good &= ~_nearly_constant(fine, self._grid, self._fewest)
             if self._quadratic:
@@ -142,17 +144,17 @@ class RowRule:
         self, rows: GenotypeBlock, people: np.ndarray, at: np.ndarray, known: int, good: np.ndarray
     ) -> np.ndarray:  # fmt: skip
         """(V,) bool: rows that are good and that no few people tell apart from one before, of which `known` were taken."""
-        codes = genotype_codes(rows, people, self._grid)
-        allowed = _lacking_alike(codes, at, np.concatenate([np.ones(known, bool), good]), self._fewest)
+        codes = genotype_codes(rows, people, self._grid, summed=self._summed)
+        allowed = _lacking_alike(codes, at, np.concatenate([np.ones(known, bool), good]), self._fewest, self.window)
         allowed[:known] = True
         if self._strict:
             if self._quadratic:
-                allowed = _genotypes_apart(codes, at, allowed, self._fewest)
+                allowed = _genotypes_apart(codes, at, allowed, self._fewest, self.window)
                 allowed[:known] = True
             odd, high = planes(codes)
             allowed = take_rows(
-                odd, high, int(people.sum()), at, allowed, window=openings.WINDOW, least=self._fewest,
-                fine=_fine(rows, people, self._grid), top=2 * self._grid,
+                odd, high, int(people.sum()), at, allowed, window=self.window, least=self._fewest,
+                fine=_fine(rows, people, self._grid, self._summed), top=2 * self._grid,
             )  # fmt: skip
         apart: np.ndarray = allowed[known:]
         return apart
@@ -167,7 +169,7 @@ def taken_row(row: GenotypeBlock, among: Sequence[np.ndarray]) -> TakenRow:
     return _taken(row, frozenset(s.tobytes() for s in among))
 
 
-def _lacking_alike(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewest: int) -> np.ndarray:
+def _lacking_alike(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewest: int, window: int) -> np.ndarray:
     """(V,) bool: allowed rows but those of which the people without a call differ by few from those of a row before.
 
     Sums over people without a call are opened, whole or modulo n, where they are `fewest` or more.
@@ -179,20 +181,20 @@ def _lacking_alike(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewes
     index = np.flatnonzero(some)
     odd, high = planes(lack[index].astype(np.uint8))
     taken = take_rows(
-        odd, high, codes.shape[1], at[index], np.ones(len(index), bool), window=openings.WINDOW, least=fewest
+        odd, high, codes.shape[1], at[index], np.ones(len(index), bool), window=window, least=fewest
     )  # fmt: skip
     out = allowed.copy()
     out[index] = taken
     return out
 
 
-def _genotypes_apart(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewest: int) -> np.ndarray:
+def _genotypes_apart(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewest: int, window: int) -> np.ndarray:
     """(V,) bool: allowed rows but those of which the people of a genotype, or all others, differ by few from those of a
     genotype of a row before."""
     masks = np.stack([np.where(codes == copies, 2, 0) for copies in range(3)], axis=1).astype(np.uint8)
     odd, high = planes(masks.reshape(-1, codes.shape[1]))
     taken = take_rows(
-        odd, high, codes.shape[1], np.repeat(at, 3), np.repeat(allowed, 3), window=openings.WINDOW, least=fewest
+        odd, high, codes.shape[1], np.repeat(at, 3), np.repeat(allowed, 3), window=window, least=fewest
     )  # fmt: skip
     return np.asarray(taken.reshape(-1, 3).all(axis=1))
 

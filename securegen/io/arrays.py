@@ -1,7 +1,7 @@
 """Genotypes that are in memory already: hard calls or fractional dosages (imputation) as an array.
 
 Sums are exact integers, so fractional dosages are rounded once, to multiples of 1/D of a public grid D. D = 1 for hard
-calls; docs/missing-genotypes.md says what a grid costs in precision and in ciphertext bits.
+calls; docs/howto/missing-genotypes.md says what a grid costs in precision and in ciphertext bits.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ _FIELDS: dict[str, Check] = {
         digests=map_of(text(255), 1 << 14, name=text(4096)),
     ),
 }  # fmt: skip
-# What readers of a record rely on; engines say more (docs/run-json.md), which is shown as it stands.
+# What readers of a record rely on; engines say more (docs/reference/run-json.md), which is shown as it stands.
 RECORD = has(**_FIELDS, earlier=list_of(has("command", **_FIELDS), 0, 256))
 
 
@@ -79,7 +79,7 @@ def folder_bytes(folder: str | Path) -> int:
 class RunLog:
     """Collects lines and stage times; prints lines to stderr unless quiet.
 
-    The record has the keys of docs/run-json.md; nothing measured on decrypted noise ever enters it. Commands that share
+    The record has the keys of docs/reference/run-json.md; nothing measured on decrypted noise ever enters it. Commands that share
     a prefix share the files: each replaces its own part of the log, and keeps the records of the others as `earlier`.
     A part that tells of a failure stays: it may be all that is left of an attack. Only that of an absent peer gives way
     to the next attempt.

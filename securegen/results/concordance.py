@@ -5,7 +5,7 @@ tables, the second one's effect is turned round first (β → −β, frequency �
 
 Differences are in units in which one tolerance serves every column: Δβ over max(SE, |β|), ΔSE over SE, ΔT over max(1,
 |T|), Δlog10 p over max(1, −log10 p), frequencies as they are. The default is the promised precision of T
-(docs/precision.md).
+(docs/explanation/precision.md).
 """
 
 from __future__ import annotations

@@ -61,11 +61,14 @@ def quality(strata: Sequence[Stratum], variants: int, floor: int | None = None) 
     return [OutputFacts(QUALITY, "QC", min(people, default=0), variants, minor=floor)]
 
 
+NO_MASKS = (
+    "policy.minor_alleles: rows of fewer than {} minor alleles are withheld, and two masks of a set may differ by fewer: masks "
+    "need `limits.minor_alleles` 0"
+)
+
+
 def refuse_masks(variants: Variants, floor: int) -> None:
     """Raise PolicyError for masks where rows of fewer than `floor` minor alleles are withheld: those of one set contain each
     other, so the difference of two rows that are shown is one that may not be."""
     if floor and (variants.other_allele == MASK_REF).any():
-        raise PolicyError(
-            f"policy.minor_alleles: rows of fewer than {floor} minor alleles are withheld, and two masks of a set may differ by "
-            "fewer: masks need `limits.minor_alleles` 0"
-        )
+        raise PolicyError(NO_MASKS.format(floor))

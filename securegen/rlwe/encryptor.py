@@ -9,7 +9,7 @@ Trust model. Who has (seed, c0) and not s learns nothing about m (RLWE, 128 bits
 3. Time does not depend on m, e or s: no branch, no division and no table is addressed by them.
 
 The error is centred binomial with 21 + 21 bits: standard deviation √10.5 = 3.24 and at most 21, as SEAL's.
-(Lyubashevsky, Peikert and Regev 2010; Alkim et al. 2016 for the binomial; docs/encryptor.md has the argument.)
+(Lyubashevsky, Peikert and Regev 2010; Alkim et al. 2016 for the binomial; docs/explanation/encryptor.md has the argument.)
 """
 
 from __future__ import annotations

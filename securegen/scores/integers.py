@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from securegen.errors import InputError
-from securegen.model import IntArray
+from securegen.model import FloatArray, IntArray
 from securegen.scores.files import ADDITIVE, DOMINANT, DOSAGE, RECESSIVE
 from securegen.scores.match import Match
 
@@ -76,8 +76,8 @@ def _round_scaled(weight: Decimal, exponent: int) -> tuple[int, float]:
 
 def quantise(
     match: Match, rows: IntArray, s: int, bits: int | None, *, digits: int, grid: int
-) -> tuple[int, IntArray, float]:
-    """Exponent, (K, 3) integers of 0, 1 and 2 copies of the effect allele, and Σ of what rounding can change a row by.
+) -> tuple[int, IntArray, FloatArray]:
+    """Exponent, (K, 3) integers of 0, 1 and 2 copies of the effect allele, and (K,) what rounding can change a row by.
 
     bits: of the largest weight; None: `bits_for` the digits. A weight is rounded once, so that two copies of an additive
     one count twice its integer. Raises InputError when all weights are zero, or when half of those that are not would become
@@ -116,4 +116,4 @@ def quantise(
             f"{max(texts[top], key=lambda t: abs(Decimal(t)))} on line {file.line[rows[top]]}: correct it, or give more bits "
             f"(`bits`, up to {MAXIMUM_BITS})"
         )
-    return exponent, out, math.fsum(moved) * (1 + 2.0**-40)  # the factor covers float64 division
+    return exponent, out, np.array(moved, np.float64) * (1 + 2.0**-40)  # the factor covers float64 division

@@ -200,8 +200,8 @@ def refuse_more(content: dict[str, Any], client: str, asked: Asked) -> None:
     if there + asked.answers > asked.cap:
         raise PolicyError(
             f"{charged} replies of {asked.name} went to {client}, {outstanding} are promised in invitations and "
-            f"{asked.answers} more are asked for; the cap is {asked.cap} in its life (docs/prs-protocols.md). Ask about fewer "
-            "people (`keep`), or raise the cap knowing that the weights can be solved for (`reply_cap`)"
+            f"{asked.answers} more are asked for; the cap is {asked.cap} in its life (docs/explanation/prs-protocols.md). "
+            "Ask about fewer people (`keep`), or raise the cap knowing that the weights can be solved for (`reply_cap`)"
         )
 
 

@@ -32,6 +32,7 @@ from securegen.scores.match import FLIPPED_SWAPPED, SWAPPED, Match
 MAXIMUM_GRID: Final = 1 << 14  # 2D fits int16
 
 Imputation = Literal["cohort", "file", "none"]
+NONE_CALLED: Final = "no sample has a called genotype at any variant of the score"
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,10 @@ class ScorePlan:
         ]
 
 
-def used_variants(matches: Sequence[Match]) -> IntArray:
-    """Ascending cohort indices of the variants that any of the matches uses."""
-    return np.unique(np.concatenate([m.variant for m in matches]))
+def used_variants(matches: Sequence[Match], within: tuple[int, int] | None = None) -> IntArray:
+    """Ascending cohort indices of the variants that any of the matches uses. within: of those from start to stop."""
+    variant = np.unique(np.concatenate([m.variant for m in matches]))
+    return variant if within is None else variant[slice(*np.searchsorted(variant, within))]
 
 
 def _imputed(
@@ -181,14 +183,16 @@ def plan_scores(
     digits: int = 6,
     copies: IntArray | None = None,
     on_y: np.ndarray | None = None,
+    within: tuple[int, int] | None = None,
 ) -> ScorePlan:
-    """Integer weights of every score of the matches.
+    """Integer weights of every score of the matches. Their scales are those of all rows matched, whatever the genotypes.
 
     imputation of missing genotypes: 'cohort' by the mean over called genotypes (needs counts of `used_variants`),
     'file' by the scoring file's allele frequency, 'none' by nothing (plink2's no-mean-imputation). Variants that no
     sample is called at are left out when counts are given. bits: significant bits of a score's largest weight; None: as
     many as make `digits` released digits right (`bits_for`), for each score its own. copies, on_y: of `used_variants`, the
-    most copies that a person has, and whether it is on Y, where some have none.
+    most copies that a person has, and whether it is on Y, where some have none. within: the cohort's variants from start to
+    stop alone, as a part of a run has them; counts, copies and on_y are of these.
     Raises InputError (all weights zero, no called variant, frequency missing), UsageError (counts missing, two scores
     of one name, bits outside 16..40, grid outside 1..2^14), PlanError (a sum could pass 63 bits).
     """
@@ -201,7 +205,7 @@ def plan_scores(
     names = tuple(name for m in matches for name in m.scoring.names)
     if len(set(names)) < len(names):
         raise UsageError(f"two scores have the same name: {', '.join(names)}")
-    variant = used_variants(matches)
+    variant = used_variants(matches, within)
     left_out = 0
     most = np.full(len(variant), 2) if copies is None else copies
     if imputation == "cohort" and counts is None:
@@ -212,8 +216,8 @@ def plan_scores(
         most, on_y = most[counts.called > 0], None if on_y is None else on_y[counts.called > 0]
         variant = variant[counts.called > 0]
         left_out = len(counts.variant) - len(variant)
-        if not len(variant):
-            raise InputError("no sample has a called genotype at any variant of the score")
+        if not len(variant) and within is None:
+            raise InputError(NONE_CALLED)
     used = counts if imputation == "cohort" else None
     width, grid = len(names) + 2 + len(matches), dosage_grid
     a, b, u = (np.zeros((len(variant), width), np.int64) for _ in range(3))
@@ -228,7 +232,7 @@ def plan_scores(
     for f, match in enumerate(matches):
         frequencies = _frequencies(match) if imputation == "file" else None
         kept = np.isin(match.variant, variant)
-        if not kept.any():
+        if not kept.any() and within is None:
             raise InputError(f"{match.scoring.path}: no sample has a called genotype at any of its variants")
         rows, swapped = match.row[kept], match.swapped[kept]
         at = np.searchsorted(variant, match.variant[kept])
@@ -242,7 +246,8 @@ def plan_scores(
         seen[at] = True
         for column in range(len(match.scoring.names)):
             s = len(exponents)
-            exponent, q, error = quantise(match, rows, column, bits, digits=digits, grid=grid)
+            exponent, q, moved = quantise(match, match.row, column, bits, digits=digits, grid=grid)
+            q, error = q[kept], math.fsum(moved[kept])
             top = np.where(whole == 1, q[:, 1], q[:, 2])
             q[:, 2] = np.where(whole == 1, 2 * q[:, 1] - q[:, 0], q[:, 2])  # of one copy it is a line
             slope, bend = q[:, 1] - q[:, 0], q[:, 2] - 2 * q[:, 1] + q[:, 0]

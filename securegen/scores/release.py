@@ -11,7 +11,7 @@ variants, learns more. `minimum` raises it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ import numpy as np
 from securegen.errors import InputError, PolicyError, UsageError
 from securegen.model import FloatArray, IntArray
 from securegen.scores.plan import ScorePlan
-from securegen.scores.sums import ScoreSums
+from securegen.scores.sums import ExactScores, ScoreSums
 
 DIGITS: Final = 6
 FULL_DIGITS: Final = 17
@@ -65,18 +65,21 @@ def release(sums: ScoreSums, *, digits: int = DIGITS) -> ScoreTable:
 
     Raises UsageError for digits outside 1..17.
     """
-    plan, n = sums.plan, len(sums.values)
-    total, average = np.empty((n, len(plan.names))), np.empty((n, len(plan.names)))
-    for s in range(len(plan.names)):
-        in_units = np.ldexp(sums.score[:, s].astype(np.float64), -plan.exponent[s]) / plan.dosage_grid
+    return release_exact(sums.exact, digits=digits)
+
+
+def release_exact(exact: ExactScores, *, digits: int = DIGITS) -> ScoreTable:
+    """As `release`, of sums without their plan."""
+    n, count = exact.score.shape
+    total, average = np.empty((n, count)), np.empty((n, count))
+    for s in range(count):
+        in_units = np.ldexp(exact.score[:, s].astype(np.float64), -exact.exponent[s]) / exact.dosage_grid
         total[:, s] = round_digits(in_units, digits)
-        alleles = sums.denominator(s).astype(np.float64)
+        alleles = exact.alleles[:, s].astype(np.float64)
         share = np.divide(total[:, s], alleles, out=np.full(n, np.nan), where=alleles > 0)
         average[:, s] = round_digits(share, digits)
-    if not sums.has_counts:
-        return ScoreTable(plan.names, None, None, average, total, digits)
-    named = sums.named_dosage / plan.dosage_grid
-    return ScoreTable(plan.names, sums.allele_count, named, average, total, digits)
+    named = None if exact.named_dosage is None else exact.named_dosage / exact.dosage_grid
+    return ScoreTable(exact.names, exact.allele_count, named, average, total, digits)
 
 
 def minimum_variants(scores: int = 1, digits: int = DIGITS) -> int:
@@ -97,12 +100,16 @@ def refuse_small_models(
 
     minimum: variants; default `minimum_variants` for one score of that many digits.
     """
+    counts = {name: plan.score_variants(s) for s, name in enumerate(plan.names)}
+    refuse_few_variants(counts, digits=digits, minimum=minimum, allow=allow)
+
+
+def refuse_few_variants(
+    counts: Mapping[str, int], *, digits: int = DIGITS, minimum: int | None = None, allow: Collection[str] = ()
+) -> None:
+    """As `refuse_small_models`, of scores with so many variants each."""
     floor = minimum_variants(1, digits) if minimum is None else minimum
-    small = [
-        f"{name} ({plan.score_variants(s)})"
-        for s, name in enumerate(plan.names)
-        if name not in allow and plan.score_variants(s) < floor
-    ]
+    small = [f"{name} ({count})" for name, count in counts.items() if name not in allow and count < floor]
     if small:
         raise PolicyError(
             f"fewer than {floor} variants matched in {', '.join(small)}: scores with {digits} digits would reveal "

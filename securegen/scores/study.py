@@ -1,4 +1,4 @@
-"""Scores as their user names them: genotypes, scoring files, matching rules -> a plan; integers -> PREFIX.sscore.
+"""Scores as their user names them: genotypes, scoring files, matching rules -> a plan.
 
 The same steps serve every engine, so that tables are equal text. Who learns what: whoever opens a score study sees the
 variants, the weights and, for mean imputation with the cohort's frequencies, allele counts of the genotypes.
@@ -14,33 +14,24 @@ from typing import Any
 import numpy as np
 
 from securegen.errors import UsageError
-from securegen.governance.gate import Gate
 from securegen.governance.signing import digest_of
 from securegen.io.digests import sha256
 from securegen.io.genotypes import genotypes_given
 from securegen.io.table_files import GZ
-from securegen.io.text import count
-from securegen.model import FloatArray, IntArray, Samples, SelectableReader, Variants
+from securegen.model import IntArray, SelectableReader, Variants
 from securegen.scores.copies import CopiesReader, count_copies
 from securegen.scores.files import read_scorings
 from securegen.scores.integers import MAXIMUM_BITS, MINIMUM_BITS
 from securegen.scores.match import MIN_OVERLAP, Match, TooFewMatchesError, match_variants
 from securegen.scores.pgs_catalog import described, refuse_unknown_build
 from securegen.scores.plan import AlleleCounts, ScorePlan, plan_scores, used_variants
-from securegen.scores.release import (
-    DIGITS,
-    ScoreTable,
-    against_reference,
-    logistic_risk,
-    reference_distribution,
-    refuse_small_models,
-    release,
-)
-from securegen.scores.sscore import read_reference, write_match_log, write_sscore
-from securegen.scores.sums import ScoreSums, count_alleles
+from securegen.scores.release import DIGITS, refuse_few_variants, refuse_small_models
+from securegen.scores.sscore import write_match_log
+from securegen.scores.sums import count_alleles
 from securegen.study import checks
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.parts import RunPart, part_of
 from securegen.study.ploidy import MT, NAMES, X, Y, kinds_of
 
 MOST_COLUMNS = 1 << 20  # of a scoring file
@@ -126,6 +117,17 @@ class ScoreStudy:
     reader: SelectableReader | CopiesReader
     matches: tuple[Match, ...]
     plan: ScorePlan
+
+    @property
+    def part(self) -> RunPart | None:
+        """Which of how many parts of the variants this is; None where it is of all."""
+        return None if self.genotypes.blocks is None else part_of(self.genotypes.blocks)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last + 1 of the variants."""
+        count = len(self.reader.variants)
+        return (0, count) if self.part is None else self.part.span(count)
 
     @property
     def two_copies(self) -> SelectableReader:
@@ -216,17 +218,23 @@ def make_plan(
     log: Log = silent,
     copies: IntArray | None = None,
     on_y: np.ndarray | None = None,
+    within: tuple[int, int] | None = None,
 ) -> ScorePlan:
-    """Integer weights of every score; refuses models that are too small to be released (PolicyError)."""
+    """Integer weights of every score; refuses models that are too small to be released (PolicyError). within: as of
+    `plan_scores`; who adds the parts up knows how many variants they have together, and refuses then."""
     plan = plan_scores(
         matches, dosage_grid=grid, imputation=inputs.imputation, counts=counts, bits=inputs.bits,  # type: ignore[arg-type]
-        digits=inputs.digits, copies=copies, on_y=on_y,
+        digits=inputs.digits, copies=copies, on_y=on_y, within=within,
     )  # fmt: skip
     for line in plan.describe():
         log(line)
     if plan.left_out:
         log(f"WARNING: {plan.left_out} variants have no called genotype and are left out")
-    refuse_small_models(plan, digits=inputs.digits, minimum=inputs.minimum, allow=inputs.allow)
+    rules: dict[str, Any] = {"digits": inputs.digits, "minimum": inputs.minimum, "allow": inputs.allow}
+    if within is None:
+        refuse_small_models(plan, **rules)
+    else:
+        refuse_few_variants({name: len(m) for m in matches for name in m.scoring.names}, **rules)
     return plan
 
 
@@ -240,56 +248,26 @@ def open_scores(
     variants on X, Y and MT. Allele counts are taken over all samples that are scored. Raises InputError, UsageError,
     PlanError or PolicyError, each saying which file, line or score and what to do.
     """
-    reader = open_genotypes(genotypes, log, opened, haploid=haploid)
+    reader = open_genotypes(genotypes, log, opened, haploid=haploid, parts=True)
     matches = match_scores(inputs, reader.variants, log, out=out)
-    used, kinds = used_variants(matches), kinds_of(reader.variants)
-    if kinds[used].any():
-        told = ", ".join(f"{int((kinds[used] == kind).sum())} on {NAMES[kind]}" for kind in (X, Y, MT))
-        log(f"of the variants scored, {told}: males have 2 copies of X and 1 of Y, others none of Y, everybody 1 of MT")
-        unknown = int((reader.samples.sex == 0).sum())
-        if unknown and (kinds[used] == Y).any():
-            log(
-                f"WARNING: {unknown:,} of {len(reader.samples):,} people have no sex in the genotype file: scored without Y"
-            )
-        recoded = CopiesReader(reader, kinds, log=log)
-        plan = make_plan(
-            inputs, matches, count_copies(recoded, used), grid=recoded.dosage_grid, log=log, copies=recoded.copies(used),
-            on_y=kinds[used] == Y,
-        )  # fmt: skip
-        return ScoreStudy(genotypes, inputs, recoded, matches, plan)
-    plan = make_plan(inputs, matches, count_alleles(reader, used_variants(matches)), grid=reader.dosage_grid, log=log)
-    return ScoreStudy(genotypes, inputs, reader, matches, plan)
-
-
-def extra_columns(inputs: ScoreInputs, table: ScoreTable) -> dict[str, FloatArray]:
-    """Percentile and z-score against the reference, and risk, where they are asked for: name -> (N,) float64."""
-    out: dict[str, FloatArray] = {}
-    for s, name in enumerate(table.names):
-        if inputs.reference:
-            reference = reference_distribution(read_reference(inputs.reference, name))
-            out[f"{name}_PERCENTILE"], out[f"{name}_Z"] = against_reference(table.total[:, s], reference)
-        if inputs.intercept is not None:
-            out[f"{name}_RISK"] = logistic_risk(table.total[:, s], intercept=inputs.intercept, slope=inputs.slope)
-    return out
-
-
-def write_scores(
-    out: str, samples: Samples, sums: ScoreSums, inputs: ScoreInputs, log: Log = silent, *, gate: Gate
-) -> None:  # fmt: skip
-    """Round, compare with the reference and write OUT.sscore. The last step of every engine. gate: the door."""
-    write_table(out, samples, release(sums, digits=inputs.digits), inputs, log, gate=gate)
-
-
-def write_table(
-    out: str, samples: Samples, table: ScoreTable, inputs: ScoreInputs, log: Log = silent, *, gate: Gate
-) -> None:  # fmt: skip
-    """Write OUT.sscore of released scores, with the columns that compare them with a reference. gate: the door.
-
-    Raises PolicyError where the policy refuses.
-    """
-    path = inputs.table(out)
-    write_sscore(path, samples, table, extra_columns(inputs, table), gate=gate)
-    for s, name in enumerate(table.names):
-        column = table.total[:, s]
-        log(f"{name}: mean {np.mean(column):.4g}, from {np.min(column):.4g} to {np.max(column):.4g}")
-    log(f"wrote {path}: {len(samples)} samples, {count(len(table.names), 'score')}, {table.digits} significant digits")
+    within = None if genotypes.blocks is None else part_of(genotypes.blocks).span(len(reader.variants))
+    used, kinds = used_variants(matches, within), kinds_of(reader.variants)
+    if within is not None:
+        log(f"--blocks {genotypes.blocks}: variants {within[0] + 1:,} to {within[1]:,}, {len(used):,} of them scored")
+    if not kinds[used_variants(matches)].any():  # in no part
+        counts = count_alleles(reader, used)
+        plan = make_plan(inputs, matches, counts, grid=reader.dosage_grid, log=log, within=within)
+        return ScoreStudy(genotypes, inputs, reader, matches, plan)
+    told = ", ".join(f"{int((kinds[used] == kind).sum())} on {NAMES[kind]}" for kind in (X, Y, MT))
+    log(f"of the variants scored, {told}: males have 2 copies of X and 1 of Y, others none of Y, everybody 1 of MT")
+    unknown = int((reader.samples.sex == 0).sum())
+    if unknown and (kinds[used] == Y).any():
+        log(
+            f"WARNING: {unknown:,} of {len(reader.samples):,} people have no sex in the genotype file: scored without Y"
+        )
+    recoded = CopiesReader(reader, kinds, log=log)
+    plan = make_plan(
+        inputs, matches, count_copies(recoded, used), grid=recoded.dosage_grid, log=log, copies=recoded.copies(used),
+        on_y=kinds[used] == Y, within=within,
+    )  # fmt: skip
+    return ScoreStudy(genotypes, inputs, recoded, matches, plan)

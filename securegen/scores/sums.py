@@ -17,6 +17,24 @@ from securegen.scores.copies import CopiesReader
 from securegen.scores.plan import AlleleCounts, ScorePlan
 
 BLOCK: Final = 1024
+GENOTYPES: Final = 1 << 23  # of a block, whose copies as int64 are the largest memory of a run
+
+
+@dataclass(frozen=True)
+class ExactScores:
+    """Integers that scores are released from, of N samples and S scores. Those of parts of the variants add up.
+
+    score: (N, S) int64 in units of 2^-exponent / dosage_grid; alleles: (N, S) int64 that each is averaged over; allele_count,
+    named_dosage: (N,) int64 alleles called, and dosage in units of 1 / dosage_grid, None from an engine without them.
+    """
+
+    names: tuple[str, ...]
+    exponent: tuple[int, ...]
+    dosage_grid: int
+    score: IntArray
+    alleles: IntArray
+    allele_count: IntArray | None
+    named_dosage: IntArray | None
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,13 @@ class ScoreSums:
     def score(self) -> IntArray:
         """(N, S) int64, in units of 2^−k / D."""
         return self.values[:, : len(self.plan.names)]
+
+    @property
+    def exact(self) -> ExactScores:
+        """The integers, without the plan."""
+        plan, counts = self.plan, (self.allele_count, self.named_dosage) if self.has_counts else (None, None)
+        alleles = np.stack([self.denominator(s) for s in range(len(plan.names))], axis=1)
+        return ExactScores(plan.names, plan.exponent, plan.dosage_grid, self.score, alleles, *counts)
 
     @property
     def named_dosage(self) -> IntArray:
@@ -96,6 +121,7 @@ def _blocks(
     reader: GenotypeReader, variant: IntArray, block: int
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
     """Yield (rows of `variant`, dosage, missing or None) block by block, reading only blocks with a wanted variant."""
+    block = max(1, min(block, GENOTYPES // max(1, len(reader.samples))))
     for start in range(0, len(reader.variants), block):
         first, last = np.searchsorted(variant, (start, start + block))
         if first == last:

@@ -7,7 +7,7 @@ With a null variance σ₀² in the model, as regenie has it: χ² = u²/(v σ�
 t is the root of χ² with the sign of β.
 
 y was regressed on the covariates as they are, C an engine sums is rounded: of Cᵀy what the rounding of y adds is left, which
-is known (`LinearModel.moved`). u takes only that from Σgy; Σgc, rounded, enters v (docs/precision.md).
+is known (`LinearModel.moved`). u takes only that from Σgy; Σgc, rounded, enters v (docs/explanation/precision.md).
 
 Missing genotypes. `mean`: ḡ = Σg/n_called in their place (as regenie): every centred product is (I − S Σx)/n with n called,
 S = Σg and the integer I = n Σgx + S Σmx, so nothing is rounded. `complete` (as plink): each variant over its called
@@ -57,7 +57,7 @@ def linear(
     of a variant with missing calls are zero, mean imputation. grid: dosage units a copy; copies: the most that a person
     has; single: (V,) called people who have one less, if any. BETA and SE are per copy of A1, or of what a genetic model
     counts, in phenotype units.
-    `DT_BOUND` is the certain error of T_STAT that quantisation allows (docs/precision.md).
+    `DT_BOUND` is the certain error of T_STAT that quantisation allows (docs/explanation/precision.md).
     """
     if isinstance(sums, Sums):
         sums = linear_sums(sums, model.samples, coded=model.coding != voc.ADDITIVE)

@@ -1,4 +1,6 @@
-"""How far rounded columns move T of linear regression, for certain and for every variant (docs/precision.md has the proof).
+"""How far rounded columns move T of linear regression, for certain and for every variant.
+
+docs/explanation/precision.md has the proof.
 
 In units of integers and centred: C are the covariates as in the files, Ĉ the integer columns, g the genotypes with coefficients
 α on Ĉ, r the residual of the phenotype, δ the rounding errors of its column. Then u = g̃ᵀr + ĝᵀδ but for what is below, and √v

@@ -1,7 +1,7 @@
 """The normal equations of a variant g and its product h = (g − ḡ)·e with a covariate, and how far rounding may move them.
 
-Two kinds of error, told apart in docs/precision.md: sums of h with a column come from a product that was rounded (`System`,
-`partial`), and covariates and phenotype themselves are rounded, which turns vectors (`turns`).
+Two kinds of error, told apart in docs/explanation/precision.md: sums of h with a column come from a product that was
+rounded (`System`, `partial`), and covariates and phenotype themselves are rounded, which turns vectors (`turns`).
 """
 
 from __future__ import annotations

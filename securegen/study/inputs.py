@@ -35,7 +35,7 @@ TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_l
 P_THRESH = 0.05  # regenie's
 GENETIC_MODELS = tuple(name for name in CODINGS if name != ADDITIVE)
 NOISE = ("dp_epsilon", "dp_delta", "dp_bounds")
-ASKING = ("policy", "purpose", "identity", "second_signature")  # fields of who asks
+ASKING = ("policy", "purpose", "identity", "visa", "second_signature")  # fields of who asks
 _FLAGS = ("force_01", "apply_rint", "qc", "hwe_controls", "no_input_missing_phenotype", "fast", *GENETIC_MODELS)
 
 
@@ -72,9 +72,10 @@ class Inputs(SetFields):
     it; purpose: what the data are used for, as DS:MONDO:0005148,IRB: only people whose consent
     covers it are analysed; consent: the register that has them; mondo: a table of diseases in place of the shipped one;
     generalise: COLUMN:k, bins of width k of a phenotype or covariate, or the first k characters of one of categories; policy:
-    the file that governs the data, None for the one beside them; identity: signing key of who asks; second_signature: files of
-    second signatures; dp_epsilon: ε of noise on every phenotype; dp_delta: δ, of quantitative ones; dp_bounds: LO,HI, the
-    public bounds of quantitative ones, as text or two numbers; blocks: i/n, the i-th of n parts of the variants, in file order.
+    the file that governs the data, None for the one beside them; identity: signing key of who asks; visa: files of GA4GH visas
+    of who asks; second_signature: files of second signatures; dp_epsilon: ε of noise on every phenotype; dp_delta: δ, of
+    quantitative ones; dp_bounds: LO,HI, the public bounds of quantitative ones, as text or two numbers; blocks: i/n, the i-th
+    of n parts of the variants, in file order.
 
     One name may be given as text. Raises UsageError for a value that a field does not take.
     """
@@ -120,6 +121,7 @@ class Inputs(SetFields):
     generalise: tuple[str, ...] | None = None
     policy: str | None = None
     identity: str | None = None
+    visa: tuple[str, ...] | None = None
     second_signature: tuple[str, ...] | None = None
     dp_epsilon: float | None = None
     dp_delta: float | None = None
@@ -135,7 +137,8 @@ class Inputs(SetFields):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
         for name in ("policy", "identity"):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
-        object.__setattr__(self, "second_signature", checks.names("second_signature", self.second_signature))
+        for name in ("visa", "second_signature"):
+            object.__setattr__(self, name, checks.names(name, getattr(self, name)))
         for option in OPTIONS.values():
             if option.choices:
                 checks.choice(option.name, getattr(self, option.name), (None, *option.choices))
@@ -229,7 +232,15 @@ class Inputs(SetFields):
     @property
     def asking(self) -> Asking:
         """Who asks, and under what."""
-        return Asking(self.policy, self.identity, self.purpose, self.second_signature or (), self.consent, self.mondo)
+        return Asking(
+            self.policy,
+            self.identity,
+            self.purpose,
+            self.second_signature or (),
+            self.consent,
+            self.mondo,
+            self.visa or (),
+        )
 
     @property
     def label_noise(self) -> LabelNoise | None:

@@ -6,7 +6,6 @@ holds, so that others make the same masks from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +48,18 @@ class Rarity:
     there: np.ndarray
 
 
+@dataclass(frozen=True, repr=False)
+class Matched:
+    """The sets of a cohort before it is known which of their variants are rare. names: of masks; sets: those that have a
+    variant here; variants: of the cohort; source: the variants of the sets, one set after the other."""
+
+    options: MaskOptions
+    names: tuple[str, ...]
+    sets: tuple[Found, ...]
+    variants: Variants
+    source: SelectableReader
+
+
 def with_masks(inputs: Inputs, reader: SelectableReader, log: Log) -> SelectableReader:
     """The masks that the inputs name in place of the variants; the same reader where they name none.
 
@@ -57,17 +68,29 @@ def with_masks(inputs: Inputs, reader: SelectableReader, log: Log) -> Selectable
     options = inputs.masks
     if options is None:
         return reader
-    masks = read_masks(options.mask_def)
-    sets = _found(options, masks, reader.variants, log)
-    source = reader.select(variants=np.concatenate([s.index for s in sets]))
-    rarity = _public(options, source, log)
+    matched = matched_sets(options, reader, log)
+    rarity = public_rarity(matched, log)
     if rarity is None:
-        rarity = _counted(source, analysed_people(inputs, reader), with_sexes(inputs, reader, silent).samples.sex)
-    out = _made(options, list(masks), sets, reader.variants, source, rarity)
-    of_whom = f"the public frequencies of {options.aaf_file}" if options.aaf_file else "the analysed people"
+        sex = with_sexes(inputs, reader, silent).samples.sex
+        rarity = _counted(matched.source, analysed_people(inputs, reader), sex)
+    return masks_of(matched, rarity, "the analysed people", log)
+
+
+def matched_sets(options: MaskOptions, reader: SelectableReader, log: Log) -> Matched:
+    """The sets and masks that options name, as a cohort has them. Raises InputError and UsageError as `with_masks`."""
+    masks = read_masks(options.mask_def)
+    sets = found_sets(options, masks, reader.variants, log)
+    source = reader.select(variants=np.concatenate([s.index for s in sets]))
+    return Matched(options, tuple(masks), tuple(sets), reader.variants, source)
+
+
+def masks_of(matched: Matched, rarity: Rarity, of_whom: str, log: Log) -> MaskReader:
+    """The masks as a cohort. of_whom: whose frequencies decide, unless a file's do. Raises UsageError for none."""
+    out, options = _made(matched, rarity), matched.options
+    whose = f"the public frequencies of {options.aaf_file}" if options.aaf_file else of_whom
     log(
-        f"--build-mask {options.rule}: {count(len(out.variants), 'mask')} of {count(len(sets), 'set')} in place of variants; "
-        f"frequencies are of {of_whom}"
+        f"--build-mask {options.rule}: {count(len(out.variants), 'mask')} of {count(len(matched.sets), 'set')} in place of "
+        f"variants; frequencies are of {whose}"
     )
     return out
 
@@ -83,7 +106,7 @@ def analysed_people(inputs: Inputs, reader: GenotypeReader) -> np.ndarray:
     return out
 
 
-def _found(options: MaskOptions, masks: dict[str, frozenset[str]], variants: Variants, log: Log) -> list[Found]:
+def found_sets(options: MaskOptions, masks: dict[str, frozenset[str]], variants: Variants, log: Log) -> list[Found]:
     """Sets with an annotated variant here, by chromosome in the order of the cohort, else in that of the list."""
     sets = read_sets(options.set_list)
     annotations = read_annotations(options.anno_file, {s.name for s in sets})
@@ -137,8 +160,9 @@ def _say_unknown(masks: dict[str, frozenset[str]], annotations: dict[str, dict[s
             log(f"WARNING: mask {name}: no variant has category {some(unknown)}")
 
 
-def _public(options: MaskOptions, source: GenotypeReader, log: Log) -> Rarity | None:
+def public_rarity(matched: Matched, log: Log) -> Rarity | None:
     """From the file of frequencies, None where there is none. Variants without one are in no mask."""
+    options, source = matched.options, matched.source
     if options.aaf_file is None:
         return None
     told = read_frequencies(options.aaf_file, set(source.variants.id))
@@ -171,6 +195,11 @@ def _counted(source: GenotypeReader, people: np.ndarray, sex: np.ndarray) -> Rar
             called[at] -= (block.missing if everybody else block.missing[:, people]).sum(axis=1)
         if on_x[at].any():
             males[at] = block.dosage[:, male].sum(axis=1, dtype=np.int64) * on_x[at]
+    return counted_rarity(total, called, grid, males)
+
+
+def counted_rarity(total: IntArray, called: IntArray, grid: int, males: IntArray) -> Rarity:
+    """Of V variants with Σg of the called people, (V,) each, in steps of 1/grid; males: Σg of those who count half."""
     with np.errstate(divide="ignore", invalid="ignore"):
         share = total / grid / called / 2
     alleles = (total - males / 2) / grid
@@ -178,24 +207,22 @@ def _counted(source: GenotypeReader, people: np.ndarray, sex: np.ndarray) -> Rar
     return Rarity(share, np.floor(alleles + 0.5) == 1, 2 * minor >= grid)
 
 
-def _made(
-    options: MaskOptions, masks: Sequence[str], sets: Sequence[Found], variants: Variants, source: SelectableReader,
-    rarity: Rarity,
-) -> MaskReader:  # fmt: skip
+def _made(matched: Matched, rarity: Rarity) -> MaskReader:
     """Rows in regenie's order: masks of a set as defined, and of each singletons first, then wider and wider bins."""
+    options = matched.options
     words = [SINGLETON, *map(name_of_bin, options.bins)]
     members, table, first = [], [], 0
-    for s in sets:
+    for s in matched.sets:
         at = slice(first, first + len(s.index))
         first = at.stop
         alone = rarity.alone[at] & rarity.there[at]
         bins = [alone, *(alone | (rarity.there[at] & (rarity.share[at] <= top)) for top in options.bins)]
         rows = []
-        for mask, holds in zip(masks, s.holds, strict=True):
+        for mask, holds in zip(matched.names, s.holds, strict=True):
             for word, rare in zip(words, bins, strict=True):
                 if (holds & rare).any():
                     rows.append(holds & rare)
-                    chromosome = variants.chromosome[s.index[0]]
+                    chromosome = matched.variants.chromosome[s.index[0]]
                     table.append(
                         (chromosome, s.named.position, f"{s.named.name}.{mask}.{word}", f"{mask}.{word}", MASK_REF)
                     )
@@ -205,4 +232,6 @@ def _made(
             f"no variant of the sets has a frequency of at most {name_of_bin(options.bins[-1])}: choose wider `aaf_bins`"
         )
     chromosome, position, ids, alt, ref = (np.array(column, object) for column in zip(*table, strict=True))
-    return mask_reader(source, members, Variants(chromosome, position.astype(np.int64), ids, alt, ref), options.rule)
+    return mask_reader(
+        matched.source, members, Variants(chromosome, position.astype(np.int64), ids, alt, ref), options.rule
+    )

@@ -23,6 +23,7 @@ def open_qc(
     sex_name: str | None = None,
     policy: Path | None = None,
     identity: Path | None = None,
+    visa: Names | None = None,
     second_signature: Names | None = None,
     keep: Path | None = None,
     remove: Path | None = None,
@@ -87,6 +88,7 @@ def open_qc(
         mondo=path("mondo", mondo),
         policy=path("policy", policy),
         identity=path("identity", identity),
+        visa=names("visa", visa),
         second_signature=names("second_signature", second_signature),
         blocks=blocks,
     )

@@ -63,7 +63,7 @@ def test_an_argument_of_an_error_is_the_flag_of_the_command(small, tmp_path):
 
 
 def test_the_flags_of_other_programs_are_in_the_docs_and_not_ours():
-    text = (ROOT / "docs" / "other-programs.md").read_text()
+    text = (ROOT / "docs" / "howto" / "other-programs.md").read_text()
     told = dict(re.findall(r"(?m)^[|] `(--[^`]+)` [|] (.*) [|]$", text))
     assert {flag: told.get(flag, "").replace("`", "") for flag in FOREIGN} == FOREIGN
     ours = {o for name in ("gwas", "qc", "prs", "plan", "encrypt", "decrypt") for p in main.get_command(None, name).params

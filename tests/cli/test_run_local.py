@@ -23,7 +23,7 @@ STAGES = {"plan", "keygen", "encrypt", "gwas", "decrypt", "total"}
 
 
 def check_record(record: dict, table: Path) -> None:
-    """Names and plausibility of everything that docs/run-json.md promises of an encrypted association."""
+    """Names and plausibility of everything that docs/reference/run-json.md promises of an encrypted association."""
     assert PROMISED <= set(record) and record["engine"] == "ckks"
     assert STAGES <= set(record["seconds"])
     assert record["seconds"]["total"] >= max(v for k, v in record["seconds"].items() if k != "total") > 0

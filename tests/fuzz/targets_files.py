@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from genotype_files import write_bgen, write_pfile, write_vcf
-from mutator import BYTES, TEXT
+from mutator import BYTES, JSON, TEXT
 from support import genotypes, write_plink
 from target import Target, changed
 
+import securegen as sg
 from securegen.engines.federated.projection import read_loadings
 from securegen.engines.federated.variants import read_variants, write_variants
 from securegen.governance import consent_steps, pseudonyms
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.loco import read_offsets, read_prediction_list
 from securegen.io.plink1 import read_plink
+from securegen.io.strict_json import read_json
 from securegen.io.tables import read_header, read_ids, read_names, read_table
 from securegen.io.variant_sets import read_annotations, read_frequencies, read_masks, read_sets
 from securegen.results.read import read_frame, read_people, read_results
 from securegen.results.rows import read_sumstats
 from securegen.scores.files import read_scorings
+from securegen.scores.parts import SUMS, join_scores
 
 PEOPLE, VARIANTS = 9, 12
 PGS = (
@@ -33,7 +37,29 @@ PGS = (
 
 
 def targets(folder: Path) -> list[Target]:
-    return [*_genotypes(folder), *_tables(folder)]
+    return [*_genotypes(folder), *_tables(folder), *_parts_of_scores(folder / "parts")]
+
+
+def _parts_of_scores(folder: Path) -> Iterator[Target]:
+    """The sums of one of two parts, and what its record says of them."""
+    folder.mkdir()
+    write_plink(folder / "c", genotypes(np.random.default_rng(5), VARIANTS, PEOPLE, missing=0.1))
+    rows = "".join(f"rs{j}\tA\t{j / 7 - 1:.4f}\n" for j in range(VARIANTS))
+    (folder / "s.tsv").write_text("ID\teffect_allele\teffect_weight\n" + rows)
+    told = []
+    for i in (1, 2):
+        study = sg.scores.open(bfile=folder / "c", score=folder / "s.tsv", allow="SCORE1", minimum=1, blocks=f"{i}/2")
+        results = sg.scores.run(study)
+        results.write(folder / "p")
+        told.append(results.record["score_part"])
+    paths = [folder / f"p.{i}of2{SUMS}" for i in (1, 2)]
+    yield changed("score-sums", paths[1], TEXT, lambda: join_scores(paths, told, {}))
+    (folder / "facts.json").write_text(json.dumps(told[1]))
+
+    def facts() -> object:
+        return join_scores(paths, [told[0], read_json(folder / "facts.json", "a part")], {})
+
+    yield changed("score-facts", folder / "facts.json", JSON, facts)
 
 
 def _read_all(**named: object) -> None:

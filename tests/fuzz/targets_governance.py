@@ -18,7 +18,17 @@ from securegen.cli import rerun
 from securegen.engines.mpc import state_file
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import ArtefactError
-from securegen.governance import audit_steps, audit_witness, consent_steps, ledger_format, policy_file, second_signature
+from securegen.governance import (
+    audit_steps,
+    audit_witness,
+    consent_steps,
+    jwk,
+    ledger_format,
+    policy_file,
+    second_signature,
+    visa,
+    visa_roles,
+)
 from securegen.governance.audit_alerts import read_rules
 from securegen.governance.audit_beside import make_log
 from securegen.governance.audit_entry import read_entry
@@ -92,9 +102,59 @@ def _policies(folder: Path) -> Iterator[Target]:
     policy = policy_file.parse(text, "policy.toml")
     asked = _Asked(policy, "ab" * 32)
     yield changed("second-signature", second, JSON, lambda: second_signature.who_signed(asked, [str(second)]))
+    yield from _visas(folder)
     links = folder / "mondo.tsv"
     links.write_text("child\tparent\nMONDO:0005148\tMONDO:0005015\nMONDO:0005015\tMONDO:0000001\n")
     yield changed("mondo", links, TEXT, lambda: diseases(links))
+
+
+def _visas(folder: Path) -> Iterator[Target]:
+    """Tokens whose signature holds, whatever is in them; files of them; the keys that a policy pins."""
+    public = {"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": _packed(STEWARD.verify_key)}
+    issuer = {"name": "broker", "iss": "https://b", "algorithms": ["EdDSA"], "keys": [json.dumps(public)]}
+    gives = {"name": "grant", "issuer": "broker", "type": "ResearcherStatus", "value": "v", "role": "analyst"}
+    anna = {
+        "name": "anna",
+        "key": generate().verify_key.hex(),
+        "role": "none",
+        "subjects": [visa.subject_of("https://b", "a")],
+    }
+    text = draft("Test", STEWARD.verify_key.hex(), [anna], issuers=[issuer], visas=[gives])
+    policy = policy_file.parse(text.encode(), "policy.toml")
+    said = {
+        "iss": "https://b", "sub": "a", "exp": 1 << 39, "iat": 5, "nbf": 5,
+        "ga4gh_visa_v1": {
+            "type": "LinkedIdentities", "value": "b,https%3A%2F%2Fb;c,https%3A%2F%2Fc", "source": "https://s", "by": "so",
+            "asserted": 5,
+            "conditions": [[{"type": "ResearcherStatus", "value": "split_pattern:v*?", "by": "const:so"}]],
+        },
+    }  # fmt: skip
+    header = b'{"alg": "EdDSA", "kid": "k1", "typ": "JWT"}'
+    file = folder / "visas"
+
+    def shown(data: bytes) -> None:
+        file.write_bytes(data)
+        found = visa.read_visas(policy, [file])
+        who = policy.identities[0]
+        visa_roles.best_role(policy, who, found, 1 << 38)
+        list(visa_roles.reasons(policy, who, "analyst", found, 1 << 38)), list(visa_roles.visa_lines(policy, found, 9))
+
+    def signed(head: bytes, payload: bytes) -> bytes:
+        text = f"{_packed(head)}.{_packed(payload)}"
+        return f"{text}.{_packed(STEWARD.sign(text.encode()))}".encode()
+
+    whole = signed(header, json.dumps(said).encode())
+    yield Target("visa-payload", json.dumps(said).encode(), lambda data: shown(signed(header, data)), JSON)
+    yield Target("visa-header", header, lambda data: shown(signed(data, json.dumps(said).encode())), JSON)
+    yield Target("visa-file", whole + b"\n" + whole, shown, TEXT)
+    yield Target("passport", json.dumps({"ga4gh_passport_v1": [whole.decode()]}).encode(), shown, JSON)
+    keys = folder / "keys.jwks"
+    keys.write_text(json.dumps({"keys": [public, {**public, "kid": "k2"}]}))
+    yield changed("jwks", keys, JSON, lambda: jwk.keys_of_set(keys))
+
+
+def _packed(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 class _Asked:

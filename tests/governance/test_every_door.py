@@ -506,7 +506,7 @@ def test_a_clock_set_back_revives_no_policy(ruled, monkeypatch):
     study = ruled.study(purpose="HMB", **FEW)
     with pytest.raises(PolicyError, match=r"policy\.expires"):
         sg.run(study)
-    monkeypatch.setattr(gate, "moment", lambda _: datetime.datetime(2000, 1, 1))  # the protection
+    monkeypatch.setattr(gate, "moment", lambda _: datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC))  # the protection
     assert sg.run(study)["QT"] is not None
 
 

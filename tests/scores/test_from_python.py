@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("forked_roles")
 
 # Of a terminal alone: where results go, how a process runs, and what --config, --json and --dry-run do; `sign` is
 # `sg.receipt.sign` of what was written.
-TERMINAL = {"out", "threads", "memory", "quiet", "plot", "ref_first", "sign"}
+TERMINAL = {"out", "threads", "memory", "quiet", "plot", "ref_first", "sign", "executor", "workers"}
 # Words that name something else there: a choice of engine, a folder of a deployment's step, a secret's place.
 ENGINE_FLAGS = {"engine", "private_model", "encrypted_model", "vendor_key"}
 SERVER = {"cohort", "model"}
@@ -44,7 +44,7 @@ def test_options_of_prs_are_keywords_of_open():
 
 
 def test_options_of_run_local_prs_are_keywords_of_open_and_of_engines():
-    assert options(run_local_prs.prs) - TERMINAL - ENGINE_FLAGS == OPEN | OF_ENGINES
+    assert options(run_local_prs.prs) - TERMINAL - ENGINE_FLAGS == OPEN - {"blocks"} | OF_ENGINES
 
 
 def test_keywords_of_open_are_the_fields_of_its_inputs():

@@ -251,10 +251,3 @@ def test_a_format_of_variants_takes_none(small, sets):
     study = sg.open_study(small.bfile, pheno=small.pheno, pheno_name="QT", aaf_bins="all", **sets)
     with pytest.raises(UsageError, match="`format` gwas-ssf is of variants, not of masks"):
         sg.run(study, format="gwas-ssf", genome_build="GRCh38")
-
-
-def test_sites_make_none(small, sets, tmp_path):
-    done = securegen(
-        "run-local", "gwas", "--engine", "federated", *small.options(), *flags(sets), "--out", tmp_path / "r"
-    )
-    assert done.code == 2 and "masks of sets of variants are not made at sites" in done.err

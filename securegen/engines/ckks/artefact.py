@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import io
 import math
-import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -191,38 +190,19 @@ def load_array(
 
     out: a contiguous array of that shape to read into; it holds anything when an error is raised.
     """
-    wanted = npy_header(shape, np.dtype(dtype))
     path = path_of(folder, entry)
-    with _opened(path, entry, shape, np.dtype(dtype)) as stream:
+    with opened(path, entry, shape, np.dtype(dtype)) as stream:
         array = np.empty(shape, dtype) if out is None else out
         if array.shape != tuple(shape) or array.dtype != np.dtype(dtype) or not array.flags.c_contiguous:
             raise ValueError(f"{path} is read into another array than its own")
-        header, body = bytearray(len(wanted)), array.reshape(-1).view(np.uint8).data
+        header, body = bytearray(array_bytes(shape, dtype) - array.nbytes), array.reshape(-1).view(np.uint8).data
         for part in (memoryview(header), body):
             while part and (got := stream.readinto(part)):
                 part = part[got:]
-    _check(path, entry, bytes(header), body, wanted, array)
+    digest = blake3(header)
+    digest.update(body)
+    require_whole(path, entry, digest.hexdigest(), bytes(header), shape, np.dtype(dtype))
     return array
-
-
-def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> np.ndarray:
-    """As `load_array`, but the file is mapped, not copied: read-only, and unmapped with the last reference."""
-    like = _like(folder, shape, dtype)
-    wanted = npy_header(shape, like.dtype)
-    path = path_of(folder, entry)
-    with _opened(path, entry, shape, like.dtype) as stream:
-        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
-        memory = mmap.mmap(stream.fileno(), 0, flags=flags, prot=mmap.PROT_READ)
-    array = np.frombuffer(memory, like.dtype, like.size, len(wanted)).reshape(shape)
-    _check(path, entry, memory[: len(wanted)], array.reshape(-1).view(np.uint8).data, wanted, array)
-    return array
-
-
-def _like(folder: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An array of that shape and type that needs no memory. Raises ArtefactError when no file can hold one."""
-    if math.prod(shape) > 1 << 48:
-        raise ArtefactError(f"{folder}: an array of shape {shape} is larger than any file")
-    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def path_of(folder: Path, entry: dict[str, Any]) -> Path:
@@ -242,7 +222,7 @@ def array_bytes(shape: tuple[int, ...], dtype: str = "<u4") -> int:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[io.FileIO]:
+def opened(path: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[io.FileIO]:
     """The file, which must be a regular one and have the size of its entry and of such an array."""
     try:
         with open_regular(path, "part of an artefact") as (stream, status):
@@ -258,13 +238,14 @@ def _opened(path: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: np
         raise ArtefactError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _check(path: Path, entry: dict[str, Any], header: bytes, body: Any, wanted: bytes, like: np.ndarray) -> None:
-    digest = blake3(header)
-    digest.update(body)
-    if digest.hexdigest() != entry["blake3"]:
+def require_whole(
+    path: Path, entry: dict[str, Any], digest: str, header: bytes, shape: tuple[int, ...], dtype: np.dtype
+) -> None:
+    """Raise ArtefactError unless what was read has the digest of its entry, and begins as such an array does."""
+    if digest != entry["blake3"]:
         raise ArtefactError(f"{path} does not have the digest its manifest names: it was altered")
-    if header != wanted:
-        raise ArtefactError(f"{path} is not a {like.dtype} array of shape {like.shape}")
+    if header != npy_header(shape, dtype):
+        raise ArtefactError(f"{path} is not a {dtype} array of shape {shape}")
 
 
 def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:

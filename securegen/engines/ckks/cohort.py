@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,9 @@ from securegen.engines.ckks.ciphertexts import read_ciphertexts, shares_public_h
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
+from securegen.engines.ckks.slices import HalvesInSlices
 from securegen.errors import ArtefactError
-from securegen.kernels.memory import aligned
 from securegen.model import IntArray
-from securegen.rlwe.uniform import expand_uniform
 
 
 @dataclass(frozen=True)
@@ -65,21 +64,11 @@ class EncryptedCohort:
         entries = self.blocks[block]["streams"][stream][chunk]
         read_ciphertexts(self.folder, entries, p.ring, c0.reshape(shape), c1.reshape(public))
 
-    def rows(
-        self, block: int, stream: str, chunk: int, *, room: Callable[[tuple[int, ...]], np.ndarray] = aligned
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What one chunk of one block is multiplied as: public halves (k, T, G, 1 or S, L), strands (k, T, G, S, L).
-
-        Read-only maps of the files, where there are files; room: makes the array of a shape for what is expanded.
-        """
-        p, strands = self.parameters, self.strands(block)
-        groups, entries = chunks(p)[chunk][1], self.blocks[block]["streams"][stream][chunk]
-        c0 = artefact.map_array(self.folder, entries[0], ciphertext_shape(p, groups, strands))
-        if len(entries) == 2:
-            return artefact.map_array(self.folder, entries[1], c0.shape), c0
-        a = room(ciphertext_shape(p, groups, 1))
-        expand_uniform(bytes.fromhex(entries[0]["seed"]), groups, p.ring, out=a[:, :, :, 0], threads=1)
-        return a, c0
+    def in_slices(self, block: int, stream: str, chunk: int) -> HalvesInSlices:
+        """The strands of one chunk of one block and their public halves."""
+        p = self.parameters
+        entries, groups = self.blocks[block]["streams"][stream][chunk], chunks(p)[chunk][1]
+        return HalvesInSlices(self.folder, entries, p.ring, groups, self.strands(block), shared=self.shared)
 
     def require_files(self) -> None:
         """Raise ArtefactError naming the first file that is not there, before hours of work on those before it."""

@@ -131,7 +131,7 @@ class Parameters:
 
     @property
     def noise_bound(self) -> float:
-        """15 standard deviations of the noise of one decrypted sum, in units of the sum (docs/noise.md).
+        """15 standard deviations of the noise of one decrypted sum, in units of the sum (docs/explanation/noise.md).
 
         With M the messages (≤ largest_message), N·n/b coefficients: A = σ·max M·√(nN/b)/Δ_c (design error × genotypes),
         B = σ‖c‖/Δ_g (genotype error × design), C = 21σ√(nN/b)/(Δ_gΔ_c) (error × error, one factor at its maximum).

@@ -49,12 +49,13 @@ from securegen.study.ploidy import as_genotypes
 def federated_sums(
     secure: SecureSum, reader: GenotypeReader, strata: Sequence[Stratum], *, name: str, level: str = openings.STRICT,
     fewest: int = openings.FEWEST, few_missing: str = openings.WITHHOLD, complete: bool = False,
-    withheld: Withheld | None = None,
+    withheld: Withheld | None = None, vetoed: np.ndarray | None = None, window: int = openings.WINDOW,
 ) -> Iterator[OpenedSums]:  # fmt: skip
     """Yield the pooled sums of every segment, in the order of the study's variants. strata: with this site's rows.
 
     name: of the steps, different for every design of a study; level, fewest, few_missing: of the rules (governance.openings);
-    complete: linear regression over called samples, where no few people lack a call.
+    complete: linear regression over called samples, where no few people lack a call; vetoed: as of `OwnRows`; window: rows
+    between two that are compared.
     """
     rules = level != openings.ALL
     sets = [Sets.of(s.design.analyses, complete, rules=rules) for s in strata]
@@ -81,9 +82,10 @@ def federated_sums(
         masks = [mask for site in sites for mask in site.masks]
         rule = RowRule(
             masks, reader.dosage_grid, strict=level == openings.STRICT, fewest=fewest,
-            quadratic=any(needed.quadratic for needed in sets),
+            quadratic=any(needed.quadratic for needed in sets), window=window,
+            summed=reader.dosage_max > 2 * reader.dosage_grid,
         )  # fmt: skip
-        rows = OwnRows(rule, as_genotypes(reader))
+        rows = OwnRows(rule, as_genotypes(reader), vetoed)
     for together in batches(strata, sites, name):
         parts = list(_open(secure, together, rows))
         yield from parts

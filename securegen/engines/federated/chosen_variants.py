@@ -56,15 +56,17 @@ def component_ids(path: str | Path | None, common: Variants, pcs: int, log: Log)
 
 
 def analysed(
-    found: Variants, model: str | None, xchr_model: int | None, predictions: bool, log: Log, *, coding: str, with_x: bool
+    found: Variants, model: str | None, xchr_model: int | None, predictions: bool, log: Log, *, coding: str, with_x: bool,
+    sets: bool = False,
 ) -> Variants:  # fmt: skip
     """The variants that a study of this kind analyses; the others are left out aloud. with_x: X as regenie has it, under a
-    genetic model too. Raises UsageError for none."""
+    genetic model too; sets: of variants, in place of which their masks are. Raises UsageError for none."""
     kinds, rows = ploidy.kinds_of(found), rows_of(found)
     reasons = (
         ("on X", (kinds == ploidy.X) & (xchr_model == 0), "`xchr_model` 0"),
         ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (not has_copies(model)), f"`model` {model} counts two alleles a person"),
         ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (coding != ADDITIVE) & ~((kinds == ploidy.X) & with_x), DIPLOID),
+        ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & sets, "sets of a study of sites lie on other chromosomes"),
         ("on Y, MT or no chromosome", (rows == "") & predictions, "predictions have no line for them"),
     )  # fmt: skip
     keep = np.ones(len(found), bool)

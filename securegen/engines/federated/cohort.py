@@ -154,6 +154,8 @@ def everybody(study: StudyFile, planned: Sequence[Planned]) -> np.ndarray:
 def sample_sets(study: StudyFile, planned: Sequence[Planned], samples: Samples) -> list[tuple[str, np.ndarray]]:
     """Every set of samples over which this study sums genotypes, by what it is for."""
     out = [(f"phenotype {p.phenotype.name}", p.mask) for p in planned]
+    if study.sets is not None and len(planned) > 1:
+        out.append(("frequencies of variants of sets", np.logical_or.reduce([p.mask for p in planned])))
     if study.qc:
         people = everybody(study, planned)
         out += [("quality control", people), ("founders", samples.founder & people)]
@@ -170,10 +172,13 @@ def federated_strata(
     secret: bytes,
     closed: Mapping[tuple[int, str], str] = NONE_CLOSED,
     log: Log = silent,
+    *,
+    top: int | None = None,
 ) -> tuple[Stratum, ...]:
     """The strata of the pooled cohort, this site's rows. The same calls of `total`, in the same order, everywhere.
 
-    secret: 32 bytes of this site's memory, the same at every start; closed: of `closed.closed_strata`.
+    secret: 32 bytes of this site's memory, the same at every start; closed: of `closed.closed_strata`;
+    top: the largest dosage of rows that sum variants.
     Raises DesignError as `study.build_strata` does, at every site alike.
     """
 
@@ -183,6 +188,7 @@ def federated_strata(
         return designs(
             members, own, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret),
             interaction=study.interaction, coding=study.genetic_model, complete=study.missing == "complete",
+            most=2 if top is None else -(-top // study.dosage_grid),
         )  # fmt: skip
 
     quality = None
@@ -190,7 +196,7 @@ def federated_strata(
         people = everybody(study, planned)
         quality = QualitySets(samples.founder & people, samples.founder & people, people)
     blueprint = Blueprint(
-        planned, traits, samples.sex, make, log, quality, study.xchr_model or 2, study.x_as_stored, closed,
+        planned, traits, samples.sex, make, log, quality, study.xchr_model or 2, study.x_as_stored, closed, top,
         coding=study.genetic_model,
     )  # fmt: skip
     strata = tuple(side_by_side(total, [partial(stratum_at, place, blueprint) for place in places]))

@@ -67,7 +67,7 @@ def common_variants(
     own = _flags(reader, people, guard, strict=strict, prune=prune, others=others)
     kept = withheld_by_nobody(secure, f"{what}-flags", own)
     reader = reader.select(None, kept)
-    counts = _pooled_counts(secure, OwnTotals(reader, people), pooled, what)
+    counts = pooled_counts(secure, OwnTotals(reader, people), pooled, what)
     frequency = counts.dosage / (2 * reader.dosage_grid * np.maximum(counts.called, 1))
     common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= LEAST_FREQUENCY)
     return CommonVariants(reader, kept, counts).take(common)
@@ -82,7 +82,8 @@ def withheld_by_nobody(secure: SecureSum, step: str, own: IntArray) -> IntArray:
     return kept
 
 
-def _pooled_counts(secure: SecureSum, own: OwnTotals, pooled: int, what: str) -> Counts:
+def pooled_counts(secure: SecureSum, own: OwnTotals, pooled: int, what: str) -> Counts:
+    """Totals of the step `what`-counts. pooled: people of all sites. Raises PolicyError where they are not of people."""
     mine, top = own.counts(), own.reader.dosage_max
     lack = len(own.people) - mine.called
     bounds = (pooled, top * pooled)

@@ -55,6 +55,7 @@ def continue_study(
         )
     refuse_written(Path(out))
     named = {LOADINGS: study.loadings_digest, PC_VARIANTS: study.pc_variants_digest}
+    named |= dict(study.sets.files) if study.sets else {}
     files = {file: named_file(Path(folder) / file, digest, "the study") for file, digest in named.items() if digest}
     made = new_study(Path(folder), study, without, two_sites_learn_each_other)
     return write_folder(Path(out), made, coordinator, listed, files)

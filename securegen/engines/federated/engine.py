@@ -36,6 +36,7 @@ from securegen.model import OpenedSums
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm, convert
+from securegen.results.sets import SUFFIX
 from securegen.results.summary import summary_of
 from securegen.stats.qc import Filters
 from securegen.study import people
@@ -59,6 +60,7 @@ class Federated(Engine):
     missing: ClassVar[frozenset[str]] = frozenset({"mean", "complete"})
     several: ClassVar[bool] = True
     codings: ClassVar[bool] = True
+    masks: ClassVar[bool] = True
 
     sites: int | None = option(None, "Sites the samples are dealt to [3].", metavar="S", least=2)
     openings: str | None = option(
@@ -150,7 +152,7 @@ class Federated(Engine):
         with folders.working_folder(out, folders.SITES, keep=self.keep_files, log=log) as work:
             with log.stage("plan"):
                 local, made = self._set_up(study, work)
-                left_out = len(study.reader.variants) - made.variants
+                left_out = 0 if inputs.masks else len(study.reader.variants) - made.variants
                 if left_out:
                     log(f"{left_out} variants of the first site are not in every file, or with other alleles: left out")
                 log(f"{len(local)} sites, {made.variants} variants, every two sites with a key of their own")
@@ -176,7 +178,8 @@ class Federated(Engine):
             for source, path in here.items():
                 copy_file(source, path)
             tables = [summary_of(s, here[s["path"]]) for s in records[0]["summaries"]]
-            scores = tuple(here[path] for path in records[0]["files"])
+            others = [here[path] for path in records[0]["files"]]
+            scores = tuple(form.finish([path])[0] if path.endswith(f".{SUFFIX}") else path for path in others)
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         receipt = released(records[0], [*scores, *(t.path for t in tables)])
         facts = {name: records[0][name] for name in TOLD if name in records[0]} | {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from securegen.engines.federated.studyfile import LOADINGS, StudyFile
 from securegen.engines.federated.variants import AlignedReader, align_reader, describe
 from securegen.errors import ArtefactError, InputError, PolicyError, ProtocolError, UsageError
 from securegen.governance.signing import sha256
+from securegen.io.loco import Offsets
 from securegen.io.strict_json import read_regular
 from securegen.io.text import text_of
 from securegen.model import GenotypeReader, Samples, SelectableReader, Variants
@@ -54,7 +55,8 @@ MOST_LOADINGS = 1 << 30  # bytes of loadings.tsv, or of a list of variants
 @dataclass(frozen=True)
 class OwnInputs:
     """This site's people as the study reads them: genotypes (aligned: as the file counts X, Y and MT), traits, who is analysed
-    in which test, and what shares a design; enter_made: of `noised`, for this site's inputs."""
+    in which test, and what shares a design; enter_made: of `noised`, for this site's inputs; offsets: of phenotypes with
+    predictions."""
 
     reader: GenotypeReader
     aligned: AlignedReader
@@ -62,6 +64,7 @@ class OwnInputs:
     planned: list[Planned]
     places: list[Place]
     enter_made: Callable[[Sequence[Stratum]], None]
+    offsets: Mapping[str, Offsets] | None = None
 
 
 def open_inputs(
@@ -80,6 +83,8 @@ def open_inputs(
         raise InputError(
             "the study has variants on X or Y, and nobody's sex is known here: --sex-name COLUMN takes it from a table"
         )
+    for name, digest in study.sets.files if study.sets else ():
+        named_file(folder / name, digest, "sets of variants")
     coordinates = _components(folder, study, reader, site, memory)
     traits = read_traits(study, site, inputs, reader.samples, coordinates, log)
     offsets = None
@@ -96,7 +101,7 @@ def open_inputs(
     kinds = kinds_of(variants)
     coded = aligned if study.genetic_model == ADDITIVE else Coded(aligned, study.genetic_model)
     counted = PloidyReader(coded, kinds, study.xchr_model or 2) if kinds.any() else coded
-    return OwnInputs(counted, aligned, traits, planned, places, partial(enter_made, inputs))
+    return OwnInputs(counted, aligned, traits, planned, places, partial(enter_made, inputs), offsets)
 
 
 def salt_of(memory: SiteState) -> bytes:

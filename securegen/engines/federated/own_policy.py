@@ -25,7 +25,7 @@ from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin, pinned
 from securegen.governance.signing import SigningIdentity
 from securegen.model import GenotypeReader, Samples, Variants
-from securegen.results.outputs import NO_EXPOSED
+from securegen.results.outputs import NO_EXPOSED, NO_MASKS
 from securegen.structure import ridge
 from securegen.structure.components import EXTRA
 from securegen.structure.whole_genome import blocks_of
@@ -52,6 +52,8 @@ def check_site(
 ) -> None:  # fmt: skip
     """Before anything is sent: raise PolicyError where this site's policy refuses what the study opens. Enters nothing."""
     _refuse_interaction(gate, study)
+    if study.sets is not None and gate.minor_alleles:
+        raise PolicyError(NO_MASKS.format(gate.minor_alleles))
     wanted = [
         OutputFacts(
             ASSOCIATION, p.phenotype.name, int(p.mask.sum()), study.variants, columns=len(study.covariates) + 1,
@@ -144,7 +146,8 @@ def refuse_terms(study: StudyFile, key: SigningIdentity, asking: Asking, places:
     """Before a site joins: raise PolicyError where its policy, beside `places` or named, refuses what the study asks."""
     typed: Any = Inputs
     own = typed(
-        policy=asking.policy, identity=asking.identity, purpose=asking.purpose, second_signature=asking.second or None
+        policy=asking.policy, identity=asking.identity, visa=asking.visa or None, purpose=asking.purpose,
+        second_signature=asking.second or None,
     )  # fmt: skip
     name = study.site_of(key.verify_key).name
     check_terms(gate_of_site(study, name, key, own, places, silent), study)

@@ -112,7 +112,7 @@ def with_predictions(
         effects[name] = whole_genome.effects_of(level, fitted, j)
     places = places_at(study, traits, offsets, variants)
     predicted = Predicted(own.aligned.samples, loco, party.reader.variants.take(level.rows), effects)
-    return replace(own, places=places), predicted
+    return replace(own, places=places, offsets=offsets), predicted
 
 
 def _listed(values: FloatArray) -> str:

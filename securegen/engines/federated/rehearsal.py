@@ -6,7 +6,7 @@ The caller holds everybody's data, so nothing is hidden from it: this shows and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from securegen.errors import PeerError, SecuregenError, UsageError
 from securegen.governance.guard import REFUSED
 from securegen.governance.openings import STRICT, WITHHOLD
 from securegen.governance.signing import read_identity
-from securegen.io.genotypes import GenotypeFiles
+from securegen.io.genotypes import FIELDS, GenotypeFiles
 from securegen.io.output import write_text
 from securegen.io.tables import read_header
 from securegen.local.answers import read_answer
@@ -31,8 +31,10 @@ from securegen.stats.qc import Filters
 from securegen.study import people
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import ASKING, GENETIC_MODELS, NOISE, PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.set_fields import SetFields
 from securegen.study.traits import read_used, used_columns
 
+SET_FIELDS = tuple(f.name for f in fields(SetFields) if f.name not in FIELDS)
 LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named
 
@@ -112,9 +114,10 @@ def set_up(
         covariates=covariates, name="rehearsal", model=inputs.model, missing=inputs.missing, bits=inputs.bits,
         dosage_grid=grid, qc=inputs.qc, minimum_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
-        statistic=REGENIE if inputs.as_regenie or step1 else PLINK2, xchr_model=inputs.xchr_model, split_par=inputs.split_par,
+        statistic=REGENIE if inputs.as_regenie or step1 or inputs.vc_tests else PLINK2,
+        xchr_model=inputs.xchr_model, split_par=inputs.split_par,
         predictions=bool(inputs.pred), interaction=inputs.interaction, pcs=pcs, step1=step1, block=block,
-        write_score=write_score, log=log,
+        write_score=write_score, log=log, **{name: getattr(inputs, name) for name in SET_FIELDS},
         **{name: getattr(inputs, name) for name in GENETIC_MODELS},
     )  # fmt: skip
     if dropped:

@@ -7,7 +7,7 @@ up, or where two sites were shown different messages. A mask's key is HKDF(k_ij,
 the study and of every message on which the numbers of this step depend.
 
 Trust: a sum hides sites, not people; which sums may be opened is for `checks` and for the study file. What a deviating site
-can do is in docs/threat-model-federated.md.
+can do is in docs/explanation/threat-model-federated.md.
 """
 
 from __future__ import annotations

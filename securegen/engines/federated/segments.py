@@ -58,10 +58,11 @@ def batches(strata: Sequence[Stratum], sites: Sequence[SiteSums], name: str) -> 
 
 
 class OwnRows:
-    """This site's rule of rows over all strata, in file order. genotypes: what people are told apart by."""
+    """This site's rule of rows over all strata, in file order. genotypes: what people are told apart by; vetoed: (M,) bool,
+    rows that this site withholds for another reason, None for none."""
 
-    def __init__(self, rule: RowRule, genotypes: GenotypeReader) -> None:
-        self._rule, self._genotypes = rule, genotypes
+    def __init__(self, rule: RowRule, genotypes: GenotypeReader, vetoed: np.ndarray | None = None) -> None:
+        self._rule, self._genotypes, self._vetoed = rule, genotypes, vetoed
         self._before: list[GenotypeBlock] = []
 
     def flags(self, segments: Sequence[Segment]) -> dict[str, np.ndarray]:
@@ -80,14 +81,16 @@ class OwnRows:
                         lack = block.missing[:, people].sum(axis=1, dtype=np.int64)
                         own[at, 1 + k] = openings.too_few(lack, s.study.fewest)
                 own[at, 0] = self._rule.scan(block, kept, masks)
+                if self._vetoed is not None:
+                    own[at, 0] |= self._vetoed[block.start : block.start + len(block)]
             own[:, s.study.by_sex] = own[:, 1:].max(axis=1, initial=0, keepdims=True)
         return out
 
     def take(self, segments: Sequence[Segment], parts: Sequence[OpenedSums]) -> None:
-        """Keep the opened rows of the last 500 variants, which the next ones are compared with."""
+        """Keep the opened rows of the last 500 variants, or of the rule's window, which the next ones are compared with."""
         stop, kept = segments[-1].stop, self._before
         for s, part in zip(segments, parts, strict=True):
-            first = max(0, stop - openings.WINDOW - s.start)
+            first = max(0, stop - self._rule.window - s.start)
             opened = [s.start + int(v) for v in np.flatnonzero(~part.withheld) if v >= first]
             kept += [taken_row(self._genotypes.read(r, r + 1), s.study.masks) for r in opened]
-        self._before = [b for b in kept if stop - b.start <= openings.WINDOW]
+        self._before = [b for b in kept if stop - b.start <= self._rule.window]

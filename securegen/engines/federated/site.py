@@ -29,11 +29,13 @@ from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.own_components import component_people, with_components
 from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
+from securegen.engines.federated.own_masks import rules_of_masks, with_masks
 from securegen.engines.federated.own_policy import check_site, enter_products, gate_of_site, opened_first
 from securegen.engines.federated.own_predictions import with_predictions
 from securegen.engines.federated.own_purpose import for_what_was_asked, keep_asked
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
+from securegen.engines.federated.set_totals import write_site_sets
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.terms import opened_by
@@ -68,7 +70,7 @@ Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 @dataclass(frozen=True)
 class SiteResult:
     """tables, quality: of the pooled cohort; predictions, scores: files of a whole-genome model, of
-    this site's people and of everybody;
+    this site's people and of everybody, scores of set tests too;
     opened: every round and its numbers; strata: designs of this site's rows, of
     `people` people; bytes: posted by this site; governance: what its policy decided, as `Gate.record`."""
 
@@ -136,22 +138,9 @@ def run_site(
             end_continued(study, state, gate.folders)  # files that cannot be read end nothing
             with (connect or _in_folder)(message_folder) as transport:
                 return _take_part(
-                    transport,
-                    message_folder,
-                    site,
-                    identity,
-                    memory,
-                    state,
-                    own,
-                    variants,
-                    commitment,
-                    gate,
-                    out,
-                    digits,
-                    filters,
-                    log,
-                    seen,
-                )
+                    transport, message_folder, site, identity, memory, state, own, variants, commitment, gate, out, digits,
+                    filters, log, seen,
+                )  # fmt: skip
         except PeerError:
             raise
         except SecuregenError as error:
@@ -185,6 +174,8 @@ def _take_part(
     enter_products(gate, study, own.planned, own.reader, own.aligned.variants, commitment, state)
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
     own, predicted = with_predictions(study, own, variants, secure, guard, memory, state, log)
+    genotypes = own.reader
+    own, masks, classes = with_masks(study, own, secure, guard, message_folder.folder, log)
     closed = closed_strata(
         study, site, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
     )
@@ -193,16 +184,16 @@ def _take_part(
     try:
         strata = federated_strata(
             study, own.planned, own.traits, own.places, samples, guarded(secure.total, guard), salt_of(memory), closed.reasons,
-            log,
+            log, top=None if masks is None else own.reader.dosage_max,
         )  # fmt: skip
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
     own.enter_made(strata)
     if gate.policy is not None:
-        people = replace(people_of(own.reader, strata, pooled=True), beside=(state / LEDGER,))
+        people = replace(people_of(genotypes, strata, pooled=True), beside=(state / LEDGER,))
         gate = gate.of(people, {"study": study.digest, "inputs": commitment})
         if study.qc:
-            of_quality = gate.of(people_of(own.reader, strata, qc_only=True, pooled=True))
+            of_quality = gate.of(people_of(genotypes, strata, qc_only=True, pooled=True))
             of_quality.check(quality_outputs(strata, study.variants, gate.minor_alleles))
         gate.release(opened_first(study, own.planned, len(samples)))
         gate.release(associations(analyses_of(strata), strata, study.variants, floor=gate.minor_alleles))
@@ -210,7 +201,13 @@ def _take_part(
     withheld = Withheld()
     predictions = predicted.write(out, gate) if predicted else []
     scores = predicted.write_scores(out, gate) if predicted and study.write_score else []
-    tables, quality = _tables(study, strata, secure, own.reader, gate, out, digits, filters, withheld, seen)
+    tables: list[Summary] = []
+    quality: list[str] = []
+    if classes is not None and masks is not None and study.sets is not None and study.sets.tests:
+        scores += write_site_sets(study, own, masks, classes, strata, secure, guard, gate, out, digits, state, log)
+    else:
+        rows: dict[str, Any] = {} if masks is None else rules_of_masks(masks, own, guard)
+        tables, quality = _tables(study, strata, secure, own.reader, gate, out, digits, filters, withheld, seen, rows)
     for line in withheld.lines():
         log(line)
     forget_keys(memory)
@@ -263,11 +260,12 @@ def _tables(
     filters: Filters | None,
     withheld: Withheld,
     seen: Callable[[OpenedSums], None] | None,
+    rows: Mapping[str, Any],
 ) -> tuple[list[Summary], list[str]]:
     def sums(tally: Withheld | None = None) -> Iterator[OpenedSums]:
         return federated_sums(
             secure, reader, strata, name="variants", level=study.openings, fewest=study.fewest_people,
-            few_missing=study.few_missing, complete=study.missing == "complete", withheld=tally,
+            few_missing=study.few_missing, complete=study.missing == "complete", withheld=tally, **rows,
         )  # fmt: skip
 
     grid, variants, analyses = reader.dosage_grid, reader.variants, analyses_of(strata)

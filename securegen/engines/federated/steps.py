@@ -12,14 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from securegen.engines.federated import continuing, hub, leaving, site, study_toml, studyfile, variants
+from securegen.design.column_bits import MAXIMUM_BITS
+from securegen.engines.federated import hub, leaving, site, study_toml, studyfile, variants
 from securegen.engines.federated.chosen_variants import analysed, block_size, component_ids
 from securegen.engines.federated.continuing import continue_study as continue_study
-from securegen.engines.federated.own_policy import refuse_terms, site_of_key
-from securegen.engines.federated.own_purpose import keep_asked
+from securegen.engines.federated.joining import COORDINATOR as COORDINATOR
+from securegen.engines.federated.joining import SITE_KEY as SITE_KEY
+from securegen.engines.federated.joining import fingerprints as fingerprints
+from securegen.engines.federated.joining import join as join
+from securegen.engines.federated.joining import own_key
+from securegen.engines.federated.joining import site_of as site_of
+from securegen.engines.federated.joining import unheard as unheard
+from securegen.engines.federated.own_policy import site_of_key
 from securegen.engines.federated.study_folder import refuse_written, write_folder
+from securegen.engines.federated.study_sets import sets_of
 from securegen.engines.federated.studyfile import StudyFile
-from securegen.errors import PolicyError, UsageError
+from securegen.errors import UsageError
 from securegen.governance import signing
 from securegen.governance.audit_beside import key_used
 from securegen.governance.gate import Asking, gate_of
@@ -29,11 +37,11 @@ from securegen.io.output import private_folder
 from securegen.model import Variants
 from securegen.stats.qc import Filters
 from securegen.study import ploidy
+from securegen.study.checks import names, path
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import ASKING, NOISE, PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.mask_options import parse_bins
 
-SITE_KEY = "site.secret"
-COORDINATOR = "the coordinator"
 _OF_A_SITE = {
     *FIELDS, "pheno", "covar", "keep", "remove", "sex_name", "pred", "consent", "mondo", "generalise", *ASKING, *NOISE,
 }  # fmt: skip
@@ -106,6 +114,14 @@ def init(
     dominant: bool = False,
     recessive: bool = False,
     hetonly: bool = False,
+    anno_file: Name | None = None,
+    set_list: Name | None = None,
+    mask_def: Name | None = None,
+    aaf_file: Name | None = None,
+    aaf_bins: str | float | Sequence[str | float] | None = None,
+    build_mask: str | None = None,
+    vc_tests: Sequence[str] | None = None,
+    vc_max_aaf: float | None = None,
     pcs: int = 0,
     pc_variants: Name | None = None,
     ld_prune_on: str | None = None,
@@ -125,6 +141,7 @@ def init(
     500 variants) at the site ld_prune_on; common_samples: None for all but openings "all", and for step1;
     statistic: None for plink2, or regenie with predictions; step1: the sites make these together, by a whole-genome model of
     `block` variants a block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model; for
+    anno_file and what follows: as of `open_study`, masks of sets or, with vc_tests, set tests in place of variants; for
     the rest see StudyFile. Returns the study and how many variants of the first list are not in every list; log: told of
     those that the study cannot analyse.
 
@@ -140,11 +157,20 @@ def init(
     if split_par is not None:
         lists = [ploidy.split_par(found, split_par) for found in lists]
     common, dropped = variants.common_variants(lists)
-    coding = Inputs(
-        dominant=dominant, recessive=recessive, hetonly=hetonly, model=model, interaction=interaction
-    ).coding
+    named = Inputs(
+        dominant=dominant, recessive=recessive, hetonly=hetonly, model=model, interaction=interaction, missing=missing, qc=qc,
+        anno_file=path("anno_file", anno_file), set_list=path("set_list", set_list), mask_def=path("mask_def", mask_def),
+        aaf_file=path("aaf_file", aaf_file), aaf_bins=parse_bins(aaf_bins), build_mask=build_mask,
+        vc_tests=names("vc_tests", vc_tests), vc_max_aaf=vc_max_aaf,
+    )  # fmt: skip
+    coding = named.coding
     with_x = (statistic == REGENIE or predictions) and xchr_model is None
-    common = analysed(common, model, xchr_model, predictions, log, coding=coding, with_x=with_x)
+    common = analysed(
+        common, model, xchr_model, predictions, log, coding=coding, with_x=with_x, sets=named.masks is not None
+    )
+    sets, set_files = sets_of(named, common, log)
+    if sets is not None and sets.tests:
+        statistic, bits = statistic or REGENIE, bits or MAXIMUM_BITS
     kinds = ploidy.kinds_of(common)
     strata = tuple(ploidy.NAMES[k] for k in sorted(set(kinds.tolist())) if k != ploidy.AUTOSOMAL)
     raw = Path(loadings).read_bytes() if loadings else b""
@@ -165,90 +191,19 @@ def init(
         step1=block_size(common, block) if step1 else 0, write_score=write_score,
         interaction=interaction, genetic_model=coding, pcs=pcs, ld_prune_on=ld_prune_on,
         pc_variants_digest=hashlib.sha256(listed).hexdigest() if listed else "",
-        few_missing=few_missing, consent_openings=consent_openings,
+        few_missing=few_missing, consent_openings=consent_openings, sets=sets,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),
     )  # fmt: skip
     refuse_written(Path(folder))
     if new:
         signing.write_identity(key, coordinator, passphrase=passphrase)
-    files = {studyfile.LOADINGS: raw, studyfile.PC_VARIANTS: listed}
+    files = {studyfile.LOADINGS: raw, studyfile.PC_VARIANTS: listed, **set_files}
     return write_folder(Path(folder), study, coordinator, common, files), dropped
 
 
 def open_folder(folder: Name) -> tuple[StudyFile, Variants]:
     """The signed study of a folder and its variant list. Raises ArtefactError or ProtocolError when they do not match."""
     return hub.open_folder(Path(folder))
-
-
-def fingerprints(study: StudyFile) -> dict[str, str]:
-    """What a study file says of keys: the fingerprint of the coordinator (COORDINATOR) and of every site."""
-    marks = {s.name: signing.fingerprint(s.verify_key) for s in study.sites}
-    return {COORDINATOR: signing.fingerprint(study.coordinator), **marks}
-
-
-def _own_key(state: Name, passphrase: bytes | None) -> signing.SigningIdentity:
-    """The site's signing key, whose use is in the audit log of the policy in or beside its private folder, if there is one."""
-    key = signing.read_identity(Path(state) / SITE_KEY, passphrase=passphrase)
-    key_used(state, "unlocked", signing.key_digest(key.verify_key))
-    return key
-
-
-def site_of(study: StudyFile, state: Name, *, passphrase: bytes | None = None) -> str:
-    """The site whose key is in `state`. Raises PolicyError for a key that the study does not have."""
-    return study.site_of(_own_key(state, passphrase).verify_key).name
-
-
-def unheard(study: StudyFile, own: str, told: Mapping[str, str]) -> list[str]:
-    """Of whom site `own` has heard no fingerprint. told: COORDINATOR or site -> what was heard there.
-
-    Raises PolicyError where the study file has another key, UsageError for a site that it does not have.
-    """
-    marks = fingerprints(study)
-    for name, text in told.items():
-        if name not in marks:
-            known = ", ".join(s.name for s in study.sites)
-            raise UsageError(f"a fingerprint is given for {name}: the study has no such site; it has {known}")
-        mark = signing.read_fingerprint(text)
-        if name != own and marks[name] != mark:
-            raise PolicyError(
-                f"the study file has the key {marks[name]} for {name}, not {mark}: do not join, ask there"
-            )
-    return [name for name in marks if name not in (own, *told)]
-
-
-def join(
-    folder: Name,
-    state: Name,
-    *,
-    fingerprints: Mapping[str, str],
-    trust_study_file: bool = False,
-    may_leave: bool = False,
-    passphrase: bytes | None = None,
-    asking: Asking | None = None,
-) -> str:
-    """Accept the study of a folder for the site whose key is in `state`. Returns the site's name.
-
-    Whoever writes a study file can put keys of its own under the names of other sites: all sites but one see that one's
-    sums. So fingerprints has what the coordinator (COORDINATOR) and every other site said by telephone.
-    trust_study_file: go without those that are not given; asking: under which policy, by default that in `state`; may_leave:
-    signed for all to see, this site agrees that the study goes on without it, or one without it becomes this one, after totals
-    were opened: their difference is its own sums. Raises PolicyError where a fingerprint differs, for a stranger's key, where
-    the study continues one without a site that did not agree, where the site's policy refuses the study, or where it has
-    joined and said otherwise; UsageError where a fingerprint is absent.
-    """
-    study, _ = open_folder(folder)
-    key = _own_key(state, passphrase)
-    absent = unheard(study, study.site_of(key.verify_key).name, fingerprints)
-    if absent and not trust_study_file:
-        raise UsageError(
-            f"the fingerprints of {', '.join(absent)} were not given: ask there by telephone, then --coordinator "
-            "FINGERPRINT and --site NAME=FINGERPRINT for every other site; --trust-study-file goes without"
-        )
-    refuse_terms(study, key, asking or Asking(), [Path(state), Path(state) / SITE_KEY])
-    continuing.check_continued(study, Path(state))
-    keep_asked(Path(state), study, asking or Asking())
-    leaving.say_once(Path(state), study, may_leave)
-    return hub.join(Path(folder), key, may_leave=may_leave)
 
 
 def leave(folder: Name, state: Name, *, passphrase: bytes | None = None) -> tuple[str, int]:
@@ -259,7 +214,7 @@ def leave(folder: Name, state: Name, *, passphrase: bytes | None = None) -> tupl
     site has finished, StorageError while another process of the site runs.
     """
     study, _ = open_folder(folder)
-    key = _own_key(state, passphrase)
+    key = own_key(state, passphrase)
     return leaving.leave(Path(folder), Path(state), study, key)
 
 
@@ -284,7 +239,7 @@ def run_site(
     in `state`. Raises PeerError while another site is awaited, and what `site.run_site` raises.
     """
     check_inputs(inputs)
-    key = _own_key(state, passphrase)
+    key = own_key(state, passphrase)
     return site.run_site(
         Path(folder), Path(state), key, inputs, out, study_file=study_file, connect=connect, wait=wait, digits=digits,
         filters=filters, log=log,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.catalogue import models
+from securegen.engines.federated import study_sets
 from securegen.engines.federated.studyfile import (
     LOADINGS,
     MOST_IN_BLOCK,
@@ -88,7 +89,7 @@ def render(study: StudyFile, opened: list[str]) -> str:
         **_chosen(study), "opened": opened, **dict(study.notes),
     }  # fmt: skip
     out = [
-        "# A federated study of securegen: see docs/federated.md. Changing a byte makes it another study.",
+        "# A federated study of securegen: see docs/howto/federated.md. Changing a byte makes it another study.",
         *_lines(top),
     ]
     out += ["", "[coordinator]", *_lines(_key(study.coordinator))]
@@ -98,6 +99,8 @@ def render(study: StudyFile, opened: list[str]) -> str:
         out += ["", "[loadings]", *_lines({"file": LOADINGS, "sha256": study.loadings_digest})]
     if study.pc_variants_digest:
         out += ["", "[pc_variants]", *_lines({"file": PC_VARIANTS, "sha256": study.pc_variants_digest})]
+    if study.sets is not None:
+        out += ["", "[masks]", *_lines(study.sets.to_toml())]
     if study.continues:
         out += ["", "[continues]", *_lines({"study": study.continues})]
     for gone in study.without:
@@ -147,7 +150,7 @@ _FILE = record(
         "write_score": boolean, "interaction": _WORD,
         "genetic_model": one_of(*CODINGS), "pcs": integer(1, 100), "ld_prune_on": text(64, least=1),
         "pc_variants": record(file=one_of(PC_VARIANTS), sha256=hex_text(32)),
-        "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)), "continues": _CONTINUES,
+        "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)), "continues": _CONTINUES, "masks": study_sets.IN_FILE,
         **dict.fromkeys(NOTES, text(1000)),
     },
 )  # fmt: skip
@@ -192,6 +195,7 @@ def parse(content: str, where: str) -> StudyFile:
         pcs=value.get("pcs", 0),
         ld_prune_on=value.get("ld_prune_on"),
         pc_variants_digest=value["pc_variants"]["sha256"] if "pc_variants" in value else "",
+        sets=study_sets.from_toml(value["masks"]) if "masks" in value else None,
         continues=continues["study"],
         without=tuple(Leaver(s["name"], s["verify_key"], s.get("left", "")) for s in continues["without"]),
         notes=tuple((name, value[name]) for name in NOTES if name in value),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from securegen.catalogue import TESTS, Test, chosen, models
+from securegen.engines.federated.study_sets import StudySets
 from securegen.errors import DesignError, PolicyError, UsageError
 from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS, ROUND, STRICT, WITHHOLD
 from securegen.io.dosages import check_grid
@@ -81,7 +82,7 @@ class StudyFile:
     chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
     predictions: of a whole-genome model, which every site has, or which the sites make together: step1 is then the variants of
     a block, write_score whether its effects are written as a polygenic score;
-    genetic_model: what every site recodes its genotypes by;
+    genetic_model: what every site recodes its genotypes by; sets: whose masks, or tests, are in place of variants;
     notes: signed text of NOTES.
     """
 
@@ -122,6 +123,7 @@ class StudyFile:
     pcs: int = 0
     pc_variants_digest: str = ""
     ld_prune_on: str | None = None
+    sets: StudySets | None = None
     continues: str = ""
     without: tuple[Leaver, ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
@@ -156,6 +158,11 @@ class StudyFile:
             )
         self._check_interaction()
         self._check_genetic_model()
+        if self.sets is not None:
+            self.sets.check(
+                openings=self.openings, statistic=self.statistic, qc=self.qc, interaction=self.interaction,
+                genetic_model=self.genetic_model, several=not self.common_samples and len(self.phenotypes) > 1,
+            )  # fmt: skip
         for trait in self.phenotypes:
             refuse_missing(self.test_of(trait), self.missing)
         if self.minimum_cohort < 1 or self.variants < 1:

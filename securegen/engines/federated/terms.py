@@ -22,6 +22,13 @@ def opened_by(study: StudyFile) -> list[str]:
     out += [
         f"for every variant Σg, {second}, the number of missing calls, and Σ g × each column with missing calls at the mean"
     ]
+    if study.sets is not None:
+        out += [
+            f"the rows are masks of sets of variants ({study.sets.rule}), which every site makes of its own genotypes"
+        ]
+        if not study.sets.public or study.sets.tests:
+            out += ["for every variant of the sets Σg and the number of missing calls; where few people of a site would stand "
+                    "out, at how many sites, and at how many its frequency is above each bin"]  # fmt: skip
     if study.interaction:
         out += [
             f"Σ of the products of {study.interaction} with every covariate and phenotype, and of their squares; for every "

@@ -98,8 +98,9 @@ class SiteSums:
 
     @property
     def top(self) -> int:
-        """The largest stored dosage."""
-        return self.copy * self.stratum.copies
+        """The largest stored dosage; above two copies of rows that sum several variants."""
+        most = self.reader.dosage_max
+        return max(self.copy * self.stratum.copies, most if most > 2 * self.reader.dosage_grid else 0)
 
     @property
     def coded(self) -> bool:

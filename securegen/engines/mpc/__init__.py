@@ -1,4 +1,4 @@
 """Multi-party computation: parties that talk over mutual TLS 1.3 and compute on additive shares.
 
-Semi-honest parties and a dealer that colludes with nobody; docs/threat-model-mpc.md says what breaks otherwise.
+Semi-honest parties and a dealer that colludes with nobody; docs/explanation/threat-model-mpc.md says what breaks otherwise.
 """

@@ -17,7 +17,7 @@ session with other phenotypes reuses the stored ε.
 Each party learns the sizes, and which blocks have which streams (a block without missing calls has no stream m);
 nothing else until somebody opens the shares. In a 32-bit ring the bytes halve. Semi-honest parties; the dealer must
 not collude with either. What is opened afterwards is a separate decision: whoever gets as many exact sums as there are
-samples, and knows the other factor, solves for it (docs/threat-model-mpc.md), so the genotype party counts columns.
+samples, and knows the other factor, solves for it (docs/explanation/threat-model-mpc.md), so the genotype party counts columns.
 """
 
 from __future__ import annotations

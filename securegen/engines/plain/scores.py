@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from securegen.engines.governed import gate_of_scores
 from securegen.engines.score_protocol import Bars, no_bars
+from securegen.record.parts import part_record
 from securegen.record.run_log import RunLog
 from securegen.record.score_receipts import plain_scores as receipt_of
-from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores, write_scores
+from securegen.scores.parts import SUMS, part_facts_of, write_sums
+from securegen.scores.released_table import write_scores
+from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores
 from securegen.scores.sums import plain_scores
 from securegen.study.inputs import Inputs
 
@@ -28,15 +32,27 @@ class PlainScores:
         self, genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, study: ScoreStudy | None = None,
         bars: Bars = no_bars,
     ) -> None:  # fmt: skip
-        """Writes OUT.sscore, OUT.log and OUT.run.json, and OUT.match.tsv where `study` is not opened yet."""
+        """Writes OUT.sscore, OUT.log and OUT.run.json, and OUT.match.tsv where `study` is not opened yet.
+
+        Of a part (`blocks`), OUT is the prefix of its files, and OUT.sums.tsv is in the place of OUT.sscore.
+        """
         gate = gate_of_scores(self.name, genotypes, inputs, log)
         with log.stage("match"):
             study = study or open_scores(genotypes, inputs, log=log, out=out)
         with log.stage("score"):
             sums = plain_scores(study.reader, study.plan)
-        write_scores(out, study.reader.samples, sums, inputs, log, gate=gate)
+        table, facts = inputs.table(out), dict[str, Any]()
+        if study.part is None:
+            write_scores(out, study.reader.samples, sums, inputs, log, gate=gate)
+        else:
+            table, (start, stop) = f"{out}{SUMS}", study.span
+            write_sums(table, study.reader.samples, sums.exact, gate=gate)
+            log(f"wrote {table}: exact sums of {stop - start:,} variants")
+            tables = [path for path in (table, f"{out}.match.tsv") if os.path.isfile(path)]
+            facts = part_record(study.part.number, study.part.of, start, stop - start, out, tables)
+            facts |= part_facts_of(study.plan, inputs, [m.scoring.path for m in study.matches])
         log.write(
-            receipt=receipt_of(inputs.table(out)).with_decisions(gate.lines()).to_json(), engine="plain",
+            receipt=receipt_of(table).with_decisions(gate.lines()).to_json(), engine="plain",
             parameters={"bits": inputs.bits, "digits": inputs.digits}, bytes={}, planned_noise_margin_bits=None,
-            **study.record(), **gate.record(),
+            **study.record(), **gate.record(), **facts,
         )  # fmt: skip

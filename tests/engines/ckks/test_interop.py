@@ -179,7 +179,7 @@ def test_a_tenseal_cohort_becomes_ours_through_its_owner(small, small_study, tmp
 
 
 def test_every_conversion_is_documented():
-    page = (Path(sg.__path__[0]).parent / "docs" / "interop.md").read_text()
+    page = (Path(sg.__path__[0]).parent / "docs" / "howto" / "interop.md").read_text()
     for module in (interop, mpc_interop):
         named = [n for n, f in vars(module).items() if getattr(f, "__module__", "") == module.__name__ and n[0] != "_"]
         assert named and not [n for n in named if f"`{n}" not in page]

@@ -148,7 +148,7 @@ def opened(p: Parameters, dosage: np.ndarray, values: np.ndarray, folder) -> np.
 
 @pytest.mark.parametrize("p", [SMALL, LARGE], ids=["n = 4096", "n = 16384"])
 def test_measured_noise_stays_within_the_bound_at_the_largest_messages(p, tmp_path):
-    """Every message is the whole geometric sum, every digit of a column at its norm: the noise is that of docs/noise.md."""
+    """Every message is the whole geometric sum, every digit at its norm: noise as docs/explanation/noise.md has it."""
     top = min(int(p.norm / math.sqrt(SAMPLES)), (1 << p.column_bits - 1) - 1)
     lowest = np.full((SAMPLES, 6), top, np.int64)
     lowest[:, ::3] *= -1

@@ -102,7 +102,7 @@ def test_a_plan_is_exact_and_secure_or_refused(workload):
         and p.groups * p.pack >= p.samples > (p.groups - 1) * p.pack
     )
     assert math.log2(p.ring.modulus * p.ring.special) <= TABLE[p.ring.n]
-    # the bound of docs/noise.md, written again: three terms, 15 standard deviations, one half
+    # the bound of docs/explanation/noise.md, written again: three terms, 15 standard deviations, one half
     sigma, terms = math.sqrt(10.5), p.ring.n * p.groups
     packed = sum(2 ** (p.digit_bits * l) for l in range(p.digits))
     a = sigma * p.dosage_max * packed * math.sqrt(terms) / 2**p.design_scale

@@ -46,9 +46,10 @@ class Consortium:
                 people = self.cohort.people[PLACE[site] :: len(SITES)]
                 (self.work / site / "keep.txt").write_text("".join(f"f\t{p}\n" for p in people))
         terms: dict[str, Any] = {"openings": "all", "minimum_cohort": 1, "covariates": ["AGE"]}
+        terms["phenotypes"] = {"QT": "quantitative"}
         study, _ = steps.init(
             self.work / folder, self.work / "coordinator.secret", sites={s: self.work / f"{s}.public" for s in sites},
-            variant_lists=[f"{self.cohort.bfile}.bim"], phenotypes={"QT": "quantitative"}, **(terms | more),
+            variant_lists=[f"{self.cohort.bfile}.bim"], **(terms | more),
         )  # fmt: skip
         for site in sites:
             self.join(folder, site, site in may_leave)

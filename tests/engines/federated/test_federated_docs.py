@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from securegen.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[3]
-GUIDE = (ROOT / "docs" / "federated.md").read_text()
+GUIDE = (ROOT / "docs" / "howto" / "federated.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.S) for line in block.splitlines()]
 
 
@@ -54,7 +54,7 @@ def test_the_first_command_of_the_guide_runs(tmp_path, monkeypatch):
 
 
 def test_the_threat_model_names_tests_that_exist():
-    text = (ROOT / "docs" / "threat-model-federated.md").read_text()
+    text = (ROOT / "docs" / "explanation" / "threat-model-federated.md").read_text()
     names = re.findall(r"`(test_\w+)", text)
     code = "".join(
         p.read_text() for part in ("engines/federated", "governance") for p in (ROOT / "tests" / part).glob("test_*.py")

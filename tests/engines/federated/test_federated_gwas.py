@@ -414,7 +414,7 @@ def test_altered_variant_list_and_loadings_are_caught(tmp_path, cohort):
 
 
 def test_against_float64_references(tmp_path, reference):
-    """|ΔT| within the promise 1e-3 (1 + T²/df), χ² of the score test within 1e-3 of max(1, χ²): docs/precision.md."""
+    """|ΔT| within the promise 1e-3 (1 + T²/df), χ² of the score test within 1e-3 of max(1, χ²): docs/explanation/precision.md."""
     pooled = reference("sim_500x5k")
     inputs = Inputs(pooled.bfile, pheno=pooled.pheno, covar=pooled.covar, pheno_name=("QT", "CC"))
     sites = rehearsal.deal(open_genotypes(inputs), inputs.genotypes, 3)

@@ -122,7 +122,7 @@ def test_people_without_a_call_that_differ_by_one(tmp_path, monkeypatch, missing
     dosage[9, 100] = -1
     dosage[20, 200:260] = -1
     if not protected:
-        monkeypatch.setattr(rows, "_lacking_alike", lambda codes, at, allowed, fewest: allowed)
+        monkeypatch.setattr(rows, "_lacking_alike", lambda codes, at, allowed, *_: allowed)
     study = study_of(TWO[:1], missing=missing, openings="consortium")
     run = Run(in_memory(dosage), traits_of(x, y[:, 0]), study, tmp_path)
     assert np.flatnonzero(run.of("flags")[:, 0]).tolist() == ([9] if protected else [])

@@ -143,7 +143,7 @@ def test_private_weights_give_the_plain_scores_and_small_models_need_a_name(tmp_
 
 
 def test_a_deployment_by_hand_three_commands_and_one_file(tmp_path):
-    """Certificates, parties.toml and the three commands of docs/mpc.md, each party with a folder of its own."""
+    """Certificates, parties.toml and the three commands of docs/howto/mpc.md, each party with a folder of its own."""
     names = ["hospital", "registry", "dealer"]
     run("certs", "init-ca", "--dir", tmp_path / "ca")
     ports, rows = free_ports(3), []

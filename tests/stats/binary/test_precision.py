@@ -24,7 +24,7 @@ def test_certain_bound_holds(bits, binary_cohort, open_cohort, gold):
     tested = np.isfinite(columns["CHISQ"]) & np.isfinite(reference)
     error, bound = np.abs(columns["CHISQ"] - reference)[tested], columns["DCHISQ_BOUND"][tested]
     assert (error <= bound).all()
-    # docs/score-test.md says below a quarter; a bound that is far from every error would say nothing
+    # docs/explanation/score-test.md says below a quarter; a bound that is far from every error would say nothing
     assert 1 / 200 < (error / bound).max() < 1 / 4
 
 

@@ -147,5 +147,5 @@ ENCRYPTORS: dict[str, type[OwnEncryptor] | type[SealEncryptor]] = {OWN: OwnEncry
 
 
 def make_encryptor(name: str, key: SecretKey) -> Encryptor:
-    """The encryptor of that name: own (docs/encryptor.md) or seal."""
+    """The encryptor of that name: own (docs/explanation/encryptor.md) or seal."""
     return ENCRYPTORS[name](key)

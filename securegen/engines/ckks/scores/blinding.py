@@ -24,7 +24,7 @@ n log2(3) / (10 log2(q/2F)): nine tenths of u stay unknown.
 
 An invitation tells the bound of a score and the noise, and a client may ask for one after the other, for other variants
 each time: both are rounded up (`rounded_up`), and an invitation costs an answer.
-(Gentry 2009 for flooding; docs/prs-protocols.md.)
+(Gentry 2009 for flooding; docs/explanation/prs-protocols.md.)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Scores of an encrypted model, step by step: challenge, invite, encrypt the model, evaluate.
 
 The evaluator runs `challenge` and `evaluate`, the model owner `invite_product` and `encrypt_model_for`; the genotype
-owner's steps are those of `private`. docs/prs-protocols.md lists every message and who learns what.
+owner's steps are those of `private`. docs/explanation/prs-protocols.md lists every message and who learns what.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The request holds the variants of the cohort and the number of people. Where calls are missing and the mean over the
 cohort is imputed, it has allele counts of at least 50 people. The invitation holds the variants to encrypt, the
 parameters, a fresh nonce for the encryption key, scales and bounds: never a weight or a direction.
-docs/prs-protocols.md lists both.
+docs/explanation/prs-protocols.md lists both.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Scores of a model that stays with its owner, step by step: request, invite, encrypt, reply, open.
 
 The genotype owner runs `request`, `encrypt_for` and `open_scores_for`, the model owner `invite` and `reply`; only
-folders travel. docs/prs-protocols.md lists every message and who learns what.
+folders travel. docs/explanation/prs-protocols.md lists every message and who learns what.
 """
 
 from __future__ import annotations

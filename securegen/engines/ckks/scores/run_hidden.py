@@ -37,7 +37,8 @@ from securegen.model import SelectableReader
 from securegen.record import score_receipts
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
-from securegen.scores.study import ScoreInputs, ScoreStudy, digests, write_table
+from securegen.scores.released_table import write_table
+from securegen.scores.study import ScoreInputs, ScoreStudy, digests
 from securegen.study import checks
 from securegen.study.inputs import Inputs
 from securegen.vocabulary import DEFAULT_ENCRYPTOR

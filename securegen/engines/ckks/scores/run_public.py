@@ -20,7 +20,8 @@ from securegen.io.envelope import DRAWN_COST
 from securegen.local.launcher import party_folders, run_inside
 from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.record.score_receipts import public_model
-from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores, write_scores
+from securegen.scores.released_table import write_scores
+from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores
 from securegen.study.inputs import Inputs
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 

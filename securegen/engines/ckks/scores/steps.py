@@ -7,7 +7,7 @@
 | encrypted | `challenge` (evaluator), then as private, with `encrypt_model` (model owner) and `evaluate` in place of `reply` |
 | a vendor's | `request`, `challenge` (hospital), `offer` (vendor), `blind`, `answer`, `unmask` |
 
-`withdraw` takes an invitation or an offer back. docs/prs-protocols.md lists every message and who learns what.
+`withdraw` takes an invitation or an offer back. docs/explanation/prs-protocols.md lists every message and who learns what.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Scores of a vendor's encrypted model on a hospital's plain genotypes, step by step: offer, blind, answer, unmask.
 
 The vendor runs `offer` and `answer`, the hospital `request` (see `messages`), `blind_scores` and
-`unmask_scores`. docs/prs-protocols.md lists every message and who learns what.
+`unmask_scores`. docs/explanation/prs-protocols.md lists every message and who learns what.
 """
 
 from __future__ import annotations

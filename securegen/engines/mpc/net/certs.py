@@ -105,7 +105,7 @@ class PartyIdentity(envelope.Unpicklable):
     def _others(self) -> str:
         """What to do about a file that is absent."""
         others = sorted(p.stem for p in self.key.parent.glob("*.key") if p.stem not in (self.name, "ca"))
-        made = "make it with `securegen certs`, docs/mpc.md has the steps"
+        made = "make it with `securegen certs`, docs/howto/mpc.md has the steps"
         return f"the folder has the key of {', '.join(others)}: is the role right? Otherwise {made}" if others else made
 
 

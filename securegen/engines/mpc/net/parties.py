@@ -119,7 +119,7 @@ def read_parties(path: Path) -> Parties:
     try:
         data = tomllib.loads(read_regular(path, "a parties.toml", most=_MOST_BYTES, error=InputError).decode())
     except FileNotFoundError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; docs/mpc.md shows a parties.toml") from None
+        raise InputError(f"cannot read {path}: {error.strerror}; docs/howto/mpc.md shows a parties.toml") from None
     except (ValueError, RecursionError) as error:  # what tomllib and the codec raise
         raise InputError(f"{path}: cannot be read as TOML: {error}") from None
     unknown = set(data) - {"study", "timeout_seconds", "party"}
