@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from securegen.engines.ckks.ciphertexts import read_ciphertexts, shares_public_h
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
-from securegen.engines.ckks.slices import HalvesInSlices
+from securegen.engines.ckks.slices import HalvesInSlices, Slice, parts_of_slice
 from securegen.errors import ArtefactError
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.model import IntArray
 
 
@@ -25,7 +27,7 @@ from securegen.model import IntArray
 class EncryptedCohort:
     """Server side: a checked, signed cohort. There is no way from here to a secret key."""
 
-    folder: Path
+    folder: Folder
     body: dict[str, Any]
     public: PublicKey
     digest: str
@@ -72,13 +74,26 @@ class EncryptedCohort:
 
     def require_files(self) -> None:
         """Raise ArtefactError naming the first file that is not there, before hours of work on those before it."""
+        there = self.folder.sizes()
         for entry in self.stored():
-            path = artefact.path_of(self.folder, entry)
-            if not path.exists():
+            name = artefact.name_of(self.folder, entry)
+            if name not in there:
                 raise ArtefactError(
-                    f"{path} cannot be read: No such file or directory: copy all that its owner sent; what was appended belongs "
-                    "beside the blocks before"
+                    f"{self.folder.at(name)} cannot be read: No such file or directory: copy all that its owner sent; "
+                    "what was appended belongs beside the blocks before"
                 )
+
+    def ahead(self, order: Iterable[tuple[int, str, int, Slice]]) -> contextlib.AbstractContextManager[None]:
+        """Meanwhile slices of (block, stream, chunk) are read in this order."""
+        p = self.parameters
+        return self.folder.ahead(
+            part
+            for block, stream, chunk, piece in order
+            for part in parts_of_slice(
+                self.blocks[block]["streams"][stream][chunk], p.ring, chunks(p)[chunk][1], self.strands(block), piece,
+                shared=self.shared,
+            )
+        )  # fmt: skip
 
     def stored(self) -> Iterator[dict[str, Any]]:
         for part in self.blocks:
@@ -87,8 +102,9 @@ class EncryptedCohort:
                     yield from chunk
 
 
-def open_cohort(folder: Path) -> EncryptedCohort:
+def open_cohort(folder: Place) -> EncryptedCohort:
     """Open a folder that an owner sent. Raises ArtefactError unless it is complete, whole and signed."""
+    folder = folder_of(folder)
     found = artefact.open_manifest(folder, "cohort")
     with artefact.found_in(folder):
         public = PublicKey.from_json(found.body.get("public"))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from blake3 import blake3
 
 from securegen.engines.ckks import artefact
+from securegen.io.folder import FilePart
+from securegen.io.folders import Place, folder_of
 
 
 class FileInParts:
@@ -21,14 +21,10 @@ class FileInParts:
     known.
     """
 
-    def __init__(self, folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> None:
+    def __init__(self, folder: Place, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> None:
         """shape, dtype: of the array that the file must hold, whose size is then that of its entry."""
-        self._path, self._entry, self._shape, self._dtype = (
-            artefact.path_of(folder, entry),
-            entry,
-            shape,
-            np.dtype(dtype),
-        )
+        self._folder, self._entry, self._shape, self._dtype = folder_of(folder), entry, shape, np.dtype(dtype)
+        self._name = artefact.name_of(self._folder, entry)
         self._start, self._digest, self._header = 0, blake3(), b""
 
     @contextlib.contextmanager
@@ -42,19 +38,19 @@ class FileInParts:
         begin = self._start or size - self._length()
         end = begin + count * self._dtype.itemsize
         if not begin <= end <= size:
-            raise ValueError(f"{self._path} has {size - begin} bytes more, {end - begin} are read")
-        page = self._start - self._start % mmap.ALLOCATIONGRANULARITY
-        with artefact.opened(self._path, self._entry, self._shape, self._dtype) as stream:
-            flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
-            memory = mmap.mmap(stream.fileno(), end - page, flags=flags, prot=mmap.PROT_READ, offset=page)
+            raise ValueError(f"{self._folder.at(self._name)} has {size - begin} bytes more, {end - begin} are read")
+        with artefact.found(self._folder, self._name, self._entry, self._shape, self._dtype):
+            memory = self._folder.part(FilePart(self._name, size, self._start, end))
         if not self._start:
-            self._header = memory[:begin]
-        yield np.frombuffer(memory, self._dtype, count, begin - page)
-        self._digest.update(memoryview(memory)[self._start - page :])
+            self._header = bytes(memory[:begin])
+        array = np.frombuffer(memory, self._dtype, count, begin - self._start)
+        array.flags.writeable = False
+        yield array
+        self._digest.update(memory)
         self._start = end
         if end == size:
             artefact.require_whole(
-                self._path, self._entry, self._digest.hexdigest(), self._header, self._shape, self._dtype
+                self._folder, self._name, self._entry, self._digest.hexdigest(), self._header, self._shape, self._dtype
             )
 
     def _length(self) -> int:

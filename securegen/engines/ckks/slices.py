@@ -7,12 +7,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from securegen.engines.ckks.artefact import array_bytes
 from securegen.engines.ckks.file_parts import FileInParts
+from securegen.io.folder import FilePart, Folder
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_tiles
 
@@ -37,7 +38,7 @@ class HalvesInSlices:
     """Ciphertexts of one chunk, (k, T, G, C, L) and their public halves, read slice by slice in order."""
 
     def __init__(
-        self, folder: Path, entries: list[dict[str, Any]], ring: Ring, groups: int, count: int, *, shared: bool
+        self, folder: Folder, entries: list[dict[str, Any]], ring: Ring, groups: int, count: int, *, shared: bool
     ) -> None:
         """entries: of the half with messages and, where it is stored, of the public one; count: ciphertexts a group, C;
         shared: whether they have one public half."""
@@ -76,6 +77,18 @@ class HalvesInSlices:
         shape = (1, piece.tiles, self._groups, count, self._ring.lanes)
         with file.next(piece.tiles * self._groups * count * self._ring.lanes) as flat:
             yield flat.reshape(shape)
+
+
+def parts_of_slice(
+    entries: list[dict[str, Any]], ring: Ring, groups: int, count: int, piece: Slice, *, shared: bool
+) -> Iterator[FilePart]:
+    """What `HalvesInSlices.both` reads of its files for a slice, in order."""
+    stored = [(entries[0], count)] if len(entries) == 1 else [(entries[1], 1 if shared else count), (entries[0], count)]
+    for entry, each in stored:
+        size, line = array_bytes(_shape(ring, groups, each)), 4 * groups * each * ring.lanes
+        begin = size - len(ring.primes) * ring.tiles * line
+        first = piece.prime * ring.tiles + piece.first
+        yield FilePart(entry["name"], size, begin + first * line if first else 0, begin + (first + piece.tiles) * line)
 
 
 def _shape(ring: Ring, *middle: int) -> tuple[int, ...]:

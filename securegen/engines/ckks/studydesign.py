@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +22,15 @@ from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.slices import HalvesInSlices
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 
 
 @dataclass(frozen=True)
 class EncryptedDesign:
     """Server side: a checked, signed design."""
 
-    folder: Path
+    folder: Folder
     body: dict[str, Any]
     public: PublicKey
     digest: str
@@ -66,8 +67,9 @@ class EncryptedDesign:
         return Ciphertexts(c0, c1)
 
 
-def open_design(folder: Path, public: PublicKey) -> EncryptedDesign:
+def open_design(folder: Place, public: PublicKey) -> EncryptedDesign:
     """Open a design that the cohort's owner sent. Raises ArtefactError unless it is whole and signed by that key."""
+    folder = folder_of(folder)
     found = artefact.open_manifest(folder, "design")
     body = found.checked(bodies.DESIGN)
     found.require_signature(public)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -116,7 +117,7 @@ def test_damage_found_by_a_thread_stops_the_run(damage, encrypted, tmp_path):
     """A file is checked as it is read: nothing is returned."""
     opened, design = encrypted
     entry = opened.blocks[3]["streams"]["g"][0][0]
-    path = opened.folder / entry["name"]
+    path = Path(opened.folder) / entry["name"]
     whole = path.read_bytes()
     try:
         if damage == "absent":

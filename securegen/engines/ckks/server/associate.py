@@ -8,7 +8,8 @@ every file a stretch, of the design what fits, for all blocks of a batch. Every 
 strands, times the matrix of the columns of its own set. The sums of a slice stay in a cache until they are folded (see
 `accumulators`), and the results of a batch in memory until its last slice. A thread takes a few blocks at a time; the columns
 of the next slice are read meanwhile. Memory is limited by cutting slices, groups and batches (see `pass_memory`). Files are
-mapped by slices, and unmapped as soon as they were used; their digests are known with the last, before anything is written.
+mapped by slices, and unmapped as soon as they were used; those of an object store are
+fetched so, two ahead of their turn. Digests are known with the last slice, before anything is written.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ from securegen.engines.ckks.server.results_parts import block_file, write_result
 from securegen.engines.ckks.slices import Slice, slices
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
-from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.fold import fold_tiles
 from securegen.kernels.memory import Rooms
 from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
@@ -52,7 +53,7 @@ from securegen.study.parts import RunPart
 def associate(
     cohort: EncryptedCohort,
     design: EncryptedDesign,
-    folder: Path,
+    folder: Place,
     *,
     progress: Progress = no_progress,
     batch_bytes: int = WORKING_BYTES,
@@ -79,8 +80,29 @@ def associate(
         bodies.check_pair(cohort.body, design.body, cohort.parameters)
     start, stop = (0, len(cohort.blocks)) if part is None else part.span(len(cohort.blocks), "blocks")
     cohort.require_files()
-    make_folder(folder, FOLDER_FOR_OTHERS)
-    (folder / artefact.MANIFEST).unlink(missing_ok=True)
+    folder = folder_of(folder)
+    folder.make()
+    with folder.claimed(writer := artefact.writer_of(cohort.digest, design.digest, str(part))):
+        folder.remove([artefact.MANIFEST])
+        entries = _associate(cohort, design, folder, (start, stop), progress, batch_bytes)
+        folder.confirm(writer)
+        return write_results(folder, _body(cohort, design, entries), part, start)
+
+
+def _body(cohort: EncryptedCohort, design: EncryptedDesign, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    streams = [list(part["streams"]) for part in cohort.blocks]
+    return {
+        "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
+        "nonce": design.body["nonce"], "streams": streams, "blocks": entries,
+    }  # fmt: skip
+
+
+def _associate(
+    cohort: EncryptedCohort, design: EncryptedDesign, folder: Folder, blocks: tuple[int, int], progress: Progress,
+    batch_bytes: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The entries of the results of blocks start … stop."""
+    start, stop = blocks
     streams = [tuple(part["streams"]) for part in cohort.blocks]
     sets = [design.columns.of(b) for b in range(len(streams))]
     layouts, columns, threads = layouts_of(cohort, design), packed_designs(design), get_num_threads()
@@ -99,14 +121,19 @@ def associate(
         def write(some: Accumulators) -> list[dict[str, Any]]:
             return [vars(artefact.write_entry(folder, block_file(b), flat)) for b, flat in some.results(design)]
 
-        entries += _sum_slices(summed, steps, columns, threads, plan.early, done, write)
+        order = (
+            (b, stream, c, piece)
+            for piece, some_chunks in steps
+            for some in summed
+            for stream, members in some.blocks.items()
+            for b in members
+            for c in some_chunks
+        )
+        with cohort.ahead(order):
+            entries += _sum_slices(summed, steps, columns, threads, plan.early, done, write)
         summed.clear()  # before the next batch takes its memory
         rooms.give(memory)
-    body = {
-        "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
-        "nonce": design.body["nonce"], "streams": [list(s) for s in streams], "blocks": entries,
-    }  # fmt: skip
-    return write_results(folder, body, part, start)
+    return entries
 
 
 def _room_for(
@@ -233,6 +260,6 @@ class _Counter:
             self._progress(self._done, self._total)
 
 
-def open_results(folder: Path) -> dict[str, Any]:
+def open_results(folder: Place) -> dict[str, Any]:
     """The manifest of a results folder, checked for form only; its truth is for `verify` to establish."""
     return artefact.read_manifest(folder, "results", None, bodies.RESULTS)
