@@ -2,7 +2,7 @@
 lost, cut, left behind or different from an undisturbed run.
 
 --kills N: of each role. --seed S: what chooses the times; printed. --only WORDS: roles whose name has one of them (a comma
-between). --real: processes as users start them, else forks of one that has imported the package. --share i/n: every n-th role.
+between). --without WORD: no role whose name has it. --real: processes as users start them, else forks of one that has imported the package. --share i/n: every n-th role.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", default=secrets.token_hex(4))
     parser.add_argument("--only", default="")
+    parser.add_argument("--without", default=None)
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--share", default="1/1")
     given = parser.parse_args()
@@ -42,6 +43,7 @@ def main() -> int:
         begin(world.folder)
         for number, step in enumerate(every()):
             mine = number % shares == share - 1 and any(w in step.name for w in given.only.split(","))
+            mine = mine and not (given.without and given.without in step.name)
             rng = random.Random(f"{given.seed} {step.name}")
             try:
                 report = attempt(world, step, given.kills if mine else 0, rng, real=given.real and mine)

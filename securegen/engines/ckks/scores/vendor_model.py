@@ -132,11 +132,9 @@ def offer(
             with keeping_plan(plan, token, match, private):
                 for i in range(len(batches)):
                     key = secret_key.generate(vendor.key)
-                    secret_key.write_secret(
-                        private / f"batch-{i:04d}.secret", key, passphrase=drawn, cost=DRAWN_COST
-                    )  # fmt: skip
-                    model = vendor_side.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
                     name = f"batch-{i:04d}"
+                    secret_key.write_secret(private / f"{name}.secret", key, passphrase=drawn, cost=DRAWN_COST)
+                    model = vendor_side.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
                     entries.append(write_ciphertexts(folder, name, model))
                     publickey = key.encryption_key(vendor_side.batch_nonce(nonce, i))
                     write_encryption_key(publickey, folder / f"{name}.publickey", key)
@@ -161,9 +159,7 @@ def offer(
 
 def _forget_begun(private: Path) -> None:
     """Delete the keys of an offer that was killed before its plan was kept: nobody has its ciphertexts."""
-    if (private / PLAN).exists():
-        return
-    for path in (private / DRAWN, *private.glob("batch-*.secret")):
+    for path in () if (private / PLAN).exists() else (private / DRAWN, *private.glob("batch-*.secret")):
         path.unlink(missing_ok=True)
 
 
