@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numba import get_num_threads
 
 from securegen.design.columns import Analysis
 from securegen.design.fixedpoint import check_sum_bound
@@ -76,7 +77,9 @@ class Summed:
             if withheld or not len(m.index):
                 found = dict.fromkeys(tests, np.nan)
             else:
-                found = set_tests(scores.take(m.index), share[m.index], tests)
+                whole = len(m.index) == len(share)  # rows ascend
+                mine, own = (scores, share) if whole else (scores.take(m.index), share[m.index])
+                found = set_tests(mine, own, tests)
             yield SetResult(m.row, a.phenotype, a.model.samples, m.variants, m.collapsed, found, withheld)
 
 
@@ -142,7 +145,7 @@ def results_of_sets(study: SetStudy) -> Iterator[list[SetResult]]:
     runs = in_order(study.strata)
     top = study.reader.dosage_max
     at, summed = 0, summed_in(runs[0][2], top)
-    for number, block in set_blocks(study.reader, study.masks.firsts, study.sets):
+    for number, block in set_blocks(study.reader, study.masks.firsts, study.sets, ahead=get_num_threads() > 1):
         while block.start >= runs[at][1]:
             at += 1
             summed = summed_in(runs[at][2], top)

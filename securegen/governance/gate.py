@@ -82,8 +82,8 @@ class Asking:
 @dataclass
 class Gate:
     """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked;
-    draws: folders of stored draws by which noise is believed, None where it was read from an authenticated record; allowed: is
-    called when something is allowed, for lines that wait."""
+    kinds: that were allowed; draws: folders of stored draws by which noise is believed, None where it was read from an
+    authenticated record; allowed: is called when something is allowed, for lines that wait."""
 
     policy: Policy | None
     engine: str
@@ -99,6 +99,7 @@ class Gate:
     requests: list[str] = field(default_factory=list)
     witnesses: list[Checkpoint] = field(default_factory=list)
     noise: list[AppliedNoise] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
     draws: tuple[Path, ...] | None = ()
     allowed: Callable[[], None] = _nothing_waits
     visas: tuple[Visa, ...] = ()
@@ -124,7 +125,7 @@ class Gate:
 
     def joined(self, other: Gate) -> Gate:
         """Another gate of the same run, whose decisions are kept with these."""
-        kept = {name: getattr(self, name) for name in ("decisions", "requests", "witnesses", "noise")}
+        kept = {name: getattr(self, name) for name in ("decisions", "requests", "witnesses", "noise", "kinds")}
         return replace(other, **kept)
 
     def check(self, outputs: Sequence[OutputFacts]) -> Decision | None:
@@ -155,9 +156,11 @@ class Gate:
                 ledger_place.settle(ledger, Path(self.folder or ".") / LEDGER, self.policy)
                 ledger.rows(reader.samples, Fingerprints(reader))
 
-    def passed(self) -> None:
-        """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it."""
-        if self.policy is not None and not any(d.allowed for d in self.decisions):
+    def passed(self, *, noisy: bool = False) -> None:
+        """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it. noisy: a
+        summary with noise, which has no floors, and opens nothing else."""
+        kinds = {kind for kind in self.kinds if (kind == NOISY) == noisy}
+        if self.policy is not None and not (kinds and any(d.allowed for d in self.decisions)):
             raise PolicyError("policy.request: these results did not pass the door")
 
     def record(self) -> dict[str, Any]:
@@ -230,6 +233,7 @@ class Gate:
                 for line in self.lines():
                     self.log(line)
             decision.require()
+        self.kinds += [o.kind for o in outputs] if enter else []
         self.allowed()
         return decision
 

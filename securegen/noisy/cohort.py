@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from securegen.errors import UsageError
 from securegen.io.arrays import DEFAULT_GRID
-from securegen.io.genotypes import FIELDS, FORMATS
+from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS
 from securegen.model import GenotypeReader, Variants, boundaries_of
 from securegen.noisy.people import counted_people, sexes
+from securegen.noisy.summary import FREQUENCIES, HISTOGRAM, HITS
 from securegen.study import selection
-from securegen.study.inputs import ASKING, Inputs, Log
+from securegen.study.inputs import ASKING, TABLES, Inputs, Log
 from securegen.study.ploidy import AUTOSOMAL, MALE, MT, X, Y, kinds_of, present_on, split_par
 from securegen.study.relabelled import Relabelled
 from securegen.vocabulary import AUTOSOMES, canonical_chromosome
@@ -24,6 +26,11 @@ TAKEN = frozenset({
     *FIELDS, "pheno", "pheno_name", "keep", "remove", "extract", "exclude", "chr", "from_bp", "to_bp", "force_01", "split_par",
     "no_input_missing_phenotype", "sex_name", "purpose", "consent", "mondo", *ASKING,
 })  # fmt: skip
+IDLE = {  # taken by others
+    FREQUENCIES: {"pheno_name", "force_01", "no_input_missing_phenotype"},
+    HITS: {"sex_name"},
+    HISTOGRAM: {"force_01", "sex_name"},
+}
 
 
 @dataclass(frozen=True)
@@ -66,17 +73,26 @@ class CountedCohort:
         return kinds_of(self.variants), out
 
 
-def refuse_untaken(inputs: Inputs, *, needs: frozenset[str] = frozenset()) -> None:
-    """Raise UsageError for a field that a summary with noise does not take, or that it needs."""
+def refuse_untaken(inputs: Inputs, kind: str) -> None:
+    """Raise UsageError for a field that a summary of this kind does not take: what it did might depend on one person."""
     if not isinstance(inputs, Inputs):
         raise UsageError(f"`inputs` is sg.Inputs(bfile=…, …), not {inputs!r}")
     for f in fields(inputs):
-        if f.name not in TAKEN and getattr(inputs, f.name) != f.default:
-            raise UsageError(f"`{f.name}` is not for summaries with noise of whole people: leave it out")
-        if f.name in needs and not getattr(inputs, f.name):
-            raise UsageError(f"`{f.name}` is needed")
+        if (f.name not in TAKEN or f.name in IDLE.get(kind, ())) and getattr(inputs, f.name) != f.default:
+            raise UsageError(f"`{f.name}` is not for {kind} with noise of whole people: leave it out")
     if inputs.sex_name and not inputs.pheno:
         raise UsageError("`sex_name` is a column of `pheno` here")
+
+
+def chosen_options(inputs: Inputs) -> dict[str, Any]:
+    """What inputs choose beside files and who asks, defaults left out: the same in a version that has more fields."""
+    files = {*FORMATS, *LISTS, *TABLES, *(o.name for o in OPTIONS.values() if o.metavar)}
+    left_out = files | set(ASKING) - {"purpose"}
+    return {
+        f.name: getattr(inputs, f.name)
+        for f in fields(inputs)
+        if f.name in TAKEN - left_out and getattr(inputs, f.name) != f.default
+    }
 
 
 def open_cohort(inputs: Inputs, log: Log, *, autosomes: bool = False) -> CountedCohort:

@@ -37,6 +37,7 @@ def hits(inputs: Inputs, cohort: CountedCohort, *, k: int = 10, bounds: Any = No
     checks.whole("k", k, 1, MOST_HITS)
     if k is None or k > len(variants):
         raise UsageError(f"`k` is {k}, of {len(variants)} variants")
+    k = int(k)
     ends = parse_bounds(bounds_text(bounds))
 
     def steps() -> np.ndarray:
@@ -73,7 +74,8 @@ def hits(inputs: Inputs, cohort: CountedCohort, *, k: int = 10, bounds: Any = No
         )
 
     def facts(noise: PeopleNoise) -> dict[str, Any]:
-        return {"steps": STEPS, "shares": k + 1, "share_of_mean": noise.share(1, k + 1).epsilon}
+        by = "exponential" if noise.delta is None else "Gumbel"
+        return {"k": k, "noise_on_scores": by, "epsilon_of_mean": noise.share(1, k + 1).epsilon}
 
     asked = {"k": k, "bounds": None if ends is None else list(ends), "digest": variants.digest()}
     return NoisySummary(HITS, asked, k, draw, table, facts)

@@ -19,18 +19,29 @@ from securegen.errors import PolicyError
 from securegen.governance.decision import Reason
 from securegen.governance.door import NOISY, OutputFacts
 from securegen.governance.gate import Gate, gate_of
+from securegen.governance.integer_noise import load_opendp
 from securegen.governance.noise_ledger import BUDGET_RULE, NoiseEntries
 from securegen.governance.noise_store import open_draws
 from securegen.governance.people_noise import PeopleNoise
 from securegen.io.output import atomic
-from securegen.noisy.cohort import CountedCohort, open_cohort, refuse_untaken
+from securegen.noisy.cohort import CountedCohort, chosen_options, open_cohort, refuse_untaken
 from securegen.noisy.counts import counts
 from securegen.noisy.frequencies import frequencies
 from securegen.noisy.histogram import histogram
 from securegen.noisy.hits import hits
-from securegen.noisy.summary import COUNTS, ENDINGS, FREQUENCIES, HISTOGRAM, HITS, NoisySummary, NoisyTable
+from securegen.noisy.summary import (
+    COUNTS,
+    ENDINGS,
+    FREQUENCIES,
+    HISTOGRAM,
+    HITS,
+    SUMMARIES,
+    NoisySummary,
+    NoisyTable,
+)
 from securegen.record.noisy_receipts import noisy_summary
 from securegen.results.rows import column_text
+from securegen.study import checks
 from securegen.study.held import held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.noised import most_of
@@ -58,9 +69,10 @@ class NoisyRelease:
 
 def asked_of(inputs: Inputs, kind: str, log: Log = silent, **options: Any) -> tuple[NoisySummary, CountedCohort]:
     """The question, before anything is drawn. Raises UsageError, InputError."""
-    refuse_untaken(inputs)
+    checks.choice("kind", kind, SUMMARIES)
+    refuse_untaken(inputs, kind)
     cohort = open_cohort(inputs, log, autosomes=kind == HITS)
-    return _BUILDERS[kind](inputs, cohort, **options) if kind != FREQUENCIES else frequencies(cohort), cohort
+    return _BUILDERS[kind](inputs, cohort, **options), cohort
 
 
 def write_summary(
@@ -72,7 +84,8 @@ def write_summary(
     Raises PolicyError where a policy refuses, or ε or δ of a life is spent; StorageError where the store is not as it was
     written; UsageError, InputError, MissingExtraError.
     """
-    refuse_untaken(inputs)
+    refuse_untaken(inputs, kind)
+    load_opendp()
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
     with held(inputs, log) as waiting:
         summary, cohort = asked_of(inputs, kind, waiting, **options)
@@ -105,7 +118,7 @@ def _answer(
     places, most = places_of(inputs, gate), most_of(gate.policy)
     text = json.dumps({
         "kind": summary.kind, "asked": dict(summary.asked), "epsilon": noise.epsilon, "delta": noise.delta,
-        "inputs": inputs.asked_for(), "purpose": inputs.purpose,
+        "files": inputs.digests(), "options": chosen_options(inputs),
     }, sort_keys=True)  # fmt: skip
     for place in places:  # keys stay, so that a refused request has its digest for a second signature
         with _open(place, log) as entries:
@@ -142,7 +155,7 @@ def _pass_door(gate: Gate, summary: NoisySummary, noise: PeopleNoise, fault: str
 
 def places_of(inputs: Inputs, gate: Gate) -> list[Path]:
     """Folders whose stores know what people spent: that of the policy; without one those of genotypes and phenotypes, since
-    noise of phenotypes is kept beside these."""
+    noise on phenotypes is kept beside these."""
     if gate.policy is not None:
         return [Path(os.path.realpath(gate.folder or "."))]
     files = [*inputs.genotypes.files().values(), *([Path(inputs.pheno)] if inputs.pheno else [])]
@@ -154,7 +167,8 @@ def _open(place: Path, log: Log) -> contextlib.AbstractContextManager[NoiseEntri
 
 
 def write_noisy(path: str, table: NoisyTable, *, gate: Gate) -> None:
-    gate.passed()
+    """Write a table whose numbers are in the store already. Raises PolicyError, StorageError."""
+    gate.passed(noisy=True)
     columns = [column_text(c, DIGITS) for c in table.columns]
     lines = ["\t".join(table.header), *("\t".join(row) for row in zip(*columns, strict=True))]
     with atomic(path) as stream:

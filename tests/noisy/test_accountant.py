@@ -3,7 +3,6 @@ without it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -21,7 +20,10 @@ from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import noise_store
 from securegen.governance.noise_ledger import NoiseEntries
 from securegen.governance.people_noise import PeopleNoise
+from securegen.io.genotypes import FORMATS, LISTS, OPTIONS
 from securegen.noisy import release
+from securegen.noisy.cohort import TAKEN, chosen_options
+from securegen.study.inputs import ASKING, TABLES
 
 ONE = {"epsilon": 1.0}
 
@@ -97,6 +99,21 @@ def test_other_words_for_a_question_are_charged_until_nothing_is_left(inputs, tm
     words = ["--bfile", inputs.bfile, "--epsilon", "0.5", "--out", f"{inputs.bfile}.o", "--quiet"]
     assert securegen("dp", "counts", *words).code == PolicyError.exit_code
     assert not Path(f"{inputs.bfile}.o.noisy.counts.tsv").exists()
+
+
+def test_every_choice_is_a_part_of_the_question():
+    """Whatever a summary takes and names no file: with one left out, two questions would have one answer."""
+    values = {"pheno_name": ("A",), "chr": ("1",), "from_bp": 3, "to_bp": 5, "force_01": True, "split_par": "b37",
+              "no_input_missing_phenotype": True, "sex_name": "S", "purpose": "HMB", "dosage_grid": 8}  # fmt: skip
+    base = {"bfile": "a", "pheno": "p", "chr": "1"}
+    for name, value in values.items():
+        assert chosen_options(sg.Inputs(**(base | {name: value})))[name] == value
+    of_formats = {o.name for o in OPTIONS.values() if not o.metavar}
+    files = {*FORMATS, *LISTS, *TABLES, *(o.name for o in OPTIONS.values() if o.metavar)}
+    assert TAKEN - files - set(ASKING) == set(values) - {"purpose"} | of_formats
+    assert chosen_options(sg.Inputs(vcf="a.vcf", vcf_field="DS"))["vcf_field"] == "DS" and not chosen_options(
+        sg.Inputs(bfile="a")
+    )
 
 
 def renamed(inputs: sg.Inputs, i: int) -> None:
@@ -337,13 +354,18 @@ def test_options_that_noise_does_not_cover_are_refused(inputs):
         {"dominant": True},
         {"blocks": "1/2"},
     ):
-        with pytest.raises(UsageError, match=f"`{next(iter(more))}` is not for summaries"):
+        with pytest.raises(UsageError, match=f"`{next(iter(more))}` is not for counts"):
             sg.dp.counts(replace(inputs, **more), **ONE)
     with pytest.raises(UsageError, match="`inputs` is sg.Inputs"):
         sg.dp.frequencies("cohort", **ONE)
-    with contextlib.suppress(UsageError):
-        sg.dp.hits(replace(inputs, pheno_name=None), **ONE)
-        pytest.fail("hits of every column of a file")
+    for call, more, options in (
+        (sg.dp.hits, {"pheno_name": None}, {}), (sg.dp.hits, {"sex_name": "SEX"}, {}), (sg.dp.frequencies, {}, {}),
+        (sg.dp.histogram, {"force_01": True}, {"edges": (0.0,)}), (sg.dp.counts, {"pheno_name": None}, {}),
+    ):  # fmt: skip
+        with pytest.raises(UsageError):
+            call(replace(inputs, **more), **ONE, **options)
+    with pytest.raises(UsageError, match="`kind`"):
+        sg.dp.write(inputs, f"{inputs.bfile}.o", "means", **ONE)
 
 
 def test_a_noise_is_one_line_and_two_are_equal():

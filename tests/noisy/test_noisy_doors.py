@@ -170,7 +170,15 @@ def test_the_door_takes_no_noisy_table_without_its_epsilon(ruled):
         gate_of("plain", asked.asking, asked.files().values()).check(
             [OutputFacts(NOISY, "counts", 0, 1, noise=AppliedNoise(7.0, None, LAPLACE))]
         )
-    fresh = replace(gate_of("plain", asked.asking, asked.files().values()))
+    claimed = [OutputFacts(NOISY, "counts", 0, 1, noise=AppliedNoise(1.0, None, LAPLACE))]
+    with pytest.raises(PolicyError, match=r"policy\.request: counts"):  # nor is it believed
+        gate.release(claimed)
+    gate = replace(gate, draws=None)
+    gate.release(claimed)
+    gate.passed(noisy=True)
+    with pytest.raises(PolicyError, match="did not pass the door"):  # it has no floors: it opens no other writer
+        gate.passed()
+    fresh = gate_of("plain", asked.asking, asked.files().values())
     with pytest.raises(PolicyError, match="did not pass the door"):
         release.write_noisy(str(ruled.folder / "x"), None, gate=fresh)  # type: ignore[arg-type]
 
@@ -216,6 +224,14 @@ def test_every_summary_leaves_by_command_as_from_python(ruled):
         assert lines[0].split("\t") == frame.columns.tolist() and len(lines) == 1 + len(frame)
     with noise_store.open_draws(ruled.folder) as store:
         assert store.most_spent() == (2.0, 0.0)
+
+
+def test_an_impact_assessment_says_what_noise_covers(ruled):
+    ruled.write(noise__epsilon=2.0)
+    assert securegen(*words(ruled)).code == 0
+    sg.pia(str(ruled.folder / "o"))
+    page = (ruled.folder / "o.pia.html").read_text()
+    assert "Each person has ε = 0.5, of genotypes, phenotypes and being there at all." in page
 
 
 def test_a_noisy_afreq_is_read_as_plink2s(ruled):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from genotype_files import hard_copies
 from support import securegen, text_array
 
 import securegen as sg
@@ -263,3 +265,21 @@ def _consents(folder: Path) -> Path:
     path = folder / "consents.tsv"
     path.write_text("FID\tIID\tDUO\tDATE\n0\ta\tGRU\t2025-01-01\n")
     return path
+
+
+@pytest.mark.parametrize("form", ["pfile", "vcf", "bgen"])
+def test_every_format_is_counted_alike(form, small, tmp_path, monkeypatch):
+    """On a grid that the format says, in copies."""
+    exact, wrote = Exact(monkeypatch), hard_copies(small.bfile, tmp_path)
+    found = []
+    for words in (["--bfile", small.bfile], wrote.options[form]):
+        named = {
+            flag.removeprefix("--").replace("-", "_"): value
+            for flag, value in itertools.pairwise(words)
+            if flag[:2] == "--"
+        }
+        opened = open_cohort(sg.Inputs(**named), lambda _: None)
+        of_frequencies.frequencies(opened).draw(EPSILON)
+        found.append(exact.sums[-1] / opened.reader.dosage_grid)
+    np.testing.assert_array_equal(*found)
+    assert found[0].sum() > 0
