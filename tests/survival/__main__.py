@@ -2,7 +2,8 @@
 lost, cut, left behind or different from an undisturbed run.
 
 --kills N: of each role. --seed S: what chooses the times; printed. --only WORDS: roles whose name has one of them (a comma
-between). --without WORD: no role whose name has it. --real: processes as users start them, else forks of one that has imported the package. --share i/n: every n-th role.
+between). --without WORD: no role whose name has it. --real: processes as users start them, else forks of one that has imported
+the package. --share i/n: every n-th role.
 """
 
 from __future__ import annotations
