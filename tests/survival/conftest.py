@@ -38,6 +38,7 @@ def broken_machine(tmp_path_factory) -> Iterator[Nursery]:
     source = Path(__file__).with_name("faults.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     forks = Nursery()
+    forks.library = library
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (ALONE | {"LD_PRELOAD": str(library)}).items():
             patch.setenv(name, value)
