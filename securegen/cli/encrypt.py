@@ -58,6 +58,7 @@ def command(
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
     from securegen.study.cohort_rows import open_cohort, open_rows
+    from securegen.study.held import held
 
     if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
@@ -78,8 +79,9 @@ def command(
     with log.stage("encrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         if append:
-            later = open_rows(inputs, log)
-            _rehearsed(later, key, [paths.cohort, paths.owner, *log.files])
+            with held(inputs, log) as waiting:
+                later = open_rows(inputs, waiting)
+            _rehearsed(inputs, later, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.append_cohort(
                     later, key, out, name=inputs.genotypes.name, xchr_model=inputs.xchr_model, progress=report, log=log
@@ -98,8 +100,9 @@ def command(
             ]
         elif not inputs.pheno and not inputs.qc:
             steps.refuse_complete(paths.owner, design=False, overwrite=overwrite)
-            reader = open_cohort(inputs, log)
-            _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
+            with held(inputs, log) as waiting:  # the door is `decrypt`: under a policy nothing is said of people here
+                reader = open_cohort(inputs, waiting)
+            _rehearsed(inputs, reader, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt_cohort(
                     reader, key, out, encryptor=encryptor, squares=squares, overwrite=overwrite, progress=report,
@@ -110,7 +113,7 @@ def command(
             steps.refuse_complete(paths.owner, design=True, overwrite=overwrite)
             study = opt.open_study(inputs, log, qc_only=not inputs.pheno)
             steps.compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
-            _rehearsed(study.reader, key, [paths.cohort, paths.design, paths.owner, *log.files])
+            _rehearsed(inputs, study.reader, key, [paths.cohort, paths.design, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt(
                     study, key, out, encryptor=encryptor, squares=squares or None, overwrite=overwrite,
@@ -167,11 +170,13 @@ def _refuse_with_append(options: dict[str, Any], **others: Any) -> None:
         raise UsageError("--append needs the genotypes that came later (--bfile …)")
 
 
-def _rehearsed(reader: GenotypeReader, key: SecretKey, paths: Sequence[str | Path]) -> None:
+def _rehearsed(inputs: Inputs, reader: GenotypeReader, key: SecretKey, paths: Sequence[str | Path]) -> None:
     """End a dry run here. Raises DesignError when the key was planned for another number of people."""
-    planned = key.public.parameters.samples
+    from securegen.study.held import governing
+
+    planned, free = key.public.parameters.samples, governing(inputs) is None
     if dry_run() and len(reader.samples) != planned:
-        raise DesignError(
-            f"the key was planned for {planned} samples, this cohort has {len(reader.samples)}: plan again"
-        )
-    stop_rehearsal(paths, samples=len(reader.samples), variants=len(reader.variants))
+        found = f"has {len(reader.samples)}" if free else "has another number"
+        raise DesignError(f"the key was planned for {planned} samples, this cohort {found}: plan again")
+    counted = {"samples": len(reader.samples)} if free else {}
+    stop_rehearsal(paths, variants=len(reader.variants), **counted)

@@ -27,7 +27,8 @@ from securegen.stats.credible import BINARY_SD, QUANTITATIVE_SD, credible_set
 from securegen.structure.clump import Clump, Rules, clumps
 from securegen.structure.ld import Moments, correlations, moments, refuse_inexact
 from securegen.structure.ld_files import NOBODY, write_clumps, write_credible, write_matrix, write_variants
-from securegen.structure.run import Made, facts_of, open_autosomes
+from securegen.structure.run import Made, ask_door, facts_of, open_autosomes
+from securegen.study.held import held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.vocabulary import canonical_chromosome
 
@@ -81,9 +82,12 @@ def write_ld(
     sets; prior_variance: of effects, None as `OnCohort.prior_variance`; digits: of text; squares: also OUT.r2. Raises
     UsageError for a region of too many variants, or of none; DesignError for dosages too fine; PolicyError.
     """
-    reader = open_autosomes(inputs, log)
+    with held(inputs, log) as waiting:
+        reader = open_autosomes(inputs, waiting)
     refuse_inexact(reader)
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
+    ask_door(inputs, reader, log, LD)  # before anything of a genotype is said
+    gate, log = replace(gate, allowed=waiting.tell), waiting
     if gate.policy is not None:
         told = {
             "rules": vars(rules or Rules()),
