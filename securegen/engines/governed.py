@@ -95,7 +95,7 @@ def gate_of_scores(engine: str, genotypes: Inputs, inputs: ScoreInputs, log: Log
     if gate.policy is None:
         return gate
     gate = replace(gate, inputs=asked_for(genotypes, inputs))
-    gate.check([OutputFacts(SCORES, "scores", 0, 0)])
+    gate.check([OutputFacts(SCORES, "scores", 0, 0)], early=True)
     return gate
 
 
@@ -114,7 +114,7 @@ def door_of_scores(
     """The gate of scores of these people, which says what waits once it allows them. Raises PolicyError where it would refuse
     them now; enters nothing."""
     gate = of_scored(replace(gate, allowed=waiting.tell), reader, imputation)
-    gate.check([OutputFacts(SCORES, name, len(reader.samples), 0) for name in names])
+    gate.check([OutputFacts(SCORES, name, len(reader.samples), 0) for name in names], early=True)
     return gate
 
 

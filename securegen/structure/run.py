@@ -100,7 +100,7 @@ def ask_door(inputs: Inputs, reader: SelectableReader, log: Log, kind: str = PEO
     people = PeopleFacts(reader.samples)
     if kind == LD:
         people = replace(people, sets=((LD, "", np.ones(len(reader.samples), bool)),), genotypes=Fingerprints(reader))
-    gate.of(people).check([OutputFacts(kind, "all", len(reader.samples), 0)])
+    gate.of(people).check([OutputFacts(kind, "all", len(reader.samples), 0)], early=True)
 
 
 def facts_of(inputs: Inputs, reader: SelectableReader, gate: Gate) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from securegen.study.inputs import Inputs, Log, silent
 def pass_counts(
     request: ScoreRequest, reader: SelectableReader, inputs: Inputs | None, folder: str | os.PathLike[str], log: Log
 ) -> ScoreRequest:
-    """The request as it may leave: variants with fewer minor alleles than a policy's floor have no counts, as if nobody were
+    """The request as it may leave: variants of fewer carriers than a policy's floor have no counts, as if nobody were
     called, and scores leave them out. The same request where it has no counts.
 
     inputs: what names the genotypes, and who asks. Raises UsageError where it is None, PolicyError where the policy refuses, or
