@@ -194,6 +194,7 @@ def write_components(
     write_eigenvalues(paths[1], found.eigenvalues, gate=gate)
     theta = found.eigenvalues * found.variants
     frequency = found.counts.dosage / (2 * reader.dosage_grid * np.maximum(found.counts.called, 1))
-    write_loadings(paths[2], reader.variants, frequency, found.loadings / np.sqrt(theta), names, s.scale > 0, gate=gate)
+    shown = (s.scale > 0) & (found.counts.carriers(reader.dosage_grid) >= gate.minor_alleles)
+    write_loadings(paths[2], reader.variants, frequency, found.loadings / np.sqrt(theta), names, shown, gate=gate)
     facts = {"rounds": found.rounds, "residuals": found.residuals.tolist(), "eigenvalues": found.eigenvalues.tolist()}
     return Made(paths, facts_of(inputs, reader, gate) | facts)

@@ -144,3 +144,26 @@ def test_quality_control_counts_people_of_x_and_of_part_of_the_founders():
     assert qc.quality(part, QcModel("QC", samples=62, founders=62, tested=40))["CARRIERS"].tolist() == [0]
     whole = Sums(0, np.array([[g(h), g(h), g(h)]]), np.zeros((1, 3), np.int64), np.array([[q(h)]]))
     assert qc.quality(whole, QcModel("QC", samples=62, founders=62, tested=62))["CARRIERS"].tolist() == [2]
+
+
+def test_loadings_and_weights_of_rare_variants_are_not_written(rare, tmp_path):
+    """A frequency of one carrier in the loadings, or her effect in a score that was made of her, is hers."""
+
+    def written(floor, version):
+        rare.write(version=version, limits__minor_alleles=floor, budgets__releases_per_day=50)
+        words = ["--bfile", rare.cohort.bfile, "--purpose", "HMB", "--identity", rare.key("steward"), "--quiet"]
+        done = securegen("pca", *words, "--pcs", "1", "--out", tmp_path / f"p{floor}")
+        assert done.code == 0, done.err
+        lines = (tmp_path / f"p{floor}.loadings.tsv").read_text().splitlines()[1:]
+        return {line.split("\t")[2] for line in lines}
+
+    few = {f"rs{j}" for j, name in enumerate(ROWS) if name != "many"}
+    assert not written(5, 2) & few and written(0, 3) >= few
+    words = ["--bfile", rare.cohort.bfile, "--purpose", "HMB", "--identity", rare.key("steward"), "--quiet"]
+    words += ["--pheno", rare.cohort.pheno, "--pheno-name", "CC", "--block", "10", "--write-score"]
+    for floor, version in ((5, 4), (0, 5)):
+        rare.write(version=version, limits__minor_alleles=floor, limits__differing_people=1)
+        done = securegen("step1", *words, "--out", tmp_path / f"s{floor}")
+        assert done.code == 0, done.err
+        named = set((tmp_path / f"s{floor}.CC.score.txt").read_text().split())
+        assert bool(named & few) == (floor == 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,11 @@ from support import securegen, write_plink, write_tsv
 import securegen as sg
 from securegen.cli import prs_step, score_options
 from securegen.engines import governed
+from securegen.engines.ckks.owner import secret_key
 from securegen.engines.mpc import score_run
 from securegen.engines.plain import scores as plain
 from securegen.errors import PolicyError
+from securegen.governance import policy_file
 from securegen.governance.gate import Asking, gate_of
 from securegen.structure import fine_mapping, run
 from securegen.study import genotypes as opened_genotypes
@@ -198,18 +202,8 @@ def test_scores_say_nothing_of_a_list_before_their_door(owned, monkeypatch, dry)
 def test_encrypt_says_nothing_of_people_under_a_policy(owned, monkeypatch):
     keep = lists(owned)[1]
     words = ["--bfile", owned.cohort.bfile, "--chr", "1", "--to-bp", "200000"]
-    done = securegen(
-        "plan",
-        *words,
-        "--pheno",
-        owned.cohort.pheno,
-        "--pheno-name",
-        "QT",
-        "--out",
-        owned.folder / "p",
-        "--purpose",
-        "HMB",
-    )
+    traits = ["--pheno", owned.cohort.pheno, "--pheno-name", "QT"]
+    done = securegen("plan", *words, *traits, "--out", owned.folder / "p", "--purpose", "HMB")
     assert done.code == 0, done.err
     (owned.folder / "pass").write_text("a passphrase of a test\n")
     (owned.folder / "pass").chmod(0o600)
@@ -220,5 +214,11 @@ def test_encrypt_says_nothing_of_people_under_a_policy(owned, monkeypatch):
     assert done.code != 0 and "89" not in done.err + done.out and "has another number" in done.err
     done = securegen(*told, "--dry-run")
     assert done.code == 0 and "90 samples" not in done.err + done.out
-    monkeypatch.setattr(held, "held", lambda _, log: contextlib.nullcontext(held.Held(log, None)))
-    assert "90 samples" in (done := securegen(*told, "--dry-run")).err + done.out
+    done = securegen(*told, *traits)
+    assert done.code == 0 and " samples" not in done.err + done.out, done.err
+    assert "samples" not in json.loads((owned.folder / "e.run.json").read_text())["design"]
+    monkeypatch.setattr(held, "governing", lambda _: None)
+    monkeypatch.setattr(policy_file, "beside", lambda _: [])
+    real = secret_key.read_secret
+    monkeypatch.setattr(secret_key, "read_secret", lambda *a, **k: replace(real(*a, **k), policy=None))
+    assert "90 samples" in (done := securegen(*told, "--dry-run", "--overwrite")).err + done.out
