@@ -16,7 +16,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 # Every process of a test would compile the package's sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-mpc test fuzz lint coverage docs bench clean check-prerequisites
+.PHONY: help demo demo-mpc test fuzz lint coverage docs bench bench-page bench-published clean check-prerequisites
 help:
 	@echo "make demo      encrypted association on the example cohort (no torch), table, plots and report in $(OUT)/"
 	@echo "make demo-mpc  the same cohort by secret sharing between parties"
@@ -25,7 +25,8 @@ help:
 	@echo "make lint      ruff and mypy only"
 	@echo "make coverage  the test suite again, measured: slower; fails below the floor in pyproject.toml"
 	@echo "make docs      execute every example of the documentation and make its site, docs-out/index.html"
-	@echo "make bench     benchmarks against peers, a table of ratios in bench-out/"
+	@echo "make bench     benchmarks against peers, a table of ratios in bench-out/; make bench-page puts that run into the docs"
+	@echo "make bench-published  the settings of published systems at their sizes, some minutes"
 	@echo "make clean     remove $(VENV), $(OUT), bench-out, docs-out and caches"
 
 check-prerequisites:
@@ -100,6 +101,15 @@ bench: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	@mkdir -p bench-out
 	$(RUN) -m pytest -q benchmarks --benchmark-json=bench-out/benchmarks.json
 	$(RUN) benchmarks/table.py bench-out/benchmarks.json | tee bench-out/benchmarks.md
+	@echo "to keep this run and put it into docs/explanation/benchmarks.md: make bench-page"
+
+bench-page: | $(VENV)/bin/python
+	$(RUN) benchmarks/page.py bench-out/benchmarks.json
+
+bench-published: $(VENV)/all.stamp $(VENV)/kernels.stamp
+	@mkdir -p bench-out
+	$(RUN) benchmarks/published.py --out bench-out/published.json
+	@$(RUN) benchmarks/published_page.py bench-out/published.json
 
 clean:
 	rm -rf $(VENV) $(OUT) bench-out docs-out fuzz-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

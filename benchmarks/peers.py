@@ -99,7 +99,7 @@ class Securegen:
 
     def run(self) -> None:
         self.out[:] = 0
-        matmul_residues(self.blocks, pack_columns(self.design, self.primes), self.primes, self.out)
+        matmul_residues([[b] for b in self.blocks], pack_columns([self.design], self.primes), self.primes, self.out)
 
     def result(self) -> np.ndarray:
         p, columns = self.parameters, []

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
@@ -33,15 +34,20 @@ class Row:
 
 
 def read(text: str) -> list[Row]:
-    """Rows in the order of the file. Ids are test_TASK[IMPLEMENTATION-SIZE…-tTHREADS]."""
+    """Rows in the order of a report of pytest-benchmark."""
+    return rows_of(json.loads(text))
+
+
+def rows_of(report: dict[str, Any]) -> list[Row]:
+    """Rows in order. Ids are test_TASK[IMPLEMENTATION-SIZE…-tTHREADS]; seconds of a report, or of what `page.py` keeps of one."""
     rows = []
-    for benchmark in json.loads(text)["benchmarks"]:
+    for benchmark in report["benchmarks"]:
         name, _, inner = benchmark["name"].removesuffix("]").partition("[")
         implementation, *rest = inner.split("-")
         threads = next((int(p[1:]) for p in rest if re.fullmatch(r"t\d+", p)), 1)
         sizes = [p for p in rest if not re.fullmatch(r"t\d+", p)]
         task = " ".join([name.removeprefix("test_"), *sizes])
-        seconds = benchmark["stats"]["min"]
+        seconds = benchmark.get("stats", benchmark)["min"]
         rows.append(Row(task, implementation, threads, seconds, benchmark["extra_info"].get("work")))
     return rows
 

@@ -35,16 +35,16 @@ def test_residue_matmul_reach(benchmark, tiles, blocks, threads):
     rows = [residues(k, tiles, GROUPS, STRANDS + 1, lanes)] * blocks
     columns = residues(k, tiles, GROUPS, COLUMNS + 1, lanes)
     packed, out = (
-        pack_columns([columns], PRIMES),
+        pack_columns([[columns]], PRIMES),
         np.zeros((blocks, k, tiles, STRANDS + 1, COLUMNS + 1, lanes), np.uint32),
     )
     benchmark.extra_info["work"] = blocks * tiles * GROUPS * STRANDS * COLUMNS * lanes
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, before))
-    benchmark.pedantic(matmul_residues, ([[r] for r in rows], packed, PRIMES, out), rounds=15, warmup_rounds=1)
+    benchmark.pedantic(matmul_residues, ([[[r]] for r in rows], packed, PRIMES, out), rounds=15, warmup_rounds=1)
     numba.set_num_threads(before)
     out[:] = 0
-    matmul_residues([[r] for r in rows], packed, PRIMES, out)
+    matmul_residues([[[r]] for r in rows], packed, PRIMES, out)
     exact = np.einsum("ktgrl,ktgql->ktrql", rows[-1][:, :1].astype(object), columns[:, :1].astype(object))
     np.testing.assert_array_equal(out[-1, :, :1], exact % PRIMES.astype(object)[:, None, None, None, None])
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from securegen.io.pgen import read_pgen
     from securegen.io.plink1 import read_plink
     from securegen.io.vcf import read_vcf
+    from securegen.python import noisy as dp
     from securegen.python.crate import crate
     from securegen.python.ld import clump, ld
     from securegen.python.pages import draw, write_report
@@ -61,6 +62,7 @@ _LATER = {
     "compare": ("python.tables", "compare"),
     "consent": ("governance.consent_steps", ""),
     "crate": ("python.crate", "crate"),
+    "dp": ("python.noisy", ""),
     "draw": ("python.pages", "draw"),
     "federated": ("engines.federated.steps", ""),
     "from_arrays": ("io.arrays", "from_arrays"),
@@ -109,6 +111,7 @@ __all__ = [
     "compare",
     "consent",
     "crate",
+    "dp",
     "draw",
     "federated",
     "from_arrays",

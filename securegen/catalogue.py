@@ -29,9 +29,9 @@ from securegen.stats.saddlepoint import saddlepoint
 from securegen.vocabulary import ADDITIVE
 
 Table = dict[str, np.ndarray]
-NONE = "none"
+NONE, SPA, FIRTH = "none", "spa", "firth"
 # --correction -> what replaces the statistics of one variant, where the score test's P is small.
-CORRECTIONS: dict[str, Callable[[NullFit, Variant], Correction]] = {"spa": saddlepoint, "firth": firth}
+CORRECTIONS: dict[str, Callable[[NullFit, Variant], Correction | None]] = {SPA: saddlepoint, FIRTH: firth}
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class VerificationError(SecuregenError):
 
 
 class StorageError(SecuregenError):
-    """The file system refused: no space, no permission, a path that exists."""
+    """The file system or a store refused, or did not answer: no space, no permission, a path that exists."""
 
     exit_code = 9
 

@@ -54,6 +54,7 @@ PERFECT_FIT: Final = "PERFECT_FIT"
 ZERO_CELL: Final = "ZERO_CELL"
 LOW_MAC: Final = "LOW_MAC"
 FEW_CARRIERS: Final = "FEW_CARRIERS"
+UNCORRECTED: Final = "UNCORRECTED"
 
 SET_TESTS: Final = ("skat", "skato", "skato-acat", "acatv", "acato")  # of --vc-tests
 MASK_REF: Final = "ref"  # REF of a row that is a mask of several variants, as regenie writes it

@@ -166,6 +166,7 @@ def test_examples_of_the_command_line_page_name_commands_and_flags():
             "--directory",
             "--cores",
             "--mem",
+            "--workflow-profile",
         }
         assert named and named <= known, sorted(named - known)
     one, several = blocks(ROOT / "docs" / "reference" / "command-line.md", "toml")

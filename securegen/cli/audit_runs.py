@@ -45,7 +45,7 @@ class RunAudit:
         from securegen.governance.signing import canonical, sha256
 
         found = {name: record[name] for name in _COUNTS if isinstance(record.get(name), int)}
-        written = sorted(d for path in outputs if (d := digest_of(Path(path))))
+        written = sorted(d for path in outputs if (d := digest_of(path)))
         engine = record.get("engine")
         found |= {"engine": engine} if engine in ("plain", "ckks", "federated", "mpc") else {}
         self._tell(

@@ -20,7 +20,9 @@ import click
 
 from securegen.cli.config import command_words, load_config, path_options
 from securegen.errors import ArtefactError, InputError, SecuregenError, StorageError
+from securegen.io.folders import folder_of
 from securegen.io.schema import one_line
+from securegen.io.store_urls import is_url
 
 Function = Callable[..., Any]  # a command, and what decorates one
 JSON, RECORD, DRY_RUN = "securegen.json", "securegen.record", "securegen.dry_run"
@@ -172,7 +174,8 @@ def writes(*templates: str, makes: Sequence[str] = ()) -> Function:
 def stop_rehearsal(paths: Sequence[str | os.PathLike[str]], **found: Any) -> None:
     """Before the work: raise StorageError when a path cannot be written; under --dry-run say them all and end here."""
     for path in paths:
-        check_writable(Path(path))
+        if not is_url(path):
+            check_writable(Path(path))
     if not dry_run():
         return
     if (given := click.get_current_context().params).get("sign"):
@@ -238,6 +241,17 @@ def there(path: Path, what: str) -> Path:
 
         raise ArtefactError(f"there is no {what} {path}{neighbours(path)}")
     return path
+
+
+def folder_there(place: str, what: str) -> str:
+    """As `there`, of a folder that may be in a store."""
+    if not is_url(place):
+        return str(there(Path(place), what))
+    from securegen.engines.ckks.artefact import MANIFEST
+
+    if folder_of(place).size(MANIFEST) is None:
+        raise ArtefactError(f"there is no {what} {place}, or it is not complete")
+    return place
 
 
 def common_options(function: Function, *, config: str = "--config") -> Function:

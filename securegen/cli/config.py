@@ -6,6 +6,7 @@ No option takes a passphrase, so none can be saved; a passphrase file is named, 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,13 +14,19 @@ from typing import Any
 
 import click
 
-from securegen.errors import InputError, UsageError
+from securegen.errors import InputError, SecuregenError, UsageError
 from securegen.io.digests import sha256
+from securegen.io.folders import folder_of
 from securegen.io.genotypes import FIELDS, FORMATS, named_files
+from securegen.io.store_urls import is_url
 from securegen.local.launcher import toml_text
 
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
+WORDS = {  # of options that name no file
+    "A,B", "BUILD", "COL:k", "DATE", "DIGEST", "DUO", "F,F", "FINGERPRINT", "ID,ID", "KEY=VALUE", "KIND", "LO,HI", "NAME",
+    "NAME=FINGERPRINT", "NAME=ISS=FILE", "NAME=KIND", "SITE", "TEXT", "YYYY-MM-DD", "i,j,k", "i/n",
+}  # fmt: skip
 
 
 def command_words(ctx: click.Context) -> list[str]:
@@ -145,7 +152,7 @@ def toml_of(command: str, options: Mapping[str, Any]) -> str:
 
 
 def path_options(ctx: click.Context) -> Iterator[tuple[str, Path]]:
-    """(name of the option, path) of every file and folder that the options name; a fileset is its files."""
+    """(name of the option, path) of every file and folder on a disk that the options name; a fileset is its files."""
     if any(p.name in FORMATS for p in ctx.command.params):
         yield from named_files(ctx.params)
     for p in ctx.command.params:
@@ -153,20 +160,42 @@ def path_options(ctx: click.Context) -> Iterator[tuple[str, Path]]:
         if not value or p.name in FIELDS or not str(p.metavar or "").startswith(PATHS):
             continue
         for text in value if isinstance(value, tuple) else (value,):
-            yield str(p.name), Path(str(text).partition("=")[2] if str(p.metavar).startswith("NAME=") else str(text))
+            place = str(text).partition("=")[2] if str(p.metavar).startswith("NAME=") else str(text)
+            if not is_url(place):
+                yield str(p.name), Path(place)
+
+
+def store_options(ctx: click.Context) -> Iterator[tuple[str, str]]:
+    """(name of the option, URL) of every option and argument that names a file or folder by a URL."""
+    for p in ctx.command.params:
+        value = ctx.params.get(str(p.name))
+        if p.metavar in WORDS:
+            continue
+        for text in value if isinstance(value, tuple) else (value,):
+            place = text.rpartition("=")[2] if isinstance(text, str) and "=FILE" in str(p.metavar) else text
+            if isinstance(place, str) and is_url(place):
+                yield str(p.name), place
 
 
 def digests_of(ctx: click.Context) -> dict[str, str]:
-    """Path -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half."""
-    found = {str(path): digest_of(path) for name, path in path_options(ctx) if name not in NOT_DIGESTED}
+    """Path or URL -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half."""
+    named: list[tuple[str, str | Path]] = [*path_options(ctx), *store_options(ctx)]
+    found = {str(place): digest_of(place) for name, place in named if name not in NOT_DIGESTED}
     return {path: digest for path, digest in found.items() if digest}
 
 
-def digest_of(path: Path) -> str | None:
+def digest_of(place: str | Path) -> str | None:
     """As `digests_of`; None for what cannot be read, has no manifest, or is secret and has no fingerprint."""
+    from securegen.engines.ckks.artefact import MANIFEST, MOST_MANIFEST
     from securegen.inspection import is_secret, key_fingerprint
 
-    path = path / "manifest.json" if path.is_dir() else path
+    if is_url(place):
+        try:
+            return hashlib.sha256(folder_of(place).read(MANIFEST, "a manifest", MOST_MANIFEST)).hexdigest()
+        except (OSError, SecuregenError):
+            return None
+    path = Path(place)
+    path = path / MANIFEST if path.is_dir() else path
     if not path.is_file():
         return None
     try:

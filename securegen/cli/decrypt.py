@@ -13,13 +13,15 @@ import click
 from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.asking import asking_from, opening_options
-from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
+from securegen.cli.command import check_input, dry_run, folder_there, rehearses, stop_rehearsal, there
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
+from securegen.cli.stores import stores
 from securegen.engines.protocol import strata_facts
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.genotypes import FIELDS, GenotypeFiles, genotypes_given
+from securegen.io.store_urls import is_url
 from securegen.model import SelectableReader
 from securegen.record.association_receipts import outsourced_receipt
 from securegen.record.run_log import print_end
@@ -48,6 +50,7 @@ from securegen.results.write import Summary
 @table_options
 @opt.run_options
 @rehearses
+@stores("results", "design")
 def command(
     key_file: str, passphrase_file: str | None, owner: str, results: str, design: str | None,
     key_still_trusted: bool, qc_tables: bool, out: str, threads: int | None, memory: int | None,
@@ -69,7 +72,7 @@ def command(
     opt.use_threads(threads)
     form, asking = form_from(options), asking_from(options)
     log = CommandLog(out, "decrypt", quiet=quiet, private=True)
-    there(Path(results), "results")
+    results = folder_there(results, "results")
     if not list(there(Path(owner), "owner's folder").glob("*.box")):
         raise ArtefactError(f"{owner} is not an owner's folder: give OUT.owner of securegen encrypt")
     with log.stage("decrypt"):
@@ -87,7 +90,8 @@ def command(
         filters.check(info.dosage_grid)
         if dry_run():
             refuse_retired(key, Path(owner), still_trusted=key_still_trusted)
-            check_input(Path(results))
+            if not is_url(results):
+                check_input(Path(results))
         gate = steps.gate_of_results(key, owner, opened.digest, asking, log=log)
         gate.check(associations(opened.analyses, opened.strata, len(info.variants), floor=gate.minor_alleles))
         of_quality = gate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,11 @@ from securegen.cli.mask_options import mask_options
 from securegen.cli.part_options import over_workers, part_options, part_out
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
+from securegen.cli.stores import stores
 from securegen.errors import DesignError, UsageError
+from securegen.io.folder import Folder
 from securegen.io.genotypes import genotypes_given
+from securegen.io.store_urls import is_url
 from securegen.model import GenotypeReader
 from securegen.record.run_log import folder_bytes
 
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 @part_options
 @opt.run_options
 @rehearses
+@stores("out")
 def command(
     key_file: str, passphrase_file: str | None, owner: str | None, append: bool, squares: bool, overwrite: bool,
     other_covariates: bool, encryptor: str, blocks: str | None, executor: str | None,
@@ -90,7 +95,7 @@ def command(
                 steps.append_cohort(
                     later, key, out, name=inputs.genotypes.name, xchr_model=inputs.xchr_model, progress=report, log=log
                 )
-            written = [paths.cohort]
+            written: list[Path | Folder] = [paths.cohort]
         elif owner:
             again = genotypes_given(options)  # where the cohort has no squares, the design needs them
             study = opt.open_study(inputs, said) if again else steps.later_study_of(inputs, owner, key, said)
@@ -127,17 +132,20 @@ def command(
         log(f"part {blocks} of {paths.cohort} is encrypted; when all are, the same command without --blocks ends it")
         log.write(inputs=inputs.digests(), key=key.public.fingerprint, blocks=blocks)
         return
-    sizes = {path.suffix[1:]: folder_bytes(path) for path in written}
-    log(" and ".join(f"{p} ({sizes[p.suffix[1:]] / 1e6:.1f} MB)" for p in written) + " may travel to the server")
+    sizes = {path.name.rpartition(".")[2]: folder_bytes(path) for path in written}
+    log.stored = [os.fspath(path) for path in written if is_url(path)]
+    log(" and ".join(f"{p} ({size / 1e6:.1f} MB)" for p, size in zip(written, sizes.values(), strict=True))
+        + (" are where the server may read them" if log.stored else " may travel to the server"))  # fmt: skip
     public = f"{key_file.removesuffix('.secret')}.public"
     if append:
         log("the server needs the manifest and the new blocks beside what it has; then the design is encrypted "
             f"again: securegen encrypt --owner {paths.owner}, with all genotypes")  # fmt: skip
         log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
         return
-    cohort = Path(owner).with_suffix(paths.cohort.suffix) if owner else paths.cohort
+    cohort = Path(owner).with_suffix(".cohort") if owner else paths.cohort
+    at, of = ((str(p) if p in written and log.stored else p.name) for p in (cohort, paths.design))
     log(f"{owner or paths.owner} stays with the key; next, on the server, which also needs {public}: securegen gwas --cohort "
-        f"{cohort.name} --design {paths.design.name} --public {Path(public).name} --out {Path(out).name}")  # fmt: skip
+        f"{at} --design {of} --public {Path(public).name} --out {Path(out).name}")  # fmt: skip
     made = steps.read_design(key, owner or paths.owner, paths.design) if paths.design in written else None
     if made is not None:
         log(made.line() if free else f"design {made.digest[:16]}")
@@ -174,7 +182,7 @@ def _refuse_with_append(options: dict[str, Any], **others: Any) -> None:
         raise UsageError("--append needs the genotypes that came later (--bfile …)")
 
 
-def _rehearsed(free: bool, reader: GenotypeReader, key: SecretKey, paths: Sequence[str | Path]) -> None:
+def _rehearsed(free: bool, reader: GenotypeReader, key: SecretKey, paths: Sequence[str | os.PathLike[str]]) -> None:
     """End a dry run here. free: no policy governs, and people may be counted. Raises DesignError when the key was planned for
     another number of people."""
     planned = key.public.parameters.samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
-from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
+from securegen.cli.command import check_input, dry_run, folder_there, rehearses, stop_rehearsal
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.mask_options import mask_options
 from securegen.cli.part_options import JOIN, part_options, part_out, spread
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
+from securegen.cli.stores import refuse_store, stores
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.genotypes import genotypes_given
+from securegen.io.store_urls import is_url
 from securegen.record.run_log import RunLog, folder_bytes
 from securegen.results.forms import TableForm
 
@@ -34,6 +37,7 @@ from securegen.results.forms import TableForm
 @part_options
 @opt.run_options
 @rehearses
+@stores("cohort", "design", "out")
 def command(
     cohort: str | None, design: str | None, public: str | None, out: str, threads: int | None, memory: int | None,
     quiet: bool, **options: Any,
@@ -47,50 +51,53 @@ def command(
         raise UsageError("give either genotypes (--bfile …: in the clear) or --cohort and --design (as the server)")
     if cohort and not design:
         raise UsageError("--cohort needs --design")
+    if not cohort:
+        refuse_store(out)
     log = CommandLog(part_out(out, options["blocks"]), "gwas", quiet=quiet)
     if spread(options, log):
         return
     if cohort and design:
-        _serve(cohort, design, public, out, log, memory, options["blocks"])
+        _serve(cohort, design, public, log, memory, options["blocks"])
     else:
         _plain(options, log.out, form_from(options), log)
 
 
 def _serve(
-    cohort: str, design: str, public: str | None, out: str, log: RunLog, memory: int | None, blocks: str | None
+    cohort: str, design: str, public: str | None, log: CommandLog, memory: int | None, blocks: str | None
 ) -> None:
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.server.associate import load_kernels
 
-    there(Path(cohort), "cohort")
-    there(Path(design), "design")
+    cohort, design = folder_there(cohort, "cohort"), folder_there(design, "design")
     if public:
         from securegen.engines.ckks import artefact, keys
 
-        artefact.read_manifest(Path(cohort), "cohort", keys.read_public(public))
+        artefact.read_manifest(cohort, "cohort", keys.read_public(public))
     else:
         log("WARNING: without --public KEY.public the signature of the cohort is checked under the key that the cohort "
             "itself names, which anybody could have made")  # fmt: skip
     if dry_run():
-        _check(Path(cohort), Path(design))
-        stop_rehearsal([f"{log.out}.results", *log.files])
+        _check(cohort, design)
+        stop_rehearsal([f"{log.place}.results", *log.files])
     load_kernels()
-    _say_memory(Path(cohort), Path(design), memory, log)
+    _say_memory(cohort, design, memory, log)
     with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
         results = steps.associate(
-            cohort, design, f"{log.out}.results", progress=report, memory_bytes=memory and memory << 20, blocks=blocks
+            cohort, design, f"{log.place}.results", progress=report, memory_bytes=memory and memory << 20, blocks=blocks
         )
     size = folder_bytes(results)
+    log.stored = [os.fspath(results)] if is_url(results) else []
     if blocks is not None:
         log(f"wrote {results} ({size / 1e6:.1f} MB); {JOIN}")
         log.write(engine="ckks", role="server", bytes={"results": size}, blocks=blocks)
         return
+    sent = results.name if isinstance(results, Path) else str(results)
     log(f"wrote {results} ({size / 1e6:.1f} MB), which goes back to the owner; next, there: securegen decrypt --key "
-        f"KEY.secret --owner OUT.owner --results {shlex.quote(results.name)} --out RESULT")  # fmt: skip
+        f"KEY.secret --owner OUT.owner --results {shlex.quote(sent)} --out RESULT")  # fmt: skip
     log.write(engine="ckks", role="server", bytes={"results": size})
 
 
-def _say_memory(cohort: Path, design: Path, memory: int | None, log: RunLog) -> None:
+def _say_memory(cohort: str, design: str, memory: int | None, log: RunLog) -> None:
     """What the pass will take, before it begins."""
     from securegen.engines.ckks.cohort import open_cohort
     from securegen.engines.ckks.server import associate
@@ -111,13 +118,14 @@ def _say_memory(cohort: Path, design: Path, memory: int | None, log: RunLog) -> 
     )
 
 
-def _check(cohort: Path, design: Path) -> None:
+def _check(cohort: str, design: str) -> None:
     """Whole folders that belong together. Raises ArtefactError."""
     from securegen.engines.ckks.cohort import open_cohort
     from securegen.engines.ckks.studydesign import open_design
 
-    check_input(cohort)
-    check_input(design)
+    for folder in (cohort, design):
+        if not is_url(folder):
+            check_input(Path(folder))
     opened = open_cohort(cohort)
     if open_design(design, opened.public).body["cohort"] != opened.digest:
         raise ArtefactError("the design was made for another cohort, or for another version of this one")

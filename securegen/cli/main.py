@@ -16,6 +16,7 @@ from securegen.cli.examples import EXAMPLES
 from securegen.cli.lockdown import lock_down_process
 from securegen.cli.manners import hint, kinder
 from securegen.cli.signals import Ended, orderly_end
+from securegen.cli.stores import refuse_stores
 from securegen.errors import SecuregenError, StorageError
 from securegen.io.schema import one_line
 from securegen.local.processes import end_with_parent
@@ -42,6 +43,7 @@ SECTIONS = {
         "kinship": "Kinship of all pairs of samples, and whom to leave out.",
         "pca": "Principal components.",
         "ld": "Correlations of variants, clumps of a table, credible sets.",
+        "dp": "Counts, frequencies, hits and histograms with noise that protects whole people.",
         "step1": "The whole-genome model of phenotypes, whose predictions --pred reads.",
     },
     "Several sites, one table": {
@@ -116,6 +118,7 @@ def finished(command: click.Command, name: str) -> click.Command:
     _complete_paths(command)
     kinder(command)
     refuse_repeats(command)
+    refuse_stores(command)
     for inner, below in command.commands.items() if isinstance(command, click.Group) else ():
         finished(below, f"{name} {inner}")
     return command

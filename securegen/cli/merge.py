@@ -7,7 +7,9 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import common_options, rehearses, stop_rehearsal
 from securegen.cli.runlog import CommandLog, logs
+from securegen.cli.stores import stores
 from securegen.io.output import PRIVATE
+from securegen.io.store_urls import is_url
 from securegen.record.run_log import print_end
 
 
@@ -17,6 +19,7 @@ from securegen.record.run_log import print_end
 @common_options
 @logs
 @rehearses
+@stores("out")
 def command(out: str, quiet: bool) -> None:
     """Join the parts of a run that --blocks made, PREFIX.1of22.… and so on.
 
@@ -31,6 +34,7 @@ def command(out: str, quiet: bool) -> None:
     with log.stage("merge"):
         found = merge(out)
     log.mode = PRIVATE if found.private else log.mode
+    log.stored = [p for p in found.paths if is_url(p)]
     log(f"{found.parts} parts joined")
     log.write(**found.facts)
     to_owner = f"{found.paths[0]} goes to the owner; next, there: securegen decrypt --results {found.paths[0]}"

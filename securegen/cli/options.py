@@ -15,9 +15,11 @@ from securegen.cli.asking import policy_options, purpose_options
 from securegen.cli.command import Function, check_writable, common_options
 from securegen.cli.noise_options import noise_options
 from securegen.cli.runlog import logs, signs
+from securegen.cli.stores import check_store
 from securegen.errors import UsageError
 from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
+from securegen.io.store_urls import is_url, local_prefix
 from securegen.results.forms import FORMATS as TABLE_FORMATS
 from securegen.stats.qc import Filters
 from securegen.study.inputs import BUILDS, P_THRESH, REGENIE, STATISTICS, XCHR_MODELS, Inputs, Log
@@ -39,8 +41,10 @@ def prefix(ctx: click.Context, _: click.Parameter, value: str) -> str:
     """A prefix that files can be written under, found out before anything is read or computed."""
     if not os.path.basename(value) or os.path.basename(value) in (".", ".."):
         raise UsageError(f"--out {value!r}: a prefix of files is expected, as results/run1, not a folder")
+    if is_url(value):
+        check_store(ctx, "out", value)
     if not ctx.resilient_parsing:
-        check_writable(Path(f"{value}.run.json"))
+        check_writable(Path(f"{local_prefix(value)}.run.json"))
     return value
 
 

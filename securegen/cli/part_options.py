@@ -13,7 +13,9 @@ from securegen.cli.command import Function, dry_run
 from securegen.cli.config import arguments_of, command_words, options_of
 from securegen.cli.options import apply_options
 from securegen.cli.progress import progress
+from securegen.cli.runlog import CommandLog
 from securegen.errors import UsageError
+from securegen.io.store_urls import is_url
 from securegen.local.workers import executor_of, run_parts
 from securegen.record.run_log import RunLog
 from securegen.study.parts import part_of
@@ -64,14 +66,15 @@ def over_workers(executor: str | None, workers: int | None, blocks: str | None, 
     return True
 
 
-def spread(options: dict[str, Any], log: RunLog) -> bool:
+def spread(options: dict[str, Any], log: CommandLog) -> bool:
     """As `over_workers`, with the options of a command, and the parts joined into tables or results, and removed."""
     if not over_workers(options.pop("executor"), options.pop("workers"), options["blocks"], log):
         return False
     from securegen.engines.merging import merge
     from securegen.record.run_log import print_end
 
-    found = merge(log.out)
+    found = merge(log.place)
+    log.stored = [p for p in found.paths if is_url(p)]
     for i in range(1, found.parts + 1):
         for path in glob(f"{escape(part_of(f'{i}/{found.parts}').prefix(log.out))}[._]*"):
             Path(path).unlink()

@@ -29,10 +29,14 @@ def command(
     """Choose parameters and print time, bytes and precision before anything is encrypted.
 
     Writes OUT.plan.json: counts, precision and parameters, which are public, and the names of phenotypes and covariates;
-    no data.
+    no data. OUT.run.json, which --json prints, has memory, time, disk and the number of parts of every step for a scheduler.
     """
+    from numba import get_num_threads
+
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.describe import describe
+    from securegen.engines.ckks.speed import machine_factor
+    from securegen.engines.costs import describe_costs, shape_of, step_costs
     from securegen.engines.governed import check_tables, gate_of_study
 
     opt.use_threads(threads)
@@ -41,8 +45,15 @@ def command(
         study = opt.open_study(opt.inputs_from(options), log)
         check_tables(gate_of_study("ckks", study, log), study)
         plan = steps.plan(study, squares=squares or None, scores=scores)
-        describe(plan, study.strata, log)
+        machine = machine_factor()
+        describe(plan, study.strata, log, machine=machine)
+        shape = shape_of(study.reader, study.strata)
+        costs = step_costs(plan, shape, cores=threads or get_num_threads(), machine=machine)
+        describe_costs(costs, log)
         stop_rehearsal([f"{out}.plan.json", *log.files], plan=plan.to_json())
         write_json(f"{out}.plan.json", plan.to_json())
     log(f"wrote {out}.plan.json; next: securegen keygen --plan {shlex.quote(out)}.plan.json --out key")
-    log.write(parameters=plan.parameters.to_json(), planned_noise_margin_bits=plan.parameters.margin_bits)
+    log.write(
+        parameters=plan.parameters.to_json(), planned_noise_margin_bits=plan.parameters.margin_bits,
+        steps={name: cost.to_json() for name, cost in costs.items()},
+    )  # fmt: skip

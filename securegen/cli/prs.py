@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from securegen.cli import options as opt
-from securegen.cli.command import check_input, dry_run, rehearses, stop_rehearsal, there
+from securegen.cli.command import check_input, dry_run, folder_there, rehearses, stop_rehearsal
 from securegen.cli.form_options import gzip_option
 from securegen.cli.part_options import part_options, part_out, spread
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import ScoreCommand, plot_option, run_engine, score_inputs, score_options
+from securegen.cli.stores import refuse_store, stores
 from securegen.errors import UsageError
 from securegen.io.genotypes import genotypes_given
-from securegen.record.run_log import RunLog, folder_bytes
+from securegen.io.store_urls import is_url
+from securegen.record.run_log import folder_bytes
 
 
 @click.command(cls=ScoreCommand)
@@ -29,6 +32,7 @@ from securegen.record.run_log import RunLog, folder_bytes
 @part_options
 @opt.run_options
 @rehearses
+@stores("cohort", "model", "out")
 def command(
     cohort: str | None, model: str | None, plot: bool, out: str, threads: int | None, memory: int | None,
     quiet: bool, **options: Any,
@@ -43,6 +47,8 @@ def command(
         raise UsageError(
             "give either genotypes (--bfile …) and --score (in the clear) or --cohort and --model (as the server)"
         )
+    if not cohort:
+        refuse_store(out)
     in_parts = bool(options["blocks"] or options["executor"])
     if plot and in_parts:
         raise UsageError("parts are not drawn: leave --plot out; securegen plot draws the scores when they are joined")
@@ -52,7 +58,7 @@ def command(
             raise UsageError("the server reads the weights from --model, not from --score, and sees no score to --plot")
         if in_parts:
             raise UsageError("--blocks and --executor are of genotypes in the clear, not of the server's --cohort")
-        serve(cohort, model, out, log)
+        serve(cohort, model, log)
     else:
         from securegen.engines.plain.scores import PlainScores
 
@@ -61,18 +67,19 @@ def command(
         run_engine(PlainScores(), opt.inputs_from(options), score_inputs(options), log.out, log, plot=plot)
 
 
-def serve(cohort: str, model: str, out: str, log: RunLog) -> None:
+def serve(cohort: str, model: str, log: CommandLog) -> None:
     """The server's side, with its log and record."""
     from securegen.engines.ckks.scores.public import score_encrypted
 
-    there(Path(cohort), "cohort")
-    there(Path(model), "model")
+    cohort, model = folder_there(cohort, "cohort"), folder_there(model, "model")
     if dry_run():
-        check_input(Path(cohort))
-        check_input(Path(model))
-        stop_rehearsal([f"{out}.results", *log.files])
+        for folder in (cohort, model):
+            if not is_url(folder):
+                check_input(Path(folder))
+        stop_rehearsal([f"{log.place}.results", *log.files])
     with log.stage("score"), progress("scoring", unit="chunks", quiet=log.quiet) as report:
-        results = score_encrypted(cohort, model, f"{out}.results", progress=report)
+        results = score_encrypted(cohort, model, f"{log.place}.results", progress=report)
     size = folder_bytes(results)
+    log.stored = [os.fspath(results)] if is_url(results) else []
     log(f"wrote {results} ({size / 1e6:.1f} MB) for the owner: securegen prs-step decrypt --results {results} …")
     log.write(engine="ckks", role="server", bytes={"results": size})

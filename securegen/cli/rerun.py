@@ -75,7 +75,7 @@ def _call(path: str, which: str | None) -> dict[str, Any]:
 
 
 def _changed(path: str, digest: str) -> str | None:
-    now = digest_of(Path(path))
+    now = digest_of(path)
     if now == digest:
         return None
     if now is None:

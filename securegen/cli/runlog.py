@@ -21,6 +21,7 @@ from securegen.cli.command import RECORD, Function, dry_run, failure, speaks_of_
 from securegen.cli.config import arguments_of, command_words, digests_of, options_of
 from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
+from securegen.io.store_urls import local_prefix
 from securegen.record.run_log import RunLog
 
 LOG, SIGN = "securegen.log", "securegen.sign"
@@ -31,18 +32,23 @@ class CommandLog(RunLog):
 
     PREFIX.log begins with the command line, the options that were left at their defaults, folder and machine. Until the
     command ends it alone writes PREFIX.*: a second one is refused (StorageError). Parties of one run may share a prefix;
-    each holds its own name.
+    each holds its own name. place: the prefix as it was given, which may be in a store, beside `out`, which is here; stored:
+    what was written there; digests: False where a digest of the inputs would tell of people whom the outputs do not.
     """
 
-    def __init__(self, out: str, command: str, *, quiet: bool = False, private: bool = False, party: str = "") -> None:
+    def __init__(
+        self, out: str, command: str, *, quiet: bool = False, private: bool = False, party: str = "", digests: bool = True
+    ) -> None:  # fmt: skip
         ctx = click.get_current_context()
+        self.place, out = out, local_prefix(out)
         if not dry_run():
             lock = only_one(f"{out}{f'.{party}' if party else ''}.lock", f"{out}.*")
             ctx.find_root().with_resource(lock)
         super().__init__(out, command, quiet=quiet, private=private)
+        self.stored: list[str] = []
         self.audit = None if dry_run() else RunAudit(ctx)
         ctx.meta[LOG] = self
-        self.written = False
+        self.written, self.digests = False, digests
         self.note(_circumstances(ctx))
         hear_kernels(self)
 
@@ -51,9 +57,9 @@ class CommandLog(RunLog):
         ctx = click.get_current_context()
         call: dict[str, Any] = {
             "command": " ".join(command_words(ctx)), "options": options_of(ctx),
-            "digests": digests_of(ctx),
+            "digests": digests_of(ctx) if self.digests else {},
         }  # fmt: skip
-        outputs = self._outputs(record)
+        outputs = [*self._outputs(record), *self.stored]
         if self.audit is not None and (witnesses := self.audit.end(record, call["digests"].values(), outputs)):
             record["audit"] = witnesses
         super().write(call=call, outputs=outputs, **record)

@@ -20,8 +20,8 @@ class DesignData:
     offsets: (n, P) float64, what a whole-genome model predicts of each phenotype (io.loco), or zeros: a linear model then
     has the variance of its null model. None: neither. coding: the genetic model of the dosages that will be summed;
     interaction: the covariate whose product with the dosage is tested; corrected: its null model is kept of each person;
-    complete: a variant may be read over its called people alone; most: copies that a person may have, more than 2 where rows
-    are sums of variants.
+    penalised: and that under Firth's penalty; complete: a variant may be read over its called people alone; most: copies that a
+    person may have, more than 2 where rows are sums of variants.
     """
 
     names: tuple[str, ...]
@@ -35,5 +35,6 @@ class DesignData:
     coding: str = ADDITIVE
     interaction: str | None = None
     corrected: bool = False
+    penalised: bool = False
     complete: bool = False
     most: int = 2

@@ -21,6 +21,7 @@ from securegen.design.data import DesignData
 from securegen.design.exact import exact_gram, round_half_up
 from securegen.design.null_model import UNIT, fit_null_model
 from securegen.design.null_people import NullPeople
+from securegen.design.penalised_null import fit_penalised_null
 from securegen.errors import DesignError
 from securegen.kernels.rounded_products import rounded_products
 from securegen.model import Columns
@@ -88,7 +89,7 @@ def logistic(group: DesignData, total: fp.SumOverSites) -> Design:
     return logistic_design(
         group.analysed, group.covariates, group.covariate_names, group.values[:, 0], group.names[0], total=total,
         bits=group.bits, scaled=group.scaled, offset=None if group.offsets is None else group.offsets[:, 0],
-        coding=group.coding, corrected=group.corrected, most=group.most,
+        coding=group.coding, corrected=group.corrected, penalised=group.penalised, most=group.most,
     )  # fmt: skip
 
 
@@ -105,14 +106,15 @@ def logistic_design(
     offset: np.ndarray | None = None,
     coding: str = ADDITIVE,
     corrected: bool = False,
+    penalised: bool = False,
     most: int = 2,
 ) -> Design:
     """Design of the score test. analysed: (N,) bool; covariates: (n, K−1) and cases: (n,) of 0 and 1, analysed only.
 
     scaled: remembers the covariates of the same people for the next phenotype; not for one site of several, whose sums
     the others would miss. offset: (n,) float64 logits that the null model adds to its own, None for none; coding: the
-    genetic model of the dosages that will be summed; corrected: the analysis keeps the null model of each person; most: as of
-    the model.
+    genetic model of the dosages that will be summed; corrected: the analysis keeps the null model of each person;
+    penalised: and that under Firth's penalty; most: as of the model.
     Raises DesignError: too few samples, constant or collinear covariates, a null model that does not converge.
     """
     guard = fp.guard_of(total)
@@ -173,7 +175,8 @@ def logistic_design(
     fp.check_sum_bound(8 * count << max(bits, weight_bits), f"the sums of {phenotype}")
     analysis = Analysis("logistic", phenotype, tuple(range(len(names))), (0, 1) if coded else (0,), model)
     if corrected:
-        kept = NullPeople(np.flatnonzero(analysed), cases == 1, c.precise, null.mean, offset)
+        firth = fit_penalised_null(cases, x, null.beta, phenotype, total, offset) if penalised else None
+        kept = NullPeople(np.flatnonzero(analysed), cases == 1, exact, null.mean, firth)
         analysis = replace(analysis, null=kept)
     return Design(Columns(names, scatter(values, analysed), squared), (analysis,))
 

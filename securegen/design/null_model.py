@@ -70,7 +70,7 @@ def fit_null_model(
     beta = [round_half_up(*(math.log(ones / (n - ones)) * 2**fp.COEFFICIENT_BITS).as_integer_ratio())] + [0] * (k - 1)
     before: list[int] | None = None
     for step in range(1, STEPS + 1):
-        mean = logistic(_linear_predictor(beta, covariates, offset))
+        mean = logistic(linear_predictor(beta, covariates, offset))
         weight = mean * (1.0 - mean)
         guard.step(
             f"the null model of {phenotype}", weight, np.column_stack([cases - mean, weight[:, None] * covariates])
@@ -78,8 +78,8 @@ def fit_null_model(
         gradient = [int(np.rint((cases - mean) * covariates[:, i] * UNIT).sum()) for i in range(k)]
         upper = rounded_products(weight, covariates, UNIT)
         summed = total(gradient + upper)
-        own = gradient, _symmetric(upper, k)
-        gradient, hessian = summed[:k], _symmetric(summed[k:], k)
+        own = gradient, symmetric(upper, k)
+        gradient, hessian = summed[:k], symmetric(summed[k:], k)
         guard.newton(own, (gradient, hessian))
         try:
             moves = Solver(hessian).rounded(gradient, fp.COEFFICIENT_BITS)
@@ -95,14 +95,16 @@ def fit_null_model(
     raise _separated(beta, names, phenotype)
 
 
-def _linear_predictor(beta: Sequence[int], covariates: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
+def linear_predictor(beta: Sequence[int], covariates: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
+    """(n,) float64 of β in units of 2^-24; arguments as of `fit_null_model`."""
     eta = np.zeros(len(covariates)) if offset is None else offset.astype(np.float64)
     for k, b in enumerate(beta):
         eta = eta + covariates[:, k] * (b * 2.0**-fp.COEFFICIENT_BITS)
     return eta
 
 
-def _symmetric(upper: Sequence[int], k: int) -> list[list[int]]:
+def symmetric(upper: Sequence[int], k: int) -> list[list[int]]:
+    """The k × k matrix of which these are the entries on the diagonal and above, row by row."""
     out = [[0] * k for _ in range(k)]
     values = iter(upper)
     for i in range(k):

@@ -23,6 +23,7 @@ from typing import Any
 from securegen.engines.ckks.server.results_parts import join_results, parts_of_results
 from securegen.errors import InputError, UsageError
 from securegen.io.genotypes import FIELDS
+from securegen.io.store_urls import is_url
 from securegen.record.parts import PartRecord, joined_record, read_parts
 from securegen.record.run_log import folder_bytes
 from securegen.results.join import join_tables
@@ -54,7 +55,7 @@ def merge(prefix: PathLike) -> Merged:
     where one is absent, is of another run or was altered, StorageError.
     """
     base = os.fspath(prefix)
-    if folders := parts_of_results(base):
+    if (folders := parts_of_results(base)) or is_url(base):
         whole = join_results(base)
         facts = {"engine": "ckks", "role": "server", "bytes": {"results": folder_bytes(whole)}, "parts": len(folders)}
         return Merged((os.fspath(whole),), len(folders), facts)
@@ -95,7 +96,7 @@ def _merge_scores(base: str, parts: Sequence[PartRecord]) -> Merged:
 def planned(prefix: PathLike) -> list[str]:
     """What `merge` writes."""
     base = os.fspath(prefix)
-    if parts_of_results(base):
+    if parts_of_results(base) or is_url(base):
         return [f"{base}.results"]
     names = _read(base)[0].tables
     return [f"{base}{SCORES if name == SUMS else name}" for name in names]

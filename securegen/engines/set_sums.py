@@ -1,21 +1,24 @@
-"""Set tests where genotypes are in the clear: exact sums of each set's variants, then their statistics, set by set.
+"""Set tests from exact sums of each set's variants: set by set, the same statistics wherever the sums are made.
 
 Variants with at most ten alleles of A1 are one row, the largest dosage of them a person has (as SAIGE-GENE+ and regenie).
-Who learns what: whoever runs it sees everything. Use it on your own data.
+Who learns what: whoever runs `results_of_sets` sees everything. Use it on your own data. Sites sum the rows of their own
+people, and make results of the totals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numba import get_num_threads
 
 from securegen.design.columns import Analysis
 from securegen.design.fixedpoint import check_sum_bound
 from securegen.design.strata import Stratum, in_order
-from securegen.kernels.carrier_sums import Carriers, assembled, carriers_of, set_products, totals
+from securegen.kernels.carrier_sums import Carriers, SetProducts, assembled, carriers_of, set_products, totals
+from securegen.model import IntArray
 from securegen.results.sets import SetResult
 from securegen.stats.imputed import frequency
 from securegen.stats.set_scores import SetModel, SetScores, weight_column
@@ -27,16 +30,19 @@ COLLAPSED = 10  # alleles of A1
 
 
 @dataclass(frozen=True, eq=False)
-class _Summed:
-    """An analysis in a stratum, with what is summed for it."""
+class Summed:
+    """An analysis in a stratum, with what is summed for it. index: its columns, of those of the design."""
 
     analysis: Analysis
     stratum: Stratum
 
+    @property
+    def index(self) -> list[int]:
+        return [*self.analysis.columns, *(j for j, _ in self.analysis.single)]
+
     @cached_property
     def columns(self) -> np.ndarray:
-        index = [*self.analysis.columns, *(j for j, _ in self.analysis.single)]
-        return np.ascontiguousarray(self.stratum.design.columns.values[:, index])
+        return np.ascontiguousarray(self.stratum.design.columns.values[:, self.index])
 
     @cached_property
     def people(self) -> np.ndarray:
@@ -47,9 +53,88 @@ class _Summed:
     def model(self) -> SetModel:
         return SetModel(self.analysis.model)
 
+    @property
+    def weighing(self) -> int:
+        """The column that weighs people in products of two rows, of those of the design."""
+        return self.index[weight_column(self.analysis.model)]
+
     @cached_property
     def weight(self) -> np.ndarray:
         return np.ascontiguousarray(self.columns[:, weight_column(self.analysis.model)])
+
+    def results(
+        self, made: SetRows, sums: SetProducts, unit: int, tests: frozenset[str], shown: np.ndarray | None = None
+    ) -> Iterator[SetResult]:  # fmt: skip
+        """Of the masks of a set. sums: of its rows; shown: (rows,) bool, those of which there are sums, None for all."""
+        a = self.analysis
+        called = a.model.samples - sums.mx[:, 0]
+        width = len(a.columns)
+        single = [count - sums.mx[:, width + i] for i, (_, count) in enumerate(a.single)]
+        share = frequency(sums.gx[:, 0], called, unit, self.stratum.copies, single)
+        scores: SetScores = self.model.scores(sums, unit)
+        for m in made.masks:
+            withheld = shown is not None and not shown[m.index].all()
+            if withheld or not len(m.index):
+                found = dict.fromkeys(tests, np.nan)
+            else:
+                whole = len(m.index) == len(share)  # rows ascend
+                mine, own = (scores, share) if whole else (scores.take(m.index), share[m.index])
+                found = set_tests(mine, own, tests)
+            yield SetResult(m.row, a.phenotype, a.model.samples, m.variants, m.collapsed, found, withheld)
+
+
+@dataclass(frozen=True)
+class MaskRows:
+    """A mask of a set. row: of the masks' table; index: its rows; variants: that vary; collapsed: of them, in the last row."""
+
+    row: int
+    index: IntArray
+    variants: int
+    collapsed: int
+
+
+@dataclass(frozen=True)
+class SetRows:
+    """The rows of a set that are summed. common: variants by themselves; groups: collapsed ones, a row each, after them."""
+
+    common: IntArray
+    groups: tuple[IntArray, ...]
+    masks: tuple[MaskRows, ...]
+
+    def __len__(self) -> int:
+        return len(self.common) + len(self.groups)
+
+    def of(self, entries: Carriers, people: int, *, every: bool) -> Carriers:
+        """These rows of the set's variants. every: as of `assembled`; people: N."""
+        return assembled(entries, self.common, self.groups, people, every=every)
+
+
+def rows_of(rows: IntArray, members: np.ndarray, few: np.ndarray, varies: np.ndarray) -> SetRows:
+    """Every mask of one set: its common variants once, and a row of the collapsed ones for each mask.
+
+    rows: of the masks' table; members: (r, k) bool; few: (k,) bool, variants that are collapsed; varies: those that count.
+    """
+    held = members & varies
+    few = few & varies
+    common = np.flatnonzero((held & ~few).any(axis=0))
+    place = np.zeros(len(varies), np.int64)
+    place[common] = np.arange(len(common))
+    rare = [np.flatnonzero(mask & few) for mask in held]
+    collapsed, masks = len(common), []
+    for row, mask, own in zip(rows.tolist(), held, rare, strict=True):
+        index = place[np.flatnonzero(mask & ~few)]
+        if len(own):
+            index = np.append(index, collapsed)
+            collapsed += 1
+        masks.append(MaskRows(row, index, int(mask.sum()), len(own)))
+    return SetRows(common, tuple(r for r in rare if len(r)), tuple(masks))
+
+
+def rarity_in(total: IntArray, called: IntArray, unit: int, copies: int) -> tuple[np.ndarray, np.ndarray]:
+    """(k,) bool each: variants that vary, and those that are collapsed, of Σg over the people called, in steps of 1/unit of a
+    copy."""
+    largest = copies * unit * called
+    return 2 * np.minimum(total, largest - total) >= unit, (total <= COLLAPSED * unit) & (2 * total <= largest)
 
 
 def results_of_sets(study: SetStudy) -> Iterator[list[SetResult]]:
@@ -59,61 +144,37 @@ def results_of_sets(study: SetStudy) -> Iterator[list[SetResult]]:
     """
     runs = in_order(study.strata)
     top = study.reader.dosage_max
-    at, summed = 0, _summed(runs[0][2], top)
-    for number, block in set_blocks(study.reader, study.masks.firsts, study.sets):
+    at, summed = 0, summed_in(runs[0][2], top)
+    for number, block in set_blocks(study.reader, study.masks.firsts, study.sets, ahead=get_num_threads() > 1):
         while block.start >= runs[at][1]:
             at += 1
-            summed = _summed(runs[at][2], top)
+            summed = summed_in(runs[at][2], top)
         k = len(block)
         carriers, lacking = carriers_of(block.dosage, k), carriers_of(block.missing, k)
         yield [result for s in summed for result in _of_set(study, number, carriers, lacking, s)]
 
 
-def _summed(stratum: Stratum, top: int) -> list[_Summed]:
-    """Raises PlanError where products of two rows of dosages up to `top` units could pass 64 bits."""
-    found = [_Summed(a, stratum) for a in stratum.design.analyses if a.association]
+def summed_in(stratum: Stratum, top: int, pooled: Sequence[int] | None = None) -> list[Summed]:
+    """What is summed for each analysis. pooled: Σ|x| of each column of the design over all sites, at most; None: of these people.
+
+    Raises PlanError where products of two rows of dosages up to `top` units could pass 64 bits.
+    """
+    found = [Summed(a, stratum) for a in stratum.design.analyses if a.association]
     for s in found:
-        largest = max(int(s.weight.sum()) * top, int(np.abs(s.columns).sum(axis=0).max()))
+        sums = np.abs(s.columns).sum(axis=0).tolist() if pooled is None else [pooled[j] for j in s.index]
+        largest = max(sums[weight_column(s.analysis.model)] * top, *sums)
         check_sum_bound(largest * top, f"the products of a set's variants for {s.analysis.phenotype}")
     return found
 
 
 def _of_set(
-    study: SetStudy, number: int, carriers: Carriers, lacking: Carriers, summed: _Summed
+    study: SetStudy, number: int, carriers: Carriers, lacking: Carriers, summed: Summed
 ) -> Iterator[SetResult]:  # fmt: skip
-    """Every mask of one set: its common variants once, and a row of the collapsed ones for each mask."""
     rows, members = study.masks_of(number)
-    unit, a = study.reader.dosage_grid * summed.stratum.unit, summed.analysis
-    total, called = totals(carriers, summed.people), a.model.samples - totals(lacking, summed.people)
-    largest = summed.stratum.copies * unit * called
-    varies = 2 * np.minimum(total, largest - total) >= unit
-    few = varies & (total <= COLLAPSED * unit) & (2 * total <= largest)
-    held = members & varies
-    common = np.flatnonzero((held & ~few).any(axis=0))
-    place = np.zeros(len(varies), np.int64)
-    place[common] = np.arange(len(common))
-    rare = [np.flatnonzero(mask & few) for mask in held]
-    groups = [r for r in rare if len(r)]
-    people = len(summed.people)
-    g = assembled(carriers, common, groups, people, every=False)
-    m = assembled(lacking, common, groups, people, every=True)
-    scores, share = _scored(g, m, summed, unit)
-    collapsed = len(common)
-    for row, mask, own in zip(rows.tolist(), held, rare, strict=True):
-        index = place[np.flatnonzero(mask & ~few)]
-        if len(own):
-            index = np.append(index, collapsed)
-            collapsed += 1
-        found = set_tests(scores.take(index), share[index], study.tests)
-        yield SetResult(row, a.phenotype, a.model.samples, int(mask.sum()), len(own), found)
-
-
-def _scored(g: Carriers, m: Carriers, summed: _Summed, unit: int) -> tuple[SetScores, np.ndarray]:
-    """Scores of rows, and frequencies of what they count."""
-    a = summed.analysis
+    unit = study.reader.dosage_grid * summed.stratum.unit
+    total, called = totals(carriers, summed.people), summed.analysis.model.samples - totals(lacking, summed.people)
+    varies, few = rarity_in(total, called, unit, summed.stratum.copies)
+    made, people = rows_of(rows, members, few, varies), len(summed.people)
+    g, m = made.of(carriers, people, every=False), made.of(lacking, people, every=True)
     sums = set_products(g, m, summed.weight, summed.columns)
-    called = a.model.samples - sums.mx[:, 0]
-    width = len(a.columns)
-    single = [count - sums.mx[:, width + i] for i, (_, count) in enumerate(a.single)]
-    share = frequency(sums.gx[:, 0], called, unit, summed.stratum.copies, single)
-    return summed.model.scores(sums, unit), share
+    return summed.results(made, sums, unit, study.tests)

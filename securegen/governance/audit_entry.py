@@ -24,7 +24,8 @@ MOST_LINE = (1 << 16) - 1  # a bundle of C2SP prefixes an entry with two bytes o
 
 COMMANDS = (
     "audit", "certs init-ca", "certs issue", "certs pin", "certs request", "check", "consent apply", "consent check",
-    "consent import", "consent list", "consent withdraw", "crate", "dealer", "decrypt", "encrypt", "gwas", "inspect",
+    "consent import", "consent list", "consent withdraw", "crate", "dealer", "decrypt", "dp counts", "dp frequencies",
+    "dp histogram", "dp hits", "encrypt", "gwas", "inspect",
     "key backup", "key passphrase", "keygen", "kinship", "ld", "merge", "meta", "party", "pca", "pia", "plan", "plot",
     "policy check", "policy countersign", "policy explain", "policy init", "policy sign", "prs", "prs-step accept",
     "prs-step answer", "prs-step blind", "prs-step challenge", "prs-step decrypt", "prs-step encrypt", "prs-step encrypt-model",

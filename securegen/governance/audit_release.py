@@ -21,13 +21,13 @@ from securegen.governance.audit_entry import ENGINES, PURPOSES, ROLES, Entry
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.audit_verify import read_log
 from securegen.governance.decision import Decision, Reason
-from securegen.governance.door import ASSOCIATION, LD, PEOPLE, QUALITY, SCORES, Request, second_signers
+from securegen.governance.door import ASSOCIATION, LD, NOISY, PEOPLE, QUALITY, SCORES, Request, second_signers
 from securegen.governance.ledger import Entries
 from securegen.governance.policy_file import POLICY
 from securegen.governance.signing import canonical, fingerprint, sha256
 
 RULES_FILE = "alerts.toml"
-_WHAT = {ASSOCIATION: "table", QUALITY: "counts", SCORES: "scores", PEOPLE: "components", LD: "table"}
+_WHAT = {ASSOCIATION: "table", QUALITY: "counts", SCORES: "scores", PEOPLE: "components", LD: "table", NOISY: "counts"}
 _GENOTYPES = {"bed", "pgen", "vcf", "bgen", "cohort"}
 
 

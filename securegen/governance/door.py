@@ -7,13 +7,14 @@ data; for the holder it is a record and a brake.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from securegen.design.columns import AppliedNoise
 from securegen.governance.decision import Decision, Reason
+from securegen.governance.noise_rules import exact_reasons, strength_reasons, whole_people_reasons
 from securegen.governance.policy import (
     ASKED,
     COUNT,
@@ -30,7 +31,7 @@ from securegen.governance.visa import Visa
 from securegen.governance.visa_roles import reasons as visa_reasons
 from securegen.governance.visa_roles import roles_of
 
-ASSOCIATION, QUALITY, SCORES, PEOPLE, LD = KINDS = ("association", "quality", "scores", "people", "ld")
+ASSOCIATION, QUALITY, SCORES, PEOPLE, LD, NOISY = KINDS = ("association", "quality", "scores", "people", "ld", "noisy")
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class OutputFacts:
 
     kind: of KINDS, `people` has kinship, components or predictions, `ld` correlations of variants; name: phenotype or score;
     samples: people in it; cases, controls: None where it has none; columns: of its model, intercept included, or the variants
-    that each is correlated with; variants: rows or weights; minor: fewest
-    minor alleles of a row with numbers, None where rows below the floor will be NA; reveal: of an association; noise: that the
-    values of its phenotype have, as they were built, None where they are exact; made: `Design.mark_of` of its columns wherever it
-    is analysed, by which stored draws know that.
+    that each is correlated with; of kind `noisy`, which has noise of whole people, no count is said; variants: rows or weights;
+    minor: fewest minor alleles of a row with numbers, None where rows below the floor will be NA; reveal: of an association;
+    noise: that the values of its phenotype have, as they were built, None where they are exact; made: `Design.mark_of` of its
+    columns wherever it is analysed, by which stored draws know that.
     """
 
     kind: str
@@ -60,7 +61,7 @@ class OutputFacts:
     @property
     def granularity(self) -> str:
         """Of Beacon v2: `record` has a row a person, `count` sums of people."""
-        return COUNT if self.kind in (ASSOCIATION, QUALITY, LD) else RECORD
+        return COUNT if self.kind in (ASSOCIATION, QUALITY, LD, NOISY) else RECORD
 
     def to_json(self) -> dict[str, Any]:
         told = {
@@ -191,6 +192,8 @@ def _tables(r: Request, exact: bool) -> Iterator[Reason]:
         if o.kind not in KINDS or o.reveal not in REVEALS:
             yield Reason("policy.request", False, f"{o.name}: no table of a known kind")
             continue
+        if o.kind == NOISY and o.noise is None:
+            yield Reason("policy.request", False, f"{o.name}: a noisy summary says its ε")
         allowed = GRANULARITIES.index(o.granularity) <= GRANULARITIES.index(p[tier])
         said = f"{o.name}: {o.kind}, granularity {o.granularity}; {r.role} has {p[tier]}"
         yield Reason("policy.granularity", allowed, said, p.line(tier))
@@ -206,7 +209,7 @@ def _limits(p: Policy, o: OutputFacts, exact: bool) -> Iterator[Reason]:
         told = f"{found}" if exact else f"{p[key]} or more" if enough else f"fewer than {p[key]}"
         return Reason(rule, enough, f"{o.name}: {told} {what}; {p[key]} are the fewest", p.line(key))
 
-    if o.granularity == COUNT:
+    if o.granularity == COUNT and o.kind != NOISY:  # a floor would tell how many there are
         yield least("limits.smallest_cohort", "policy.smallest_cohort", o.samples, "people")
         for count, what in ((o.cases, "cases"), (o.controls, "controls")):
             if count is not None:
@@ -266,13 +269,6 @@ def second_signers(r: Request) -> list[str]:
     return signed if r.who is not None or len(signed) > 1 else []
 
 
-def exact_reasons(policy: Policy, names: Sequence[str]) -> Iterator[Reason]:
-    """What a policy that wants noise says of phenotypes whose statistics are exact."""
-    if names and policy["noise.required"]:
-        said = f"exact statistics of a phenotype are refused: {', '.join(names)}"
-        yield Reason("policy.noise", False, said, policy.line("noise.required"))
-
-
 def _asked(r: Request) -> Iterator[Reason]:
     """Second signatures and noise."""
     p = r.policy
@@ -288,8 +284,5 @@ def _asked(r: Request) -> Iterator[Reason]:
             p.line("second_signature.for"),
         )  # fmt: skip
     yield from exact_reasons(p, [o.name for o in r.outputs if o.kind == ASSOCIATION and o.noise is None])
-    for noise in dict.fromkeys(o.noise for o in r.outputs if o.noise is not None):
-        for key, found in (("epsilon", noise.epsilon), ("delta", noise.delta or 0.0)):
-            most = p[f"noise.{key}"]
-            said = f"{key} {found:g}; {most:g} is the most"
-            yield Reason(f"policy.noise_{key}", 0 <= found <= most, said, p.line(f"noise.{key}"))
+    yield from whole_people_reasons(p, [o.name for o in r.outputs if o.kind != NOISY])
+    yield from strength_reasons(p, [o.noise for o in r.outputs])

@@ -26,7 +26,7 @@ from securegen.governance.asker import canonical_purpose, who_asks
 from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
-from securegen.governance.door import OutputFacts, Request, release
+from securegen.governance.door import NOISY, OutputFacts, Request, release
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.history import PeopleFacts, history_of
 from securegen.governance.label_noise import noise_line
@@ -82,8 +82,8 @@ class Asking:
 @dataclass
 class Gate:
     """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked;
-    draws: folders of stored draws by which noise is believed, None where it was read from an authenticated record; allowed: is
-    called when something is allowed, for lines that wait."""
+    kinds: that were allowed; draws: folders of stored draws by which noise is believed, None where it was read from an
+    authenticated record; allowed: is called when something is allowed, for lines that wait."""
 
     policy: Policy | None
     engine: str
@@ -99,6 +99,7 @@ class Gate:
     requests: list[str] = field(default_factory=list)
     witnesses: list[Checkpoint] = field(default_factory=list)
     noise: list[AppliedNoise] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
     draws: tuple[Path, ...] | None = ()
     allowed: Callable[[], None] = _nothing_waits
     visas: tuple[Visa, ...] = ()
@@ -124,7 +125,7 @@ class Gate:
 
     def joined(self, other: Gate) -> Gate:
         """Another gate of the same run, whose decisions are kept with these."""
-        kept = {name: getattr(self, name) for name in ("decisions", "requests", "witnesses", "noise")}
+        kept = {name: getattr(self, name) for name in ("decisions", "requests", "witnesses", "noise", "kinds")}
         return replace(other, **kept)
 
     def check(self, outputs: Sequence[OutputFacts], *, early: bool = False) -> Decision | None:
@@ -157,9 +158,11 @@ class Gate:
                 ledger.rows(reader.samples, Fingerprints(reader))
                 registers.remember(ledger, self.asking.asked())
 
-    def passed(self) -> None:
-        """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it."""
-        if self.policy is not None and not any(d.allowed for d in self.decisions):
+    def passed(self, *, noisy: bool = False) -> None:
+        """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it. noisy: a
+        summary with noise, which has no floors, and opens nothing else."""
+        kinds = {kind for kind in self.kinds if (kind == NOISY) == noisy}
+        if self.policy is not None and not (kinds and any(d.allowed for d in self.decisions)):
             raise PolicyError("policy.request: these results did not pass the door")
 
     def record(self) -> dict[str, Any]:
@@ -195,7 +198,8 @@ class Gate:
 
     def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool, early: bool = False) -> Decision | None:
         outputs = believed(outputs, self.draws if enter else None, self.log)
-        self.noise += [n for n in dict.fromkeys(o.noise for o in outputs) if n is not None and n not in self.noise]
+        of_phenotypes = dict.fromkeys(o.noise for o in outputs if o.kind != NOISY)
+        self.noise += [n for n in of_phenotypes if n is not None and n not in self.noise]
         if self.policy is None or not outputs:  # nothing leaves
             return None
         policy = self.policy
@@ -219,8 +223,7 @@ class Gate:
             more = (*registers.reasons(ledger, self.people), *audit_release.unusual_reasons(request, entries))
             request = replace(request, reasons=(*request.reasons, *more))
             decision = release(request)
-            entered = enter and decision.allowed
-            if entered:
+            if entered := enter and decision.allowed:
                 ledger.policy = Pin.of(policy).to_json()
                 registers.remember(ledger, self.asking.asked())
                 if all(digest != request.digest for digest, _ in ledger.releases):
@@ -234,6 +237,7 @@ class Gate:
                 for line in self.lines():
                     self.log(line)
             decision.require()
+        self.kinds += [o.kind for o in outputs] if enter else []
         self.allowed()
         return decision
 

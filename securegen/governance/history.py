@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.governance.door import History, Request
+from securegen.governance.door import NOISY, History, Request
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.ledger import Entries, padded
 from securegen.governance.ledger_file import open_ledger
@@ -54,7 +54,7 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
         repeated=len(days) < len(ledger.releases),
     )  # fmt: skip
     if people is None or not people.known:
-        return replace(history, known=all(o.granularity == RECORD for o in request.outputs))
+        return replace(history, known=all(o.granularity == RECORD or o.kind == NOISY for o in request.outputs))
     fault, rows, least = None, ledger.rows(people.samples, people.genotypes), request.policy["limits.differing_people"]
     for path in people.beside:
         np.maximum.at(ledger.spent, rows, _spent_in(path, people))

@@ -11,12 +11,14 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from types import ModuleType
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
-from securegen.errors import MissingExtraError, UsageError
+from securegen.errors import UsageError
+from securegen.governance import integer_noise
+from securegen.governance.integer_noise import load_opendp
 
 RANDOMISED, LAPLACE, GAUSSIAN = "randomised response", "discrete Laplace", "discrete Gaussian"
 STEPS: Final = 1 << 10  # of the grid between the bounds
@@ -56,9 +58,7 @@ class LabelNoise:
     def variance(self) -> float:
         """Of the noise of a quantitative phenotype, in its units squared. The Gaussian's is σ², which it does not pass."""
         low, high = self.checked_bounds
-        scale = _scale(self)
-        of_steps = scale**2 if self.delta is not None else 0.5 / math.sinh(0.5 / scale) ** 2
-        return of_steps * ((high - low) / STEPS) ** 2
+        return integer_noise.variance(self.delta, _scale(self)) * ((high - low) / STEPS) ** 2
 
     def to_json(self) -> dict[str, Any]:
         """What run.json says: ε, δ and bounds, the factor of cases and controls, the deviation of quantitative phenotypes."""
@@ -90,9 +90,9 @@ def noise_of(epsilon: Any, delta: Any, bounds: str | None) -> LabelNoise | None:
             if value is not None:
                 raise UsageError(f"`{name}` {value!r} is for noise: give `dp_epsilon`")
         return None
-    _number("dp_epsilon", epsilon, LEAST_EPSILON, MOST_EPSILON)
+    number_within("dp_epsilon", epsilon, LEAST_EPSILON, MOST_EPSILON)
     if delta is not None:
-        _number("dp_delta", delta, 1e-12, MOST_DELTA)
+        number_within("dp_delta", delta, 1e-12, MOST_DELTA)
     return LabelNoise(float(epsilon), None if delta is None else float(delta), parse_bounds(bounds))
 
 
@@ -129,7 +129,7 @@ def parse_bounds(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
-def _number(name: str, value: Any, least: float, most: float) -> None:
+def number_within(name: str, value: Any, least: float, most: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise UsageError(f"`{name}` is {value!r}: a number from {least:g} to {most:g} is expected")
 
@@ -147,8 +147,7 @@ def drawn(noise: LabelNoise, values: np.ndarray, *, binary: bool) -> list[int]:
         return [int(response(bool(v))) for v in values]
     low, high = noise.checked_bounds
     steps = np.rint((np.clip(values, low, high) - low) / (high - low) * STEPS).astype(np.int64)
-    out: list[int] = _adding(noise, _scale(noise))(steps.tolist())
-    return out
+    return integer_noise.drawn_sums(steps.tolist(), _scale(noise), noise.delta)
 
 
 def in_units(noise: LabelNoise, draws: list[int], *, binary: bool) -> np.ndarray:
@@ -158,17 +157,6 @@ def in_units(noise: LabelNoise, draws: list[int], *, binary: bool) -> np.ndarray
         return out
     low, high = noise.checked_bounds
     return low + out * ((high - low) / STEPS)
-
-
-def load_opendp() -> ModuleType:
-    """OpenDP, which draws. Raises MissingExtraError: no other stands in for it."""
-    try:
-        import opendp.prelude as dp
-    except ImportError:
-        raise MissingExtraError("opendp", "dp") from None
-    dp.enable_features("contrib")
-    module: ModuleType = dp
-    return module
 
 
 def _response(epsilon: float) -> Any:
@@ -183,23 +171,5 @@ def _response(epsilon: float) -> Any:
 @functools.cache
 def _scale(noise: LabelNoise) -> float:
     """Of the noise, in steps: the least that OpenDP bounds by ε (and δ)."""
-    if noise.delta is not None:
-        dp = load_opendp()
-        found = dp.binary_search_param(
-            lambda scale: dp.c.make_fix_delta(dp.c.make_zCDP_to_approxDP(_adding(noise, scale)), noise.delta),
-            d_in=float(STEPS), d_out=(noise.epsilon, noise.delta), bounds=(0.1 * STEPS, 1e4 * STEPS),
-        )  # fmt: skip
-        return float(found)
-    scale = STEPS / noise.epsilon
-    while _adding(noise, scale).map(STEPS) > noise.epsilon:
-        scale *= 1 + 1e-12
-    return scale
-
-
-def _adding(noise: LabelNoise, scale: float) -> Any:
-    """The measurement of a list of whole numbers, of which one person has one."""
-    dp = load_opendp()
-    domain = dp.vector_domain(dp.atom_domain(T=int))
-    if noise.delta is not None:
-        return dp.m.make_gaussian(domain, dp.l2_distance(T=float), scale=scale)
-    return dp.m.make_laplace(domain, dp.l1_distance(T=int), scale=scale)
+    distance = STEPS if noise.delta is None else float(STEPS)
+    return integer_noise.least_scale(partial(integer_noise.adding, noise.delta), distance, noise.epsilon, noise.delta)

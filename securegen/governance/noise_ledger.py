@@ -3,6 +3,9 @@
 A trait is a column's name with mechanism, ε, δ and bounds. Whatever differs in one of these is another draw, and is charged to
 the person: ε and δ add up (sequential composition), so that a renamed column spends as much as the first. Under one name a
 person's value stays: a draw of another value would tell that it changed.
+
+Summaries with noise of whole people are kept here, too, each with its answer. They are charged to everybody of this place, who is
+in them or not: a charge of those in them would tell who that is, and new names of people would be new budgets.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import numpy as np
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError
 from securegen.governance.label_noise import LabelNoise, drawn
+from securegen.governance.people_noise import PeopleNoise
 from securegen.model import Samples
 
 BUDGET_RULE, CHANGED_RULE, EXACT_RULE = "noise.budget", "noise.changed", "noise.exact"
@@ -39,15 +43,26 @@ class NoisyTrait:
     draws: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class NoisyAnswer:
+    """A summary that was drawn. question: its mark; numbers: of the answer, as they were drawn."""
+
+    question: str
+    noise: PeopleNoise
+    numbers: list[int]
+
+
 @dataclass
 class NoiseEntries:
     """All draws of a place. key: of the marks of people and values; people: marks to places; made: marks of columns that were
-    built of draws."""
+    built of draws; answers: summaries with noise of whole people; begun: a summary was asked for here, so that the key stays."""
 
     key: bytes = field(repr=False)
     people: dict[str, int] = field(default_factory=dict)
     traits: list[NoisyTrait] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    answers: list[NoisyAnswer] = field(default_factory=list)
+    begun: bool = False
 
     def enter_made(self, name: str, noise: AppliedNoise, columns: str) -> None:
         """Enter that columns, by `Design.mark_of`, were built of these draws."""
@@ -71,9 +86,45 @@ class NoiseEntries:
         return [self.people.setdefault(name, len(self.people)) for name in names]
 
     def spent(self, place: int) -> tuple[float, float]:
-        """ε and δ of a person's draws."""
+        """ε and δ of a person's draws, and of every summary."""
         mine = [t.noise for t in self.traits if place in set(t.people)]
-        return sum(n.epsilon for n in mine), sum(n.delta or 0.0 for n in mine)
+        return _sum([*mine, *(a.noise for a in self.answers)])
+
+    def most_spent(self) -> tuple[float, float]:
+        """The largest ε and the largest δ that anybody of this place has spent."""
+        epsilon, delta = np.zeros(len(self.people) + 1), np.zeros(len(self.people) + 1)
+        for t in self.traits:
+            epsilon[t.people] += t.noise.epsilon
+            delta[t.people] += t.noise.delta or 0.0
+        every = _sum([a.noise for a in self.answers])
+        return float(epsilon.max()) + every[0], float(delta.max()) + every[1]
+
+    def question(self, text: str) -> str:
+        """The mark of a question, which says nothing of its data to those without the key."""
+        return self._mark("question", text)
+
+    def answer(self, question: str) -> list[int] | None:
+        """The numbers that this question was answered with, None where it is new."""
+        return next((a.numbers for a in self.answers if a.question == question), None)
+
+    def summary_fault(self, noise: PeopleNoise, most: tuple[float, float]) -> str | None:
+        """Why a new summary is refused: it would bring somebody of this place beyond what may be spent."""
+        spent = self.most_spent()
+        for what, found, more, limit in zip("εδ", spent, _sum([noise]), most, strict=True):
+            if found + more > limit * (1 + _SLACK):
+                return (
+                    f"this summary brings the {what} of a person to {found + more:g}; {limit:g} is the most, over all summaries, "
+                    "phenotypes and ε of a life; what was asked before is answered as it was"
+                )
+        return None
+
+    def enter_answer(
+        self, question: str, noise: PeopleNoise, numbers: Sequence[int], most: tuple[float, float]
+    ) -> None:
+        """Enter an answer, and charge it. Raises PolicyError where nothing is left for it."""
+        if (fault := self.summary_fault(noise, most)) is not None:
+            raise PolicyError(f"{BUDGET_RULE}: {fault}")
+        self.answers.append(NoisyAnswer(question, noise, list(numbers)))
 
     def draw(
         self, name: str, places: Sequence[int], values: np.ndarray, noise: LabelNoise, *, binary: bool,
@@ -126,7 +177,8 @@ class NoiseEntries:
                 )
 
     def _refuse_spent(self, name: str, places: Sequence[int], noise: LabelNoise, most: tuple[float, float]) -> None:
-        epsilon, delta = dict.fromkeys(places, noise.epsilon), dict.fromkeys(places, noise.delta or 0.0)
+        every = _sum([noise, *(a.noise for a in self.answers)])
+        epsilon, delta = dict.fromkeys(places, every[0]), dict.fromkeys(places, every[1])
         for trait in self.traits:
             for place in trait.people:
                 if place in epsilon:
@@ -146,3 +198,8 @@ class NoiseEntries:
     def _mark(self, purpose: str, data: str) -> str:
         raw = hmac.new(self.key, purpose.encode() + b"\0" + data.encode(), hashlib.sha256).digest()
         return raw[:MARK_BYTES].hex()
+
+
+def _sum(spent: Sequence[LabelNoise | PeopleNoise]) -> tuple[float, float]:
+    """ε and δ of several draws."""
+    return sum(n.epsilon for n in spent), sum(n.delta or 0.0 for n in spent)

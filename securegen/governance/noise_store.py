@@ -29,7 +29,8 @@ from securegen.errors import PolicyError, StorageError
 from securegen.governance import audit_ledger
 from securegen.governance.door import OutputFacts
 from securegen.governance.label_noise import LabelNoise
-from securegen.governance.noise_ledger import MARK_BYTES, NoiseEntries, NoisyTrait
+from securegen.governance.noise_ledger import MARK_BYTES, NoiseEntries, NoisyAnswer, NoisyTrait
+from securegen.governance.people_noise import PeopleNoise
 from securegen.io import envelope
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, atomic, make_folder
 from securegen.io.schema import boolean, hex_text, integer, list_of, number, optional, record, text
@@ -52,7 +53,16 @@ _CONTENT = record(
         ),
         0, 1 << 16,
     ),
-    may_have={"made": list_of(hex_text(MARK_BYTES), 0, _PEOPLE)},
+    may_have={
+        "made": list_of(hex_text(MARK_BYTES), 0, _PEOPLE),
+        "answers": list_of(
+            record(
+                question=hex_text(MARK_BYTES), epsilon=number(0, 1e3), delta=optional(number(0, 1)),
+                numbers=list_of(integer(-(1 << 62), 1 << 62), 0, _PEOPLE),
+            ),
+            0, 1 << 16,
+        ),
+    },
 )  # fmt: skip
 
 
@@ -195,8 +205,13 @@ def _content(entries: NoiseEntries) -> str:
          "draws": t.draws}
         for t in entries.traits
     ]  # fmt: skip
+    answers = [
+        {"question": a.question, "epsilon": a.noise.epsilon, "delta": a.noise.delta, "numbers": a.numbers}
+        for a in entries.answers
+    ]
     return json.dumps(
         {"mark_key": entries.key.hex(), "people": list(entries.people), "traits": traits, "made": entries.made}
+        | ({"answers": answers} if entries.begun or answers else {})
     )
 
 
@@ -209,4 +224,9 @@ def _entries(value: dict[str, Any], path: Path) -> NoiseEntries:
         bounds = None if t["bounds"] is None else (float(t["bounds"][0]), float(t["bounds"][1]))
         noise = LabelNoise(float(t["epsilon"]), t["delta"], bounds)
         traits.append(NoisyTrait(t["name"], t["binary"], noise, t["people"], t["values"], t["draws"]))
-    return NoiseEntries(bytes.fromhex(value["mark_key"]), people, traits, value.get("made") or [])
+    answers = [
+        NoisyAnswer(a["question"], PeopleNoise(float(a["epsilon"]), a["delta"]), a["numbers"])
+        for a in value.get("answers") or []
+    ]
+    begun = value.get("answers") is not None
+    return NoiseEntries(bytes.fromhex(value["mark_key"]), people, traits, value.get("made") or [], answers, begun)

@@ -25,7 +25,7 @@ AFFILIATION, GRANTS, RESEARCHER, TERMS, LINKED = VISA_TYPES = (
     "AffiliationAndRole", "ControlledAccessGrants", "ResearcherStatus", "AcceptedTermsAndPolicies", "LinkedIdentities"
 )  # fmt: skip
 BY = ("self", "peer", "system", "so", "dac")  # who asserts, in the words of GA4GH
-SECOND = ("association", "quality", "scores", "people", "full")  # what a second signature may be asked for
+SECOND = ("association", "quality", "scores", "people", "full", "noisy")  # what a second signature may be asked for
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 PURPOSE = re.compile(r"NRES|GRU|HMB|POA|MDS|DS:MONDO:[0-9]{7}")
 ASKED = re.compile(rf"({PURPOSE.pattern})(,[A-Z]+(:[A-Za-z0-9._-]+)?)*")  # with what a request declares
@@ -104,8 +104,9 @@ SETTINGS: Final[dict[str, Setting]] = {
     ),
     "second_signature.by": Setting(list_of(one_of(*ROLES), 1, 3), [OWNER, AUDITOR], "Roles that may give it."),
     "noise.required": Setting(boolean, False, "Whether exact statistics of a phenotype are refused."),
-    "noise.epsilon": Setting(number(0, 100), 1.0, "Largest ε of noise."),
-    "noise.delta": Setting(number(0, 0.5), 1e-6, "Largest δ of noise."),
+    "noise.whole_people": Setting(boolean, False, "Whether only summaries with noise of whole people leave (`dp`)."),
+    "noise.epsilon": Setting(number(0, 100), 1.0, "Largest ε of noise, and of all noise on a person."),
+    "noise.delta": Setting(number(0, 0.5), 1e-6, "Largest δ of noise, and of all noise on a person."),
 }  # fmt: skip
 IDENTITY: Final[dict[str, Setting]] = {
     "name": Setting(_name, None, "Who it is; no two alike."),

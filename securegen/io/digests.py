@@ -1,4 +1,4 @@
-"""SHA-256 of input files. One process reads a file for it once, however often it is asked."""
+"""SHA-256 of input files, which one process reads for it once, however often it is asked; BLAKE3 of artefacts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import functools
 import hashlib
 import os
 from pathlib import Path
+
+from blake3 import blake3
+
+
+def blake3_of(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal BLAKE3 of a file as it is now. Raises OSError."""
+    return blake3().update_mmap(path).hexdigest()
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

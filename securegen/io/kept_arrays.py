@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from blake3 import blake3
 
 from securegen.errors import ArtefactError
+from securegen.io.digests import blake3_of
 from securegen.io.output import write_array, write_json, write_text
 from securegen.io.schema import Check
 from securegen.io.strict_json import read_json
@@ -26,13 +26,13 @@ _UNREADABLE = (
 def keep_array(path: Path, array: np.ndarray, **options: Any) -> None:
     """Write PATH (.npy) and PATH.blake3; options as `output.atomic`. Raises StorageError."""
     write_array(path, array, **options)
-    write_text(_digest_path(path), _digest(path), **options)
+    write_text(_digest_path(path), blake3_of(path), **options)
 
 
 def keep_json(path: Path, value: Any, **options: Any) -> None:
     """Write PATH and PATH.blake3; options as `output.atomic`. Raises StorageError."""
     write_json(path, value, **options)
-    write_text(_digest_path(path), _digest(path), **options)
+    write_text(_digest_path(path), blake3_of(path), **options)
 
 
 def kept_json(path: Path, what: str, check: Check) -> Any:
@@ -43,7 +43,7 @@ def kept_json(path: Path, what: str, check: Check) -> Any:
     if not path.exists():
         raise FileNotFoundError(path)
     try:
-        whole = _digest(path) == _digest_path(path).read_text()
+        whole = blake3_of(path) == _digest_path(path).read_text()
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{path} cannot be read with its digest: {error}") from None
     if not whole:
@@ -54,7 +54,7 @@ def kept_json(path: Path, what: str, check: Check) -> Any:
 def kept_array(path: Path, *, mapped: bool = False) -> np.ndarray:
     """The array kept before, memory-mapped if asked. Raises ArtefactError when it is absent or has changed since."""
     try:
-        if _digest(path) != _digest_path(path).read_text():
+        if blake3_of(path) != _digest_path(path).read_text():
             raise ArtefactError(f"{path} has changed since it was written: restore it, or begin anew")
         array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
         if not isinstance(array, np.ndarray):
@@ -62,10 +62,6 @@ def kept_array(path: Path, *, mapped: bool = False) -> np.ndarray:
         return array
     except _UNREADABLE as error:
         raise ArtefactError(f"{path} cannot be read: {error}") from None
-
-
-def _digest(path: Path) -> str:
-    return blake3().update_mmap(path).hexdigest()
 
 
 def _digest_path(path: Path) -> Path:

@@ -206,8 +206,13 @@ def write_bytes(path: str | Path, parts: Iterable[bytes | memoryview], **options
         stream.writelines(parts)
 
 
+def json_bytes(value: Any) -> bytes:
+    """A JSON file as it is written."""
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode(errors="surrogateescape")
+
+
 def write_json(path: str | Path, value: Any, **options: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n", **options)
+    write_bytes(path, [json_bytes(value)], **options)
 
 
 def write_array(path: str | Path, array: np.ndarray, **options: Any) -> int:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+_AHEAD = 8  # words
+
 
 class Carriers(NamedTuple):
     """Entries of k rows that are not 0. people: of all rows, one row after the other, int32; values: int32; ends: (k + 1,)."""
@@ -65,6 +67,8 @@ def assembled(
 ) -> Carriers:
     """The rows `single`, then a row for each group of rows: the largest value a person has in them, or with `every`, 1 for
     who is in all of them. people: N."""
+    if not carriers.ends[-1]:
+        return carriers_of(None, len(single) + len(groups))
     ends = np.cumsum([0, *map(len, groups)], dtype=np.int64)
     rows = np.concatenate([np.zeros(0, np.int64), *groups]).astype(np.int64)
     size = int(
@@ -96,12 +100,20 @@ def _scan(rows, words, step, people, values, ends):
     found = 0
     for a in range(len(rows)):
         row, word = rows[a], words[a]
-        for k in range(len(word)):
-            if word[k] != 0:
-                for i in range(k * step, (k + 1) * step):
-                    if row[i] != 0:
-                        people[found], values[found] = i, row[i]
-                        found += 1
+        whole = len(word) // _AHEAD * _AHEAD
+        for first in range(0, len(word), _AHEAD):  # where few carry, most words are 0
+            some = np.uint64(0)
+            if first < whole:
+                for k in range(first, first + _AHEAD):
+                    some |= word[k]
+                if some == 0:
+                    continue
+            for k in range(first, min(first + _AHEAD, len(word))):
+                if word[k] != 0:
+                    for i in range(k * step, (k + 1) * step):
+                        if row[i] != 0:
+                            people[found], values[found] = i, row[i]
+                            found += 1
         for i in range(len(word) * step, len(row)):
             if row[i] != 0:
                 people[found], values[found] = i, row[i]

@@ -62,14 +62,22 @@ def fold_factors(n: int, pack: int, primes: tuple[int, ...]) -> np.ndarray:
     return factors
 
 
-def fold_tiles(tiles: np.ndarray, pack: int, primes: tuple[int, ...]) -> np.ndarray:
-    """(k, T, R, Q, L) uint32 canonical residues -> (k, R, Q, n/b) uint32."""
+def fold_tiles(
+    tiles: np.ndarray, pack: int, primes: tuple[int, ...], *, first: int = 0, n: int | None = None
+) -> np.ndarray:
+    """(k, T, R, Q, L) uint32 canonical residues -> (k, R, Q, T·L/b) uint32.
+
+    n: coefficients of the polynomials where these are T of their tiles, from `first` on; first·L and T·L are multiples of b.
+    """
     k, count, rows, columns, lanes = tiles.shape
-    n = count * lanes
-    out = np.empty((k, rows, columns, n // pack), np.uint32)
+    start, stop = first * lanes, (first + count) * lanes
+    n = stop if n is None else n
+    if start % pack or stop % pack or stop > n:
+        raise ValueError(f"coefficients {start} to {stop} of {n} are not whole sums of {pack}")
+    out = np.empty((k, rows, columns, count * lanes // pack), np.uint32)
     moduli = np.array(primes, np.uint64)
     if out.size:
-        _fold_tiles(tiles, fold_factors(n, pack, primes), moduli, wide_constants(moduli), out)
+        _fold_tiles(tiles, fold_factors(n, pack, primes)[:, start:stop], moduli, wide_constants(moduli), out)
     return out
 
 
@@ -123,6 +131,17 @@ def _fold_tiles(tiles, factors, primes, constants, out):
                                 high += product >> s
                         x = reduce_wide(high + (low >> s), low & m, q, r, r_quotient, one_quotient)
                         out[p, i, j, first // span * inside + part] = x
+
+
+@njit(cache=True, nogil=True)
+def copy_in_order(tiles, out):
+    """out (R, Q, T·L) = tiles (T, R, Q, L): lanes of neighbouring tiles one after the other."""
+    count, rows, columns, lanes = tiles.shape
+    for t in range(count):
+        for i in range(rows):
+            for j in range(columns):
+                for l in range(lanes):
+                    out[i, j, t * lanes + l] = tiles[t, i, j, l]
 
 
 def open_products(

@@ -14,6 +14,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _STEEP, _DEPTH, _GONE = 5.0, 16, 40.0  # of ln of the integrand: a panel is halved above, how often, what is left out
 _PANELS = 1 << 12
 _ROUGH = 1e-4  # of the integrand, as SETTLED
+_EPSILON = 2.0**-53
 
 
 class RhoMixtures(NamedTuple):
@@ -94,43 +95,44 @@ def _tridiagonal(k):
 
 @njit(cache=True, nogil=True)
 def _eigenvalues(diagonal, beside):
-    """Of a symmetric tridiagonal matrix, by implicit QL steps; both arrays are overwritten."""
+    """Of a symmetric tridiagonal matrix, by implicit QL steps without roots (Pal, Walker, Kahan; LAPACK's dsterf); both arrays
+    are overwritten."""
     n = len(diagonal)
-    e = np.zeros(n)
-    e[: n - 1] = beside
-    d = diagonal
+    d, e = diagonal, np.zeros(n)
+    largest = 0.0
+    for i in range(n):
+        largest = max(largest, abs(d[i]))
+        if i < n - 1:
+            e[i] = beside[i] * beside[i]
+            largest = max(largest, abs(beside[i]))
+    gone = (_EPSILON * 1e-3 * largest) ** 2
     for start in range(n):
         for _ in range(60):
             m = start
-            while m < n - 1 and abs(e[m]) > 1e-16 * (abs(d[m]) + abs(d[m + 1])):
+            while m < n - 1 and e[m] > max(gone, _EPSILON * _EPSILON * abs(d[m] * d[m + 1])):
                 m += 1
             if m == start:
                 break
-            g = (d[start + 1] - d[start]) / (2 * e[start])
-            r = math.sqrt(g * g + 1.0)
-            g = d[m] - d[start] + e[start] / (g + (r if g >= 0 else -r))
-            s = c = 1.0
-            p = 0.0
-            left = True
+            p = d[start]
+            root = math.sqrt(e[start])
+            shift = (d[start + 1] - p) / (2 * root)
+            r = math.sqrt(shift * shift + 1.0)
+            shift = p - root / (shift + (r if shift >= 0 else -r))
+            c, s = 1.0, 0.0
+            gamma = d[m] - shift
+            p = gamma * gamma
             for i in range(m - 1, start - 1, -1):
-                f, b = s * e[i], c * e[i]
-                r = math.sqrt(f * f + g * g)
-                e[i + 1] = r
-                if r == 0.0:
-                    d[i + 1] -= p
-                    e[m] = 0.0
-                    left = False
-                    break
-                s, c = f / r, g / r
-                g = d[i + 1] - p
-                r = (d[i] - g) * s + 2 * c * b
-                p = s * r
-                d[i + 1] = g + p
-                g = c * r - b
-            if left:
-                d[start] -= p
-                e[start] = g
-                e[m] = 0.0
+                square = e[i]
+                r = p + square
+                if i != m - 1:
+                    e[i + 1] = s * r
+                before, old = c, gamma
+                c, s = p / r, square / r
+                gamma = c * (d[i] - shift) - s * old
+                d[i + 1] = old + (d[i] - gamma)
+                p = gamma * gamma / c if c != 0.0 else before * square
+            e[start] = s * p
+            d[start] = shift + gamma
     return d
 
 

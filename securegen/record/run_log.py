@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import platform
 import re
 import resource
@@ -16,8 +17,10 @@ from typing import Any
 
 from securegen.errors import InputError, PeerError
 from securegen.io import schema
+from securegen.io.folders import folder_of
 from securegen.io.output import PRIVATE, write_json, write_text
 from securegen.io.schema import Check, anything, either, has, integer, list_of, map_of, number, one_line, optional, text
+from securegen.io.store_urls import is_url
 from securegen.io.strict_json import read_json
 from securegen.version import VERSION
 
@@ -71,8 +74,10 @@ def peak_rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def folder_bytes(folder: str | Path) -> int:
-    """Bytes of all files below a folder."""
+def folder_bytes(folder: str | os.PathLike[str]) -> int:
+    """Bytes of all files below a folder, or in one of a store."""
+    if is_url(folder):
+        return sum(folder_of(folder).sizes().values())
     return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
 
 

@@ -38,6 +38,7 @@ CODES = {
     voc.TOO_FEW_SAMPLES: "no degree of freedom is left",
     voc.PERFECT_FIT: "nothing of the phenotype is left but rounding",
     voc.ZERO_CELL: "a cell of the table is 0",
+    voc.UNCORRECTED: "P is small, and --correction could not be done: the score test's statistics stand",
     voc.FEW_CARRIERS: "few people of a party stand out in the variant: it was not opened",
     voc.LOW_MAC: "fewer than 10 expected minor alleles in cases: the normal approximation is not to be trusted",
 }

@@ -8,6 +8,7 @@ from typing import Any
 from securegen.errors import InputError
 from securegen.governance.decision import DECISION_SCHEMA
 from securegen.governance.label_noise import noise_line
+from securegen.governance.people_noise import PeopleNoise
 from securegen.io.schema import Refused, has, integer, list_of, number, optional, text
 from securegen.report.html import NOTHING, Content, Markup, bullets, join, table
 
@@ -30,14 +31,17 @@ def governance_of(record: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def noise_of(record: Mapping[str, Any], where: str) -> str | None:
-    """What noise the phenotypes of a run have, in words; None where they are exact. Raises InputError where it is damaged."""
-    if not record.get("label_noise"):
+    """What noise the phenotypes of a run have, or its summary of people, in words; None where they are exact. Raises InputError
+    where it is damaged."""
+    name = next((n for n in ("people_noise", "label_noise") if record.get(n)), None)
+    if name is None:
         return None
     try:
-        found = _NOISE(record["label_noise"], "label_noise")
+        found = _NOISE(record[name], name)
     except Refused as problem:
         raise InputError(f"{where}.run.json is damaged: {problem}") from None
-    said = noise_line(float(found["epsilon"]), found["delta"])
+    epsilon, delta = float(found["epsilon"]), found["delta"]
+    said = noise_line(epsilon, delta) if name == "label_noise" else PeopleNoise(epsilon, delta).line()
     return f"{said[:1].upper()}{said[1:]}."
 
 

@@ -13,7 +13,7 @@ from securegen.design.columns import Analysis
 from securegen.design.strata import Unanalysed
 from securegen.model import ImputedSums, OpenedSums, Sums
 from securegen.results.people_behind import who_differ, who_differ_in_groups
-from securegen.stats.imputed import alleles
+from securegen.stats.imputed import alleles, score_sums
 from securegen.stats.qc import homozygous
 from securegen.vocabulary import ADDITIVE
 
@@ -32,7 +32,7 @@ def result_columns(
         if isinstance(opened, ImputedSums) and opened.single is not None:
             told["single"] = (opened.single,)
         return without(statistics(opened, analysis.model, grid=grid, **told), withheld)
-    part = _part(analysis, sums)
+    part = part_of(analysis, sums)
     more: dict[str, Any] = {} if copies == 2 else {"copies": copies}
     if analysis.single:
         more["single"] = tuple(people - sums.m[:, column] for column, people in analysis.single)
@@ -40,11 +40,24 @@ def result_columns(
     return columns if sums.withheld is None else without(columns, sums.withheld)
 
 
+def score_part(
+    analysis: Analysis, sums: Sums | OpenedSums, rows: np.ndarray, *, grid: int = 1, copies: int = 2
+) -> ImputedSums:  # fmt: skip
+    """What a score test reads of some rows of a block; arguments as of `result_columns`."""
+    part = part_of(analysis, sums)
+    if isinstance(part, Sums):
+        chosen = Sums(part.start, part.g[rows], part.m[rows], part.q[rows])
+        model, coded = analysis.model, analysis.coding != ADDITIVE
+        single = tuple(people - sums.m[rows, column] for column, people in analysis.single)  # type: ignore[union-attr]
+        return score_sums(chosen, model.samples, model.cases, grid, copies, single, coded=coded)
+    return ImputedSums(part.start, part.called[rows], part.dosage[rows], part.cross[rows], part.square[rows])
+
+
 @overload
-def _part(analysis: Analysis, sums: Sums) -> Sums: ...
+def part_of(analysis: Analysis, sums: Sums) -> Sums: ...
 @overload
-def _part(analysis: Analysis, sums: OpenedSums) -> Sums | ImputedSums: ...
-def _part(analysis: Analysis, sums: Sums | OpenedSums) -> Sums | ImputedSums:
+def part_of(analysis: Analysis, sums: OpenedSums) -> Sums | ImputedSums: ...
+def part_of(analysis: Analysis, sums: Sums | OpenedSums) -> Sums | ImputedSums:
     """What the statistics of an analysis read."""
     if isinstance(sums, OpenedSums):
         return sums.parts[analysis.test, analysis.phenotype][0]
@@ -111,7 +124,7 @@ def fewest_carriers(
             found = np.minimum(found, differ) if single else differ
         if record_of(analysis).interacts:
             found = np.minimum(
-                found, who_differ_in_groups(analysis.model, _part(analysis, sums), grid=grid, copies=copies)
+                found, who_differ_in_groups(analysis.model, part_of(analysis, sums), grid=grid, copies=copies)
             )
         return found
     # Σg and the people of a model's 1 are of one genotype each, so that all three follow
@@ -127,7 +140,7 @@ def _squares(analysis: Analysis, sums: Sums | OpenedSums) -> np.ndarray | None:
     reads = record_of(analysis).reads
     if reads.weight is not None or not reads.squared:
         return None
-    part = _part(analysis, sums)
+    part = part_of(analysis, sums)
     square: np.ndarray = part.q[:, 0] if isinstance(part, Sums) else part.square
     return square
 

@@ -23,7 +23,7 @@ SUFFIX = "sets"
 @dataclass(frozen=True)
 class SetResult:
     """Of a mask and a phenotype. row: of the masks' table; variants: that vary; collapsed: of them, in one row; log10p: test
-    -> −log10 P, NaN where nothing can be tested."""
+    -> −log10 P, NaN where nothing can be tested; withheld: few people would stand out in what it is made of."""
 
     row: int
     phenotype: str
@@ -31,6 +31,7 @@ class SetResult:
     variants: int
     collapsed: int
     log10p: dict[str, float]
+    withheld: bool = False
 
 
 def sets_path(prefix: str, phenotype: str) -> str:
@@ -76,5 +77,9 @@ def _columns(results: Sequence[SetResult], names: Sequence[str]) -> dict[str, np
         "CHISQ": np.where(known, chisq, np.nan),
         "P": 10.0**-log10p,
         "LOG10_P": log10p,
-        "ERRCODE": np.where(known, voc.OK, voc.CONST_OMITTED_ALLELE).astype(object),
+        "ERRCODE": np.where(
+            np.repeat([r.withheld for r in results], each),
+            voc.FEW_CARRIERS,
+            np.where(known, voc.OK, voc.CONST_OMITTED_ALLELE),
+        ).astype(object),
     }

@@ -18,7 +18,7 @@ from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants
 from securegen.results import outputs
 from securegen.results.block_columns import fewest_carriers, refused_columns, result_columns, without
-from securegen.results.corrections import Corrector
+from securegen.results.corrections import Corrections
 from securegen.results.rows import FULL_DIGITS, table_text
 from securegen.stats.qc import Filters, lambda_gc, no_quality, qc_tables
 
@@ -48,7 +48,7 @@ class _Collector:
 
     TOP = 10
 
-    def __init__(self, analysis: Analysis, correct: Corrector | None) -> None:
+    def __init__(self, analysis: Analysis, correct: Corrections | None) -> None:
         self.analysis, self.record, self.correct = analysis, record_of(analysis), correct
         self.rows = self.record.rows(analysis.model)
         self.codes: dict[str, int] = {}
@@ -69,7 +69,7 @@ class _Collector:
             told = {"grid": grid * stratum.unit, "copies": stratum.copies}
             found = result_columns(here, sums, **told)
             if self.correct is not None:
-                found = self.correct.columns(stratum, name, sums.start, found)
+                found = self.correct.columns(stratum, name, sums, found)
             return without(found, fewest_carriers(here, sums, **told) < floor) if floor else found
         refused = stratum.refusal(*name)
         if refused is None:
@@ -135,7 +135,7 @@ def write_tables(
     digits: int = FULL_DIGITS,
     filters: Filters | None = None,
     mode: int | None = None,
-    correct: Corrector | None = None,
+    correct: Corrections | None = None,
 ) -> list[Summary]:
     """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
 

@@ -17,6 +17,7 @@ from securegen.scores.copies import CopiesReader
 from securegen.scores.plan import AlleleCounts, ScorePlan
 
 BLOCK: Final = 1024
+GENOTYPES: Final = 1 << 23  # of a block, whose copies as int64 are the largest memory of a run
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def _blocks(
     reader: GenotypeReader, variant: IntArray, block: int
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
     """Yield (rows of `variant`, dosage, missing or None) block by block, reading only blocks with a wanted variant."""
+    block = max(1, min(block, GENOTYPES // max(1, len(reader.samples))))
     for start in range(0, len(reader.variants), block):
         first, last = np.searchsorted(variant, (start, start + block))
         if first == last:

@@ -1,20 +1,21 @@
 """The score test of one variant person by person: what its corrections begin with.
 
-g̃ = g − C(CᵀWC)⁻¹CᵀWg, U = Σ g̃(y − μ), V = Σ w g̃²; C has an intercept, so that counting the other allele only turns the sign
-of g̃.
+x = g − C(CᵀWC)⁻¹CᵀWg, whose coefficients come from the sums of the score test, so that every engine has the same ones;
+S = Σ x(y − μ) and its cumulants are sums over people of terms rounded one by one (`kernels.rounded_terms`): the same integers
+at one owner and over sites.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from securegen.design.null_people import NullPeople
-from securegen.stats.firth_null import firth_null
+from securegen.kernels.rounded_terms import UNIT, centred_genotypes, score_terms, takes
 
-FEW = 20  # carriers, whose outcomes are all summed: a million
+FEW = 20  # carriers: of fewer all outcomes are summed, half a million at most
 HOLDS = 0.1  # of a copy: what a carrier has of a dosage
 SPARSE = 0.5  # share of dosages that are 0, from which on regenie sums over carriers alone
 
@@ -29,19 +30,55 @@ class Correction:
     log10p: float
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Variant:
-    """One variant of the analysed people: x: (n,) g̃ of the minor allele; carriers: (n,) bool, where regenie's approximation
-    sums over them alone, else None; few: (n,) bool, the called people with more than `HOLDS` of a copy, where every outcome of
-    these can be summed, else None; u, v: of x; minor: minor alleles; sign: −1 where A1 is the major allele."""
+@dataclass(frozen=True)
+class Start:
+    """Of the sum S of a variant: its value u, variance v, third cumulant, the largest value and the smallest one's negative."""
 
-    x: np.ndarray
-    carriers: np.ndarray | None
     u: float
     v: float
+    third: float
+    most: float
+    least: float
+
+    @staticmethod
+    def of(terms: Sequence[int]) -> Start:
+        """From integers of `score_terms`, summed over the sites."""
+        return Start(*(t / UNIT for t in terms))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Variant:
+    """One variant of the analysed people, counted by A1. x: (n,) without what covariates say of it; start: of its sum; carriers:
+    (n,) bool, where regenie's approximation sums over them alone, else None; few: (n,) bool, the called people with more
+    than `HOLDS` of a minor copy, where every outcome of these can be summed, else None; minor: minor alleles."""
+
+    x: np.ndarray
+    start: Start
+    carriers: np.ndarray | None
     minor: float
-    sign: float
     few: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CovariateParts:
+    """Of V variants. mean: (V,) copies of the called people; coefficients: (V, K) of the copies on covariates under W, the
+    intercept's first."""
+
+    mean: np.ndarray
+    coefficients: np.ndarray
+
+    def take(self, rows: np.ndarray) -> CovariateParts:
+        return CovariateParts(self.mean[rows], self.coefficients[rows])
+
+
+def copies_of(dosage: np.ndarray, missing: np.ndarray | None, mean: float) -> np.ndarray:
+    """(n,) float64, missing calls at the mean."""
+    return dosage.astype(np.float64) if missing is None else np.where(missing, mean, dosage)
+
+
+def minor_copies(copies: np.ndarray, mean: float, most: float) -> np.ndarray:
+    """(n,) of the rarer allele. most: the largest that a person has of both."""
+    return most - copies if mean > most / 2 else copies
 
 
 class NullFit:
@@ -51,31 +88,35 @@ class NullFit:
         self.people, self.cases, self.mean = null.people, null.cases, null.mean
         self.weight = null.mean * (1 - null.mean)
         self.residual = null.cases - null.mean
-        self._root = np.sqrt(self.weight)
-        self._basis = np.linalg.qr(null.covariates * self._root[:, None])[0]
+        self.side = np.where(null.cases, 1.0, -1.0)
+        self._covariates = np.ascontiguousarray(null.covariates[:, 1:].T)
         self._null = null
 
-    def variant(self, dosage: np.ndarray, missing: np.ndarray | None, most: float, *, fast: bool) -> Variant:
-        """dosage: (n,) float64, of which `missing` take the mean of the others; most: the largest that a person has; fast:
-        carriers alone, as regenie does by default where at least half of the dosages are 0."""
-        g = dosage
-        called = np.ones(len(g), bool) if missing is None else ~missing
-        mean = float(g[called].mean())
-        g = np.where(called, g, mean)
-        minor, sign = mean, 1.0
-        if mean > most / 2:
-            g, minor, sign = most - g, most - mean, -1.0
-        y = g * self._root
-        y = y - self._basis @ (self._basis.T @ y)
-        x = y / self._root
-        holders = called & (g > HOLDS)
-        few = holders if not fast and int(holders.sum()) <= FEW else None
-        carriers = g != 0 if fast and int((g == 0).sum()) >= SPARSE * len(g) else None
-        return Variant(
-            x, carriers, float((x * self.residual).sum()), float((y * y).sum()), minor * int(called.sum()), sign, few
-        )
+    def x(self, copies: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        """(n,) copies without what covariates say of them."""
+        return centred_genotypes(copies, coefficients, self._covariates)
 
-    @cached_property
+    def variant(
+        self, dosage: np.ndarray, missing: np.ndarray | None, most: float, mean: float, coefficients: np.ndarray, *,
+        fast: bool,
+    ) -> Variant | None:  # fmt: skip
+        """dosage: (n,) copies, of which `missing` take the mean; most: the largest that a person has; mean, coefficients: of
+        `CovariateParts`; fast: carriers alone, as regenie does by default where at least half of the dosages are 0. None where
+        covariates make numbers of it that no sum takes."""
+        copies = copies_of(dosage, missing, mean)
+        minor = minor_copies(copies, mean, most)
+        x = self.x(copies, coefficients)
+        if not takes(x):
+            return None
+        called = np.ones(len(x), bool) if missing is None else ~missing
+        holders = called & (minor > HOLDS)
+        few = holders if not fast and int(holders.sum()) < FEW else None
+        carriers = minor != 0 if fast and int((minor == 0).sum()) >= SPARSE * len(x) else None
+        rarer = most - mean if mean > most / 2 else mean
+        start = Start.of(score_terms(x, self.mean, self.residual))
+        return Variant(x, start, carriers, rarer * int(called.sum()), few)
+
+    @property
     def firth_logits(self) -> np.ndarray:
         """(n,) linear predictor of the null model under Firth's penalty, whose coefficients are kept for every variant."""
-        return firth_null(self.cases, self._null.covariates, self._null.offset, self.mean)
+        return self._null.penalised

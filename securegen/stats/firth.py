@@ -2,73 +2,126 @@
 
 The likelihood ratio against β = 0 has χ² with one degree of freedom (Firth 1993; Heinze and Schemper 2002). As regenie's
 `--firth --approx` defines it: covariates are fitted once under the penalty, their linear predictor is an offset, and x is g
-without what covariates say of it (Mbatchou et al. 2021). β is finite where every carrier is a case.
+without what covariates say of it (Mbatchou et al. 2021). β is finite where every carrier is a case. It is found from four
+sums over people at a few points, so that whoever sums them takes the same steps.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
+from securegen.kernels.exact_functions import ln
+from securegen.kernels.rounded_terms import FARTHEST, UNIT, penalised_terms
 from securegen.stats.corrected import Correction, NullFit, Variant
-from securegen.stats.firth_null import CONVERGED, STEPS, Array, logistic
 from securegen.stats.pvalue import chisq_1
 
 FEWEST = 50  # minor alleles, below which regenie's approximation penalises carriers alone
+STEPS = 60
+SETTLED = 2.0**-17  # of β, in units of its error: from there a series to the second order reaches the maximum
+POINTS = 2.0**-30  # β are multiples of it
+REACH = 16.0  # logits a copy, the longest step
+FIRST = 2  # steps, until there are derivatives to compare
 
 
-class _Penalised:
-    """−2(l(β) + ½ log I(β)) and its derivative over these people."""
+class Ascent:
+    """The search for the largest penalised likelihood.
 
-    def __init__(self, cases: np.ndarray, x: Array, logits: Array) -> None:
-        self.cases, self.x, self.logits = cases, x, logits
-        self.side = np.where(cases, -1.0, 1.0)
+    at: where Σ x(y − p), Σ x²p(1 − p), Σ x³p(1 − p)(½ − p) and minus the log likelihood are wanted next, None at the end;
+    steps: points so far."""
 
-    def value(self, b: float) -> float:
-        eta = self.logits + self.x * b
-        p = logistic(eta)
-        information = float((self.x * self.x * p * (1 - p)).sum())
-        if information <= 0:  # beyond what float64 tells from certainty
-            return np.inf
-        return 2 * float(np.logaddexp(0, self.side * eta).sum()) - float(np.log(information))
+    def __init__(self) -> None:
+        self.at: float | None = 0.0
+        self.steps = 0
+        self._low, self._high = -math.inf, math.inf
+        self._before: tuple[float, float] | None = None  # a point and the derivative there
+        self._none = 0.0
+        self._found: Correction | None = None
 
-    def score(self, b: float) -> tuple[float, float]:
-        """The derivative of the penalised log likelihood, and the information."""
-        p = logistic(self.logits + self.x * b)
-        square = self.x * self.x * p * (1 - p)
-        information = float(square.sum())
-        leverage = square / information if information > 0 else 0 * square
-        return float((self.x * (self.cases - p + leverage * (0.5 - p))).sum()), information
-
-
-def firth(fit: NullFit, variant: Variant) -> Correction:
-    """Effect, its error from the information, and the penalised likelihood ratio."""
-    only = variant.carriers if variant.carriers is not None and variant.minor < FEWEST else slice(None)
-    cases: Array = fit.cases.astype(np.float64)
-    own = _Penalised(cases[only], variant.x[only], fit.firth_logits[only])
-    b, information = _maximum(own)
-    chisq = max(own.value(0.0) - own.value(b), 0.0)
-    return Correction(variant.sign * b, information**-0.5, chisq, float(chisq_1(np.array([chisq]))[1][0]))
-
-
-def _maximum(own: _Penalised) -> tuple[float, float]:
-    """Where the derivative is 0, by Newton's method inside a bracket, and the information there."""
-    low, high, b = -np.inf, np.inf, 0.0
-    for _ in range(STEPS):
-        slope, information = own.score(b)
-        if information <= 0:  # too far out
-            b /= 2
-            continue
-        if abs(slope) <= CONVERGED * information**0.5:
-            break
-        if slope > 0:
-            low = b
+    def take(self, slope: float, information: float, third: float, loss: float) -> None:
+        """The four sums at `at`."""
+        if self.at is None:
+            raise ValueError("this search has ended")
+        b, self.steps = self.at, self.steps + 1
+        if information <= 0:  # beyond what sums tell from certainty
+            self._go(b / 2 if b else math.nan)
+            return
+        value = 2 * loss - ln(information)
+        if self.steps == 1:
+            self._none = value
+        rise = slope + third / information
+        if rise > 0:
+            self._low = b
         else:
-            high = b
-        reach = 5 / float(np.abs(own.x).max())
-        there = b + float(np.clip(slope / information, -reach, reach))
-        if not low < there < high:
-            there = (low + high) / 2
-        if there == b:
-            break
-        b = there
-    return b, information
+            self._high = b
+        curve = self._curve(b, rise, information)
+        move = rise / curve
+        if abs(move) * math.sqrt(information) <= SETTLED:
+            self.at = None
+            # the derivative of the information is 2 Σ x³p(1 − p)(½ − p)
+            moved = information + 2 * third * move
+            self._end(b + move, moved, value - rise * move)
+            return
+        if self.steps <= FIRST:
+            move = _alike(slope, information, third, move)
+        there = b + min(max(move, -REACH), REACH)
+        wide = (self._high - self._low) / 2
+        if not self._low < there < self._high or abs(there - b) > wide:
+            there = (self._low + self._high) / 2
+        self._before = (b, rise)
+        self._go(there)
+
+    def _curve(self, b: float, rise: float, information: float) -> float:
+        """Minus the second derivative: from the point before, where that is not far off the information."""
+        if self._before is not None and self._before[0] != b:
+            curve = (self._before[1] - rise) / (b - self._before[0])
+            if information / 4 < curve < 4 * information:
+                return curve
+        return information
+
+    def _go(self, b: float) -> None:
+        b = round(b / POINTS) * POINTS if math.isfinite(b) else math.nan
+        if self.steps == STEPS or b == self.at or not abs(b) <= FARTHEST:
+            self.at = None
+        else:
+            self.at = b
+
+    def _end(self, b: float, information: float, value: float) -> None:
+        if information > 0:
+            chisq = max(self._none - value, 0.0)
+            self._found = Correction(b, information**-0.5, chisq, float(chisq_1(np.array([chisq]))[1][0]))
+
+    def correction(self) -> Correction | None:
+        """At the end: effect, its error from the information, and the penalised likelihood ratio. None where none was found."""
+        return self._found
+
+
+def _alike(slope: float, information: float, third: float, otherwise: float) -> float:
+    """The step that is right where carriers are alike: m of mean p of whom k are cases have (k + ½)/(m + 1) at the maximum."""
+    p = 0.5 - third / information
+    if not 0 < p < 1:
+        return otherwise
+    m = information / (p * (1 - p))
+    there = (slope + m * p + 0.5) / (m + 1)
+    return float(ln(there / (1 - there) * ((1 - p) / p))) if 0 < there < 1 else otherwise
+
+
+def search(ascent: Ascent, x: np.ndarray, side: np.ndarray, logits: np.ndarray) -> None:
+    """Go to the end over people here. (n,) float64 each, as of `penalised_terms`."""
+    while ascent.at is not None:
+        ascent.take(*values(penalised_terms(x, side, logits, ascent.at)))
+
+
+def values(terms: Sequence[int]) -> list[float]:
+    """Sums from their integers."""
+    return [t / UNIT for t in terms]
+
+
+def firth(fit: NullFit, variant: Variant) -> Correction | None:
+    """Effect, its error and the ratio from the people here. None where they were not found."""
+    only = variant.carriers if variant.carriers is not None and variant.minor < FEWEST else slice(None)
+    ascent = Ascent()
+    search(ascent, variant.x[only], fit.side[only], fit.firth_logits[only])
+    return ascent.correction()

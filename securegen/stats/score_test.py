@@ -16,6 +16,7 @@ from securegen import vocabulary as voc
 from securegen.design.logistic import ScoreModel
 from securegen.model import ImputedSums, IntArray, Sums
 from securegen.stats import algebra, rounding
+from securegen.stats.corrected import CovariateParts
 from securegen.stats.imputed import alleles, as_float, frequency, score_sums
 from securegen.stats.linear import CORRELATED, HIGH_VIF
 from securegen.stats.pvalue import chisq_1
@@ -46,10 +47,9 @@ def score_test(
     def imputed(j: int) -> np.ndarray:
         return as_float(sums.cross[:, j], called)
 
-    s = [imputed(1 + i) * (unit / grid) for i, unit in enumerate(model.weight_units)]
     square = as_float(sums.square, called * called) * (model.weight_units[0] / grid**2)
     lower, scale, regular = algebra.cholesky(model.weight_gram)
-    z = algebra.forward(lower, scale, s)
+    z = algebra.forward(lower, scale, _weighted(sums, model, grid))
     zr = algebra.forward(lower, scale, list(model.residual_cross))
     u = imputed(0) * (model.residual_unit / grid) - algebra.dot(z, zr)
     weighted_variance = square - z[0] * z[0]
@@ -101,6 +101,20 @@ def score_test(
         "ERRCODE": code,
         "DCHISQ_BOUND": hide(bound),
     }
+
+
+def _weighted(sums: ImputedSums, model: ScoreModel, grid: int) -> list[np.ndarray]:
+    """Σ w c g of every covariate c, the intercept first, per copy: (V,) each."""
+    called = np.maximum(sums.called, 1)
+    return [as_float(sums.cross[:, 1 + i], called) * (u / grid) for i, u in enumerate(model.weight_units)]
+
+
+def covariate_parts(sums: ImputedSums, model: ScoreModel, *, grid: int = 1) -> CovariateParts:
+    """The mean of each variant and its coefficients on the covariates under W, from the sums that the test reads."""
+    lower, scale, _ = algebra.cholesky(model.weight_gram)
+    z = algebra.forward(lower, scale, _weighted(sums, model, grid))
+    mean = sums.dosage / (float(grid) * np.maximum(sums.called, 1))
+    return CovariateParts(mean, np.stack(algebra.backward(lower, scale, z), axis=1))
 
 
 def chisq_error_bound(

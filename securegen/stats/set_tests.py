@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from securegen.kernels.cauchy import cauchy
 from securegen.kernels.rho_mixtures import RhoMixtures, log_shared, rho_mixtures
 from securegen.stats.pvalue import chisq_1
 from securegen.stats.set_scores import SetScores
@@ -38,16 +39,7 @@ def acat(log10p: np.ndarray, weights: np.ndarray | None = None) -> float:
     >>> round(acat(np.array([2.0, 0.5])), 6), round(acat(np.array([400.0, 1.0])), 6)
     (1.708176, 399.69897)
     """
-    w = np.ones(len(log10p)) if weights is None else weights
-    used = w > 0
-    if used.sum() == 1:
-        return float(log10p[used][0])
-    lp, w = log10p[used], w[used] / w[used].sum()
-    if (top := lp.max()) > 15:  # tan((½ − p)π) is 1/(πp) then
-        return float(top + np.log10((w * 10.0 ** (lp - top)).sum()))
-    t = float((w * np.tan((0.5 - np.minimum(10.0**-lp, LARGEST_P)) * np.pi)).sum())
-    p = np.arctan(1 / t) / np.pi if t > 0 else 0.5 - np.arctan(t) / np.pi
-    return float(-np.log10(p))
+    return float(cauchy(log10p, np.ones(len(log10p)) if weights is None else weights, LARGEST_P))
 
 
 def set_tests(scores: SetScores, frequency: np.ndarray, wanted: Set[str]) -> dict[str, float]:
@@ -56,14 +48,16 @@ def set_tests(scores: SetScores, frequency: np.ndarray, wanted: Set[str]) -> dic
     frequency: (k,) of the counted allele, above ½ where the other is rarer. With `acato` alone it combines ρ of 0 and 1, with
     `skato` or `skato-acat` all eight, as regenie does.
     """
-    rows = np.flatnonzero(scores.usable)
+    usable = scores.usable
+    rows = np.flatnonzero(usable)
     if not len(rows):
         return dict.fromkeys(wanted, np.nan)
-    here, share = scores.take(rows), frequency[rows]
+    here, share = (scores, frequency) if usable.all() else (scores.take(rows), frequency[rows])
     sign = np.where(share > 0.5, -1.0, 1.0)  # the other allele is counted: the intercept takes the constant out
     rarer = np.minimum(share, 1 - share)
     w = beta_weights(rarer)
-    s, k = sign * w * here.scores, np.outer(sign * w, sign * w) * here.covariance
+    turned = sign * w
+    s, k = turned * here.scores, turned[:, None] * turned * here.covariance
     _, single = chisq_1(here.scores**2 / np.diag(here.covariance))
     if len(rows) == 1:
         return dict.fromkeys(wanted, float(single[0]))

@@ -16,10 +16,11 @@ import numpy as np
 
 from securegen.errors import DesignError, UsageError
 from securegen.governance import releases
-from securegen.governance.door import LD, PEOPLE, OutputFacts, exact_reasons
+from securegen.governance.door import LD, PEOPLE, OutputFacts
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.gate import Gate, gate_of
 from securegen.governance.history import PeopleFacts
+from securegen.governance.noise_rules import exact_reasons
 from securegen.governance.signing import digest_of
 from securegen.io.text import count
 from securegen.model import Progress, SelectableReader, no_progress

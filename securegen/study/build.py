@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from securegen.catalogue import Test, chosen
+from securegen.catalogue import FIRTH, NONE, Test, chosen
 from securegen.design import fixedpoint as fp
 from securegen.design.columns import Design, combine
 from securegen.design.covariates import ScaledCovariates
@@ -48,7 +48,7 @@ def build_design(
     coding = coding_of(reader)
     parts = designs(
         planned, traits, bits=inputs.bits, offsets=offsets, conditions=conditions, coding=coding,
-        interaction=inputs.interaction, corrected=inputs.corrects, complete=inputs.missing == "complete",
+        interaction=inputs.interaction, correction=inputs.correction, complete=inputs.missing == "complete",
         most=most_copies(reader),
     )  # fmt: skip
     if inputs.qc:
@@ -80,7 +80,7 @@ def designs(
     conditions: Conditions | None = None,
     coding: str = ADDITIVE,
     interaction: str | None = None,
-    corrected: bool = False,
+    correction: str = NONE,
     complete: bool = False,
     scaled: dict[bytes, ScaledCovariates] | None = None,
     most: int = 2,
@@ -90,9 +90,9 @@ def designs(
     offsets: phenotype -> (N,) float64, what a whole-genome model predicts, or zeros for the statistic of regenie without one.
     alike: (masks) -> indices of those that are the same people, at every site; conditions:
     dosages that are covariates too; coding: the genetic model of the dosages that will be summed; interaction: the covariate
-    whose product with a dosage is tested; corrected: null models are
-    kept of each person; complete: as of `DesignData`; scaled: remembers covariates of one owner for further calls with the
-    same ones; most: copies that a person may have.
+    whose product with a dosage is tested; correction: of `CORRECTIONS`, for which null models are kept of each person;
+    complete: as of `DesignData`; scaled: remembers covariates of one owner for further calls with the same ones; most: copies
+    that a person may have.
     Raises DesignError as the test's design, UsageError for a test that no genetic model is for.
     """
     if total is not fp.pooled:
@@ -120,7 +120,8 @@ def designs(
             scaled,
             coding=coding,
             interaction=interaction,
-            corrected=corrected,
+            corrected=correction != NONE,
+            penalised=correction == FIRTH,
             complete=complete,
             most=most,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -49,9 +50,29 @@ def combined(
     return out, lacking
 
 
-def set_blocks(reader: GenotypeReader, firsts: IntArray, sets: IntArray) -> Iterator[tuple[int, GenotypeBlock]]:
-    """Every set of `sets`, ascending, with its variants; several are read at a time where they stand together."""
-    most = max(1, CELLS // max(len(reader.samples), 1))
+def set_blocks(
+    reader: GenotypeReader, firsts: IntArray, sets: IntArray, *, ahead: bool = False
+) -> Iterator[tuple[int, GenotypeBlock]]:
+    """Every set of `sets`, ascending, with its variants; several are read at a time where they stand together.
+
+    ahead: the next ones are read by a thread meanwhile, and two such runs are in memory.
+    """
+    runs = _runs(reader, firsts, sets)
+    with ThreadPoolExecutor(1) as reading:
+        coming: Future[GenotypeBlock] | None = None
+        for k, (numbers, first, last) in enumerate(runs):
+            block = reader.read(first, last) if coming is None else coming.result()
+            if ahead and k + 1 < len(runs):
+                coming = reading.submit(reader.read, *runs[k + 1][1:])
+            for number in numbers:
+                part = slice(int(firsts[number]) - first, int(firsts[number + 1]) - first)
+                missing = None if block.missing is None else block.missing[part]
+                yield number, GenotypeBlock(int(firsts[number]), block.dosage[part], missing)
+
+
+def _runs(reader: GenotypeReader, firsts: IntArray, sets: IntArray) -> list[tuple[list[int], int, int]]:
+    """Sets that are read together, and their first and last variant."""
+    most, out = max(1, CELLS // max(len(reader.samples), 1)), []
     at = 0
     while at < len(sets):
         stop = at + 1
@@ -59,13 +80,9 @@ def set_blocks(reader: GenotypeReader, firsts: IntArray, sets: IntArray) -> Iter
             stop < len(sets) and sets[stop] == sets[stop - 1] + 1 and firsts[sets[stop] + 1] - firsts[sets[at]] <= most
         ):
             stop += 1
-        first = int(firsts[sets[at]])
-        block = reader.read(first, int(firsts[sets[stop - 1] + 1]))
-        for number in sets[at:stop].tolist():
-            part = slice(int(firsts[number]) - first, int(firsts[number + 1]) - first)
-            missing = None if block.missing is None else block.missing[part]
-            yield number, GenotypeBlock(int(firsts[number]), block.dosage[part], missing)
+        out.append((sets[at:stop].tolist(), int(firsts[sets[at]]), int(firsts[sets[stop - 1] + 1])))
         at = stop
+    return out
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ def noised(
         )
     out = []
     with open_draws(folder, log) as entries:
+        if noise is None and not entries.traits:  # summaries with noise of whole people are there alone
+            return tuple(phenotypes)
         for p in phenotypes:
             known = ~np.isnan(p.values)
             places = entries.places(samples, known)
@@ -64,10 +66,7 @@ def noised(
                 continue
             if not entries.knows(p.name):
                 refuse_left(folder, policy, p.name, samples, known)
-            most = (DEFAULT_EPSILON, DEFAULT_DELTA)
-            if policy is not None:
-                most = float(policy["noise.epsilon"]), float(policy["noise.delta"])
-            draws = entries.draw(p.name, places, p.values[known], noise, binary=p.binary, most=most)
+            draws = entries.draw(p.name, places, p.values[known], noise, binary=p.binary, most=most_of(policy))
             values = p.values.copy()
             values[known] = in_units(noise, draws, binary=p.binary)
             out.append(replace(p, values=values, noise=applied(noise, binary=p.binary)))
@@ -90,6 +89,13 @@ def enter_made(inputs: Inputs, strata: Sequence[Stratum]) -> None:
 def applied(noise: LabelNoise, *, binary: bool) -> AppliedNoise:
     """What a phenotype with these draws carries to every door."""
     return AppliedNoise(noise.epsilon, noise.delta, noise.mechanism(binary=binary))
+
+
+def most_of(policy: Policy | None) -> tuple[float, float]:
+    """ε and δ that a person may spend."""
+    if policy is None:
+        return DEFAULT_EPSILON, DEFAULT_DELTA
+    return float(policy["noise.epsilon"]), float(policy["noise.delta"])
 
 
 def place_of(inputs: Inputs) -> tuple[Path, Policy | None]:

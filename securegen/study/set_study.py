@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -27,7 +26,7 @@ class SetStudy:
     strata: tuple[Stratum, ...]
     masks: MaskReader
     chosen: IntArray
-    tests: Set[str]
+    tests: frozenset[str]
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
@@ -72,6 +71,10 @@ def set_study_of(inputs: Inputs, masks: MaskReader) -> SetStudy:
         vc_max_aaf=None,
     )
     reader, strata = build_strata(asked, masks.source, silent)
-    end = f".{name_of_bin(inputs.widest)}"
-    chosen = np.flatnonzero([str(name).endswith(end) for name in masks.table.effect_allele])
-    return SetStudy(reader, strata, masks, chosen, frozenset(inputs.vc_tests or ()))
+    return SetStudy(reader, strata, masks, masks_of_bin(masks, inputs.widest), frozenset(inputs.vc_tests or ()))
+
+
+def masks_of_bin(masks: MaskReader, share: float) -> IntArray:
+    """Those of the table that have the variants up to a frequency."""
+    end = f".{name_of_bin(share)}"
+    return np.flatnonzero([str(name).endswith(end) for name in masks.table.effect_allele])

@@ -117,7 +117,7 @@ def _make(inputs: Inputs, reader: GenotypeReader, planned: Sequence[Planned], qc
             conditions=conditions,
             coding=coding_of(reader),
             interaction=inputs.interaction,
-            corrected=inputs.corrects,
+            correction=inputs.correction,
             complete=inputs.missing == "complete",
             scaled=scaled,
             most=most_copies(reader),

@@ -27,6 +27,7 @@ from securegen.engines.ckks.studydesign import open_design
 from securegen.governance import pseudonyms, signing
 from securegen.inspection import inspect
 from securegen.io import envelope
+from securegen.io.digests import blake3_of
 from securegen.io.kept_arrays import keep_json, kept_json
 from securegen.io.schema import has
 from securegen.scores.ledger import Ledger
@@ -174,7 +175,7 @@ def _keys(folder: Path) -> Iterator[Target]:
 
     def digested(data: bytes) -> None:
         kept.write_bytes(data)
-        kept.with_name("kept.json.blake3").write_text(artefact.digest_file(kept))
+        kept.with_name("kept.json.blake3").write_text(blake3_of(kept))
         kept_json(kept, "an example", has("a"))
 
     yield Target("kept-json", kept.read_bytes(), digested, JSON)
@@ -214,7 +215,7 @@ def _scores(folder: Path, cohort: object) -> Iterator[Target]:
         """With the digest and size that fit."""
         array.write_bytes(data)
         body = json.loads(json.dumps(entry.body))
-        body["files"]["id"] |= {"size": len(data), "blake3": artefact.digest_file(array)}
+        body["files"]["id"] |= {"size": len(data), "blake3": blake3_of(array)}
         _write_signed(request / artefact.MANIFEST, body, key)
         messages.read_request(request)
 
@@ -228,7 +229,7 @@ def _scores(folder: Path, cohort: object) -> Iterator[Target]:
 
     def kept(data: bytes) -> None:
         plan.write_bytes(data)
-        digest.write_text(artefact.digest_file(plan))
+        digest.write_text(blake3_of(plan))
         kept_plan(own)
 
     yield Target("score-plan", plan.read_bytes(), _kept(_kept(kept, plan), digest), JSON)
@@ -236,7 +237,7 @@ def _scores(folder: Path, cohort: object) -> Iterator[Target]:
 
     def kept_weights(data: bytes) -> None:
         weights.write_bytes(data)
-        weights.with_name("variant.npy.blake3").write_text(artefact.digest_file(weights))
+        weights.with_name("variant.npy.blake3").write_text(blake3_of(weights))
         kept_plan(own)
 
     yield Target(

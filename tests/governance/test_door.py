@@ -9,7 +9,7 @@ import pytest
 
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError
-from securegen.governance import door, release, signing
+from securegen.governance import door, noise_rules, release, signing
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import History, OutputFacts, Request
 from securegen.governance.policy import covers
@@ -63,6 +63,7 @@ REFUSED = {
     "budget.releases": ruled(budgets__releases=0),
     "policy.second_signature": ruled(second_signature__for=["association"]),
     "policy.noise": ruled(noise__required=True),
+    "policy.noise_whole_people": ruled(noise__whole_people=True),
     "policy.noise_epsilon": noisy(1.5),
     "policy.noise_delta": noisy(1.0, 0.1),
     "policy.request": replace(GOOD, outputs=()),
@@ -92,7 +93,8 @@ def test_every_rule_of_the_door_is_attacked_here():
     from pathlib import Path
     from re import findall
 
-    named = set(findall(r'"((?:policy|budget)\.[a-z_]+)"', Path(door.__file__).read_text()))
+    text = "".join(Path(module.__file__).read_text() for module in (door, noise_rules))
+    named = set(findall(r'"((?:policy|budget)\.[a-z_]+)"', text))
     named |= {f"budget.{k}" for k in ("releases_per_day", "releases_per_month", "releases")}
     named |= {"policy.noise_epsilon", "policy.noise_delta"}
     assert named - {"policy.toml"} == set(REFUSED)

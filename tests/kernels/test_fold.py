@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securegen.kernels import fold
-from securegen.kernels.fold import fold_factors, fold_tiles, open_products
+from securegen.kernels.fold import copy_in_order, fold_factors, fold_tiles, open_products
 from securegen.kernels.ntt import forward, inverse, ntt_tables
 from securegen.rlwe.ring import Ring, ntt_primes
 
@@ -61,6 +61,28 @@ def test_a_fold_is_the_weighted_sum_of_neighbours(shape, seed):
     for p, q in enumerate(primes):
         for j in range(2):
             np.testing.assert_array_equal(folded[p, 0, j], reference.fold(values[p, 0, j], pack, q))
+
+
+@pytest.mark.parametrize(("pack", "step"), [(1, 3), (8, 1), (64, 4), (256, 16), (256, 64)])
+def test_tiles_fold_on_their_own(pack, step):
+    """A stretch of whole sums, wherever it lies, folds as it does in the polynomial."""
+    rng = np.random.default_rng(pack)
+    tiles = tiles_of(residues(rng, PRIMES, 2, 3, N))
+    whole, count = fold_tiles(tiles, pack, PRIMES), tiles.shape[1]
+    width, last = tiles.shape[-1], count - count % step
+    parts = [fold_tiles(tiles[:, f : f + step], pack, PRIMES, first=f, n=N) for f in range(0, last, step)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=-1), whole[..., : last * width // pack])
+    if pack > width:
+        with pytest.raises(ValueError, match="whole sums"):
+            fold_tiles(tiles[:, 1 : 1 + step], pack, PRIMES, first=1, n=N)
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 3, 16), (1, 1, 4, 16), (3, 0, 2, 16)])
+def test_lanes_are_copied_in_order(shape):
+    tiles = np.arange(np.prod(shape, dtype=int), dtype=np.uint32).reshape(shape)
+    out = np.zeros((shape[1], shape[2] + 1, shape[0] * 16 + 1), np.uint32)[:, 1:, 1:]
+    copy_in_order(tiles, out)
+    np.testing.assert_array_equal(out, np.concatenate(list(tiles), axis=-1))
 
 
 @pytest.mark.parametrize("pack", [p for p in PACKS if p > 1])

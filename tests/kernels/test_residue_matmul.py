@@ -31,7 +31,7 @@ def residues(rng, primes, *shape, largest=False):
 
 def product(rows, columns, primes, out, **options):
     """One block of one array each, in place."""
-    matmul_residues([[rows]], pack_columns([columns], primes, **options), primes, out[None], **options)
+    matmul_residues([[[rows]]], pack_columns([[columns]], primes, **options), primes, out[None], **options)
 
 
 @settings(max_examples=60)
@@ -110,7 +110,9 @@ def test_several_blocks_of_several_arrays(threads):
     columns = [residues(rng, PRIMES, tiles, groups, c, LANES) for c in (1, 0, 10, 1)]
     start = np.stack([residues(rng, PRIMES, tiles, 9, 12, LANES) for _ in blocks])
     got = start.copy()
-    matmul_residues(blocks, pack_columns(columns, PRIMES, threads=threads), PRIMES, got, threads=threads)
+    matmul_residues(
+        [[b] for b in blocks], pack_columns([columns], PRIMES, threads=threads), PRIMES, got, threads=threads
+    )
     y = np.concatenate(columns, axis=3)
     q = PRIMES[:, None, None, None, None]
     for b, rows in enumerate(blocks):
@@ -123,7 +125,7 @@ def test_fresh_sums_do_not_depend_on_what_was_there(groups):
     rng = np.random.default_rng(groups)
     x, y = residues(rng, PRIMES, 2, groups, 10, LANES), residues(rng, PRIMES, 2, groups, 4, LANES)
     out = np.full((1, 3, 2, 10, 4, LANES), 0xFFFFFFFF, np.uint32)
-    matmul_residues([[x]], pack_columns([y], PRIMES), PRIMES, out, fresh=True)
+    matmul_residues([[[x]]], pack_columns([[y]], PRIMES), PRIMES, out, fresh=True)
     np.testing.assert_array_equal(out[0], slow_sums(x, y, PRIMES))
 
 

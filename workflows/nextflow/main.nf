@@ -1,15 +1,16 @@
 // Association in parts: a job for each, and one that joins them. Genotypes stay in the folder where they are.
 //
-//   nextflow run workflows/nextflow/main.nf -c workflows/nextflow/nextflow.config \
-//       --bfile cohort --pheno cohort.pheno.tsv --covar cohort.covar.tsv --parts 22 --out study
+//   securegen plan --bfile cohort --pheno cohort.pheno.tsv --covar cohort.covar.tsv --threads 2 --out study --json > plan.json
+//   nextflow run workflows/nextflow/main.nf -c workflows/nextflow/nextflow.config -params-file plan.json \
+//       --bfile cohort --pheno cohort.pheno.tsv --covar cohort.covar.tsv --out study
 //
-// Other options of securegen gwas go into --options, in quotes.
+// plan.json says how many parts, and the memory, time and cores of each; --parts 22 is another number of them. Other options
+// of securegen gwas go into --options, in quotes.
 
 params.bfile = null
 params.pheno = null
 params.covar = null
 params.options = ''
-params.parts = 22
 params.out = 'study'
 
 process GWAS_PART {

@@ -1,6 +1,29 @@
 version 1.0
 
 # Association in parts: a task for each, and one that joins them.
+#
+#   securegen plan --bfile cohort --pheno cohort.pheno.tsv --covar cohort.covar.tsv --threads 2 --out study --json > plan.json
+#
+# plan says how many parts, and the memory, time and cores of each.
+struct Request {
+    Int memory_mb
+    Int minutes
+}
+
+struct Step {
+    Int blocks
+    Int cores
+    Request request
+}
+
+struct Steps {
+    Step gwas
+}
+
+struct Plan {
+    Steps steps
+}
+
 workflow gwas {
     input {
         File bed
@@ -9,15 +32,18 @@ workflow gwas {
         File pheno
         File? covar
         String options = ""
-        Int parts = 22
+        File plan
         String container = "securegen"
     }
+    Plan planned = read_json(plan)
+    Step step = planned.steps.gwas
 
-    scatter (i in range(parts)) {
+    scatter (i in range(step.blocks)) {
         call part {
             input:
                 bed = bed, bim = bim, fam = fam, pheno = pheno, covar = covar, options = options, number = i + 1,
-                parts = parts, container = container
+                parts = step.blocks, container = container, cpu = step.cores, memory_mb = step.request.memory_mb,
+                minutes = step.request.minutes
         }
     }
     call merge { input: files = flatten(part.files), container = container }
@@ -39,8 +65,9 @@ task part {
         Int number
         Int parts
         String container
-        Int cpu = 2
-        Int memory_gb = 4
+        Int cpu
+        Int memory_mb
+        Int minutes
     }
 
     command <<<
@@ -58,7 +85,8 @@ task part {
         container: container
         docker: container
         cpu: cpu
-        memory: "~{memory_gb} GB"
+        memory: "~{memory_mb} MiB"
+        runtime_minutes: minutes
         preemptible: 3
     }
 }

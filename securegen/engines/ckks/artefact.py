@@ -1,4 +1,5 @@
-"""Folders that travel between parties: a signed manifest and .npy files, checked before they are parsed.
+"""Folders that travel between parties: a signed manifest and .npy files, checked before they are parsed. They lie on a disk or in
+an object store (`io.folders`).
 
 The manifest names every file with its BLAKE3 digest and holds parameters, shapes and fingerprints, never ids. What the owner
 sends is signed with the owner's Ed25519 key; what a server returns is digested and bound to the digests of what it was
@@ -11,9 +12,8 @@ import contextlib
 import hashlib
 import io
 import math
-import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,9 +24,11 @@ from blake3 import blake3
 from securegen.engines.ckks.keys import PublicKey
 from securegen.errors import ArtefactError
 from securegen.io.envelope import canonical
-from securegen.io.output import FOR_OTHERS, atomic, write_json
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
+from securegen.io.output import json_bytes
 from securegen.io.schema import Check, Refused, anything, map_of, printable, record, shown, text
-from securegen.io.strict_json import open_regular, parse_json, read_regular
+from securegen.io.strict_json import parse_json
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 3
@@ -54,23 +56,18 @@ class FileEntry:
     seed: str = ""
 
 
-def digest_file(path: Path) -> str:
-    return blake3().update_mmap(path).hexdigest()
+def entry_for(folder: Place, name: str) -> FileEntry:
+    """The entry of a file that is there already. Raises FileNotFoundError."""
+    folder = folder_of(folder)
+    return FileEntry(name, folder.digest(name), folder.size(name) or 0)
 
 
-def entry_for(folder: Path, name: str) -> FileEntry:
-    """The entry of a file that is there already."""
-    return FileEntry(name, digest_file(folder / name), (folder / name).stat().st_size)
-
-
-def write_entry(folder: Path, name: str, array: np.ndarray, seed: bytes | None = None) -> FileEntry:
+def write_entry(folder: Place, name: str, array: np.ndarray, seed: bytes | None = None) -> FileEntry:
     """Write an array as .npy, whole or not at all, and return its entry."""
     array = np.ascontiguousarray(array)
     header = npy_header(array.shape, array.dtype)
     body = array.reshape(-1).view(np.uint8).data
-    with atomic(folder / name, mode=FOR_OTHERS) as stream:
-        stream.write(header)
-        stream.write(body)
+    folder_of(folder).write(name, (header, body))
     digest = blake3(header)
     digest.update(body)
     return FileEntry(name, digest.hexdigest(), len(header) + len(body), seed.hex() if seed else "")
@@ -80,7 +77,7 @@ def write_entry(folder: Path, name: str, array: np.ndarray, seed: bytes | None =
 class Manifest:
     """A manifest as it was written. body: JSON of any form, but for magic, version and role."""
 
-    folder: Path
+    folder: Folder
     body: dict[str, Any]
     signature: str
 
@@ -103,17 +100,18 @@ class Manifest:
             found: dict[str, Any] = check(self.body, "")
             return found
         except Refused as error:
-            raise ArtefactError(f"{self.folder / MANIFEST} is damaged: {error}") from None
+            raise ArtefactError(f"{self.folder.at(MANIFEST)} is damaged: {error}") from None
 
 
 _MANIFEST = record(body=map_of(anything, MOST_FIELDS), signature=text(1 << 10))
 
 
-def open_manifest(folder: Path, role: str | None = None) -> Manifest:
+def open_manifest(folder: Place, role: str | None = None) -> Manifest:
     """The manifest of a folder. Raises ArtefactError unless there is one, of this version and, where given, of this role."""
-    path = folder / MANIFEST
+    folder = folder_of(folder)
+    path = folder.at(MANIFEST)
     try:
-        raw = read_regular(path, "a manifest", most=MOST_MANIFEST)
+        raw = folder.read(MANIFEST, "a manifest", MOST_MANIFEST)
         if raw.count(b",") > MOST_VALUES:
             raise ArtefactError(f"{path} is damaged: it has more than {MOST_VALUES} values")
         content = parse_json(raw, f"{path}, a manifest,", _MANIFEST)
@@ -142,7 +140,7 @@ def open_manifest(folder: Path, role: str | None = None) -> Manifest:
 
 
 @contextlib.contextmanager
-def found_in(folder: Path) -> Iterator[None]:
+def found_in(folder: Place) -> Iterator[None]:
     """Name the folder in an ArtefactError."""
     try:
         yield
@@ -150,17 +148,22 @@ def found_in(folder: Path) -> Iterator[None]:
         raise ArtefactError(f"{folder}: {error}") from None
 
 
-def manifest_digest(folder: Path) -> str:
+def manifest_digest(folder: Place) -> str:
     """SHA-256 of the signed part of a manifest: the identity of the artefact."""
     return open_manifest(folder).digest
 
 
-def write_manifest(folder: Path, role: str, body: dict[str, Any], key: Signer | None) -> str:
+def write_manifest(folder: Place, role: str, body: dict[str, Any], key: Signer | None) -> str:
     """Write the manifest last, so that a folder with one is complete. Returns its digest."""
     signed = _signed(role, body)
     signature = key.sign(canonical(signed)).hex() if key is not None else ""
-    write_json(folder / MANIFEST, {"body": signed, "signature": signature}, mode=FOR_OTHERS)
+    folder_of(folder).write(MANIFEST, [json_bytes({"body": signed, "signature": signature})])
     return digest_of(role, body)
+
+
+def writer_of(*digests: str) -> Callable[[], str]:
+    """Who writes what follows from these digests: whoever else computes it writes the same bytes."""
+    return lambda: hashlib.sha256(canonical(digests)).hexdigest()
 
 
 def _signed(role: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +175,7 @@ def digest_of(role: str, body: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(_signed(role, body))).hexdigest()
 
 
-def read_manifest(folder: Path, role: str, key: PublicKey | None, check: Check | None = None) -> dict[str, Any]:
+def read_manifest(folder: Place, role: str, key: PublicKey | None, check: Check | None = None) -> dict[str, Any]:
     """The body of a manifest, as `check` returns it; with `key`, only if its owner signed it.
 
     Raises ArtefactError saying what is wrong: version, role, fingerprint, signature, or a field.
@@ -185,55 +188,36 @@ def read_manifest(folder: Path, role: str, key: PublicKey | None, check: Check |
 
 
 def load_array(
-    folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4", *, out: np.ndarray | None = None
-) -> np.ndarray:
+    folder: Place, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4", *,
+    out: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """Read a .npy file after checking size, and check its digest, shape and dtype. Raises ArtefactError naming it.
 
     out: a contiguous array of that shape to read into; it holds anything when an error is raised.
     """
-    wanted = npy_header(shape, np.dtype(dtype))
-    path = path_of(folder, entry)
-    with _opened(path, entry, shape, np.dtype(dtype)) as stream:
+    folder = folder_of(folder)
+    name = name_of(folder, entry)
+    with found(folder, name, entry, shape, np.dtype(dtype)) as size:
         array = np.empty(shape, dtype) if out is None else out
         if array.shape != tuple(shape) or array.dtype != np.dtype(dtype) or not array.flags.c_contiguous:
-            raise ValueError(f"{path} is read into another array than its own")
-        header, body = bytearray(len(wanted)), array.reshape(-1).view(np.uint8).data
-        for part in (memoryview(header), body):
-            while part and (got := stream.readinto(part)):
-                part = part[got:]
-    _check(path, entry, bytes(header), body, wanted, array)
+            raise ValueError(f"{folder.at(name)} is read into another array than its own")
+        header, body = bytearray(size - array.nbytes), array.reshape(-1).view(np.uint8).data
+        folder.fill(name, size, (memoryview(header), body))
+    digest = blake3(header)
+    digest.update(body)
+    require_whole(folder, name, entry, digest.hexdigest(), bytes(header), shape, np.dtype(dtype))
     return array
 
 
-def map_array(folder: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: str = "<u4") -> np.ndarray:
-    """As `load_array`, but the file is mapped, not copied: read-only, and unmapped with the last reference."""
-    like = _like(folder, shape, dtype)
-    wanted = npy_header(shape, like.dtype)
-    path = path_of(folder, entry)
-    with _opened(path, entry, shape, like.dtype) as stream:
-        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
-        memory = mmap.mmap(stream.fileno(), 0, flags=flags, prot=mmap.PROT_READ)
-    array = np.frombuffer(memory, like.dtype, like.size, len(wanted)).reshape(shape)
-    _check(path, entry, memory[: len(wanted)], array.reshape(-1).view(np.uint8).data, wanted, array)
-    return array
-
-
-def _like(folder: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An array of that shape and type that needs no memory. Raises ArtefactError when no file can hold one."""
-    if math.prod(shape) > 1 << 48:
-        raise ArtefactError(f"{folder}: an array of shape {shape} is larger than any file")
-    return np.broadcast_to(np.zeros((), dtype), shape)
-
-
-def path_of(folder: Path, entry: dict[str, Any]) -> Path:
-    """The file of an entry. Raises ArtefactError unless the entry has a name, a size and a digest."""
+def name_of(folder: Place, entry: dict[str, Any]) -> str:
+    """The name of the file of an entry. Raises ArtefactError unless the entry has one, a size and a digest."""
     try:
         name, _, _ = entry["name"], entry["size"], entry["blake3"]
     except (KeyError, TypeError):
         raise ArtefactError(f"{folder}: the manifest names a file without name, size or digest") from None
     if not isinstance(name, str) or os.path.basename(name) != name or name in ("", ".", "..") or not name.isprintable():
         raise ArtefactError(f"{folder}: {shown(name)} is not a file name")
-    return folder / name
+    return name
 
 
 def array_bytes(shape: tuple[int, ...], dtype: str = "<u4") -> int:
@@ -242,29 +226,39 @@ def array_bytes(shape: tuple[int, ...], dtype: str = "<u4") -> int:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, entry: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[io.FileIO]:
-    """The file, which must be a regular one and have the size of its entry and of such an array."""
+def found(folder: Folder, name: str, entry: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[int]:
+    """The size of a file, which must be that of its entry and of such an array; names the file where it is absent."""
+    size = array_bytes(shape, dtype.str)
     try:
-        with open_regular(path, "part of an artefact") as (stream, status):
-            found = status.st_size
-            if found != entry["size"]:
+        if entry["size"] != size:
+            there = folder.size(name)
+            if there is None:
+                raise FileNotFoundError
+            if there != entry["size"]:
                 raise ArtefactError(
-                    f"{path} has {found} bytes, its manifest says {shown(entry['size'])}: truncated or replaced"
+                    f"{folder.at(name)} has {there} bytes, its manifest says {shown(entry['size'])}: truncated or replaced"
                 )
-            if found != array_bytes(shape, dtype.str):
-                raise ArtefactError(f"{path} is not a {dtype} array of shape {shape}")
-            yield stream
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} cannot be read: {error.strerror}") from None
+            raise ArtefactError(f"{folder.at(name)} is not a {dtype} array of shape {shape}")
+        yield size
+    except FileNotFoundError:
+        raise ArtefactError(f"{folder.at(name)} cannot be read: No such file or directory") from None
 
 
-def _check(path: Path, entry: dict[str, Any], header: bytes, body: Any, wanted: bytes, like: np.ndarray) -> None:
-    digest = blake3(header)
-    digest.update(body)
-    if digest.hexdigest() != entry["blake3"]:
-        raise ArtefactError(f"{path} does not have the digest its manifest names: it was altered")
-    if header != wanted:
-        raise ArtefactError(f"{path} is not a {like.dtype} array of shape {like.shape}")
+def require_whole(
+    folder: Folder,
+    name: str,
+    entry: dict[str, Any],
+    digest: str,
+    header: bytes,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+) -> None:
+    """Raise ArtefactError unless what was read has the digest of its entry, and begins as such an array does."""
+    if digest != entry["blake3"]:
+        when = "changed while this ran" if folder.changed(name) else "was altered"
+        raise ArtefactError(f"{folder.at(name)} does not have the digest its manifest names: it {when}")
+    if header != npy_header(shape, dtype):
+        raise ArtefactError(f"{folder.at(name)} is not a {dtype} array of shape {shape}")
 
 
 def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:

@@ -48,6 +48,21 @@ def block_sizes(runs: Sequence[int], width: int) -> tuple[int, ...]:
     return tuple(min(width, run - start) for run in runs for start in range(0, run, width))
 
 
+def block_name(index: int) -> str:
+    """What the files of a block are called by."""
+    return f"{index:06d}"
+
+
+def block_of(name: str) -> int | None:
+    """The number of the block whose file this is, None where it is of none.
+
+    >>> block_of("g-000012-0000.c0.npy"), block_of("manifest.json")
+    (12, None)
+    """
+    number = name.removesuffix(".box").split("-")[1:2]
+    return int(number[0]) if number and number[0].isdecimal() else None
+
+
 def starts_of(sizes: Sequence[int]) -> IntArray:
     """(B + 1,) int64: first variant of every block, and how many there are.
 

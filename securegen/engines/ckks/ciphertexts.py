@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securegen.engines.ckks import artefact
+from securegen.io.folders import Place
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 
@@ -37,7 +37,7 @@ def shares_public_half(encryptor: str) -> bool:
     return encryptor == OWN
 
 
-def write_ciphertexts(folder: Path, name: str, block: Ciphertexts) -> list[dict[str, Any]]:
+def write_ciphertexts(folder: Place, name: str, block: Ciphertexts) -> list[dict[str, Any]]:
     """Write NAME.c0.npy (and NAME.c1.npy where it is stored); returns their manifest entries."""
     out = []
     for half, array in (("c0", block.c0), ("c1", block.c1)):
@@ -48,7 +48,12 @@ def write_ciphertexts(folder: Path, name: str, block: Ciphertexts) -> list[dict[
 
 
 def read_ciphertexts(
-    folder: Path, entries: list[dict[str, Any]], ring: Ring, c0: np.ndarray, c1: np.ndarray, threads: int | None = 1
+    folder: Place,
+    entries: list[dict[str, Any]],
+    ring: Ring,
+    c0: np.ndarray,
+    c1: np.ndarray,
+    threads: int | None = 1,
 ) -> None:
     """Fill both halves of a chunk, (k, T, …, L) uint32; the second, which may have fewer ciphertexts, is read or expanded
     from its seed."""
@@ -57,7 +62,7 @@ def read_ciphertexts(
 
 
 def read_second_halves(
-    folder: Path, entries: list[dict[str, Any]], ring: Ring, c1: np.ndarray, threads: int | None = 1
+    folder: Place, entries: list[dict[str, Any]], ring: Ring, c1: np.ndarray, threads: int | None = 1
 ) -> None:
     """The second half only."""
     if len(entries) == 2:

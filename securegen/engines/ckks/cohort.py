@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,18 @@ from securegen.engines.ckks.ciphertexts import read_ciphertexts, shares_public_h
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
+from securegen.engines.ckks.slices import HalvesInSlices, Slice, parts_of_slice
 from securegen.errors import ArtefactError
-from securegen.kernels.memory import aligned
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.model import IntArray
-from securegen.rlwe.uniform import expand_uniform
 
 
 @dataclass(frozen=True)
 class EncryptedCohort:
     """Server side: a checked, signed cohort. There is no way from here to a secret key."""
 
-    folder: Path
+    folder: Folder
     body: dict[str, Any]
     public: PublicKey
     digest: str
@@ -65,31 +66,34 @@ class EncryptedCohort:
         entries = self.blocks[block]["streams"][stream][chunk]
         read_ciphertexts(self.folder, entries, p.ring, c0.reshape(shape), c1.reshape(public))
 
-    def rows(
-        self, block: int, stream: str, chunk: int, *, room: Callable[[tuple[int, ...]], np.ndarray] = aligned
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What one chunk of one block is multiplied as: public halves (k, T, G, 1 or S, L), strands (k, T, G, S, L).
-
-        Read-only maps of the files, where there are files; room: makes the array of a shape for what is expanded.
-        """
-        p, strands = self.parameters, self.strands(block)
-        groups, entries = chunks(p)[chunk][1], self.blocks[block]["streams"][stream][chunk]
-        c0 = artefact.map_array(self.folder, entries[0], ciphertext_shape(p, groups, strands))
-        if len(entries) == 2:
-            return artefact.map_array(self.folder, entries[1], c0.shape), c0
-        a = room(ciphertext_shape(p, groups, 1))
-        expand_uniform(bytes.fromhex(entries[0]["seed"]), groups, p.ring, out=a[:, :, :, 0], threads=1)
-        return a, c0
+    def in_slices(self, block: int, stream: str, chunk: int) -> HalvesInSlices:
+        """The strands of one chunk of one block and their public halves."""
+        p = self.parameters
+        entries, groups = self.blocks[block]["streams"][stream][chunk], chunks(p)[chunk][1]
+        return HalvesInSlices(self.folder, entries, p.ring, groups, self.strands(block), shared=self.shared)
 
     def require_files(self) -> None:
         """Raise ArtefactError naming the first file that is not there, before hours of work on those before it."""
+        there = self.folder.sizes()
         for entry in self.stored():
-            path = artefact.path_of(self.folder, entry)
-            if not path.exists():
+            name = artefact.name_of(self.folder, entry)
+            if name not in there:
                 raise ArtefactError(
-                    f"{path} cannot be read: No such file or directory: copy all that its owner sent; what was appended belongs "
-                    "beside the blocks before"
+                    f"{self.folder.at(name)} cannot be read: No such file or directory: copy all that its owner sent; "
+                    "what was appended belongs beside the blocks before"
                 )
+
+    def ahead(self, order: Iterable[tuple[int, str, int, Slice]]) -> contextlib.AbstractContextManager[None]:
+        """Meanwhile slices of (block, stream, chunk) are read in this order."""
+        p = self.parameters
+        return self.folder.ahead(
+            part
+            for block, stream, chunk, piece in order
+            for part in parts_of_slice(
+                self.blocks[block]["streams"][stream][chunk], p.ring, chunks(p)[chunk][1], self.strands(block), piece,
+                shared=self.shared,
+            )
+        )  # fmt: skip
 
     def stored(self) -> Iterator[dict[str, Any]]:
         for part in self.blocks:
@@ -98,8 +102,9 @@ class EncryptedCohort:
                     yield from chunk
 
 
-def open_cohort(folder: Path) -> EncryptedCohort:
+def open_cohort(folder: Place) -> EncryptedCohort:
     """Open a folder that an owner sent. Raises ArtefactError unless it is complete, whole and signed."""
+    folder = folder_of(folder)
     found = artefact.open_manifest(folder, "cohort")
     with artefact.found_in(folder):
         public = PublicKey.from_json(found.body.get("public"))

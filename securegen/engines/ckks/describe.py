@@ -14,8 +14,9 @@ from securegen.engines.ckks.speed import machine_factor
 from securegen.study.inputs import Log
 
 
-def describe(plan: Plan, strata: Sequence[Stratum], log: Log) -> None:
-    """Print a plan: ring, layout, precision, bytes, and seconds as this machine is expected to take."""
+def describe(plan: Plan, strata: Sequence[Stratum], log: Log, *, machine: float | None = None) -> None:
+    """Print a plan: ring, layout, precision, bytes, and seconds as this machine is expected to take. machine: as of
+    `Plan.seconds`, None: it is measured."""
     p, w = plan.parameters, plan.workload
     modulus = math.log2(p.ring.modulus)
     log(f"ring n = {p.ring.n}, {len(p.ring.primes)} primes of 30 bits ({modulus:.0f} bits), 128-bit security")
@@ -36,6 +37,6 @@ def describe(plan: Plan, strata: Sequence[Stratum], log: Log) -> None:
         promise = record_of(a).promise
         if promise is not None:
             log(promise.planned(a.model))
-    size, time = plan.bytes(), plan.seconds(get_num_threads(), machine=machine_factor())
+    size, time = plan.bytes(), plan.seconds(get_num_threads(), machine=machine or machine_factor())
     log("estimate: " + ", ".join(f"{k} {v / 1e6:.1f} MB" for k, v in size.items()))
     log("estimate: " + ", ".join(f"{k} {v:.1f} s" for k, v in time.items()))

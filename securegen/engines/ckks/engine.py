@@ -88,7 +88,7 @@ class Ckks(Engine):
             with log.stage("encrypt"), bars("encrypting") as report:
                 made = steps.encrypt(study, key, owner / "study", encryptor=self.encryptor, progress=report)
                 for folder in (made.cohort, made.design):
-                    folder.rename(server / folder.name)
+                    os.rename(folder, server / folder.name)
             served = run_inside(
                 server, "gwas", cohort="study.cohort", design="study.design", out="study", threads=self.threads,
                 memory=self.memory,

@@ -1,25 +1,53 @@
-"""Folders of an encrypted study: which go to the server, which stay with the key, and when they are complete."""
+"""Folders of an encrypted study: which go to the server, or lie in a store where it reads them, which stay with the key, and
+when they are complete."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from securegen.engines.ckks.artefact import MANIFEST, manifest_digest
 from securegen.errors import StorageError
+from securegen.io.folder import Folder
+from securegen.io.folders import place_of
+from securegen.io.store_urls import local_prefix
+
+if TYPE_CHECKING:
+    from securegen.engines.ckks.owner.secret_key import SecretKey
 
 
 @dataclass(frozen=True)
 class Encrypted:
     """Folders of an encrypted study: `cohort` and `design` go to the server, `owner` stays with the key."""
 
-    cohort: Path
-    design: Path
+    cohort: Path | Folder
+    design: Path | Folder
     owner: Path
 
 
 def encrypted_paths(prefix: str | os.PathLike[str]) -> Encrypted:
-    return Encrypted(*(Path(f"{os.fspath(prefix)}.{part}") for part in ("cohort", "design", "owner")))
+    """Those of a prefix. What stays with the key is on a local disk: of s3://bucket/study it is study.owner."""
+    text = os.fspath(prefix)
+    cohort, design = (place_of(f"{text}.{part}") for part in ("cohort", "design"))
+    return Encrypted(cohort, design, Path(f"{local_prefix(text)}.owner"))
+
+
+def refuse_others(paths: Encrypted, key: SecretKey, *, overwrite: bool) -> None:
+    """Raise StorageError where a cohort lies in a store that is not the one which the owner's folder knows by its digest.
+
+    Whoever encrypts from another folder would not see it: on a disk the owner's folder lies beside it.
+    """
+    from securegen.engines.ckks.owner.state import OwnerState
+
+    cohort = paths.cohort
+    if isinstance(cohort, Path) or overwrite or cohort.size(MANIFEST) is None:
+        return
+    if manifest_digest(cohort) != OwnerState(paths.owner, key).cohort_digest():
+        raise StorageError(
+            f"{cohort} is complete, and this owner's folder did not encrypt it: choose another --out, or `overwrite`"
+        )
 
 
 def refuse_complete(owner: Path, *, design: bool, overwrite: bool) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from securegen.engines.ckks.folders import Encrypted, encrypted_paths, refuse_complete
+from securegen.engines.ckks.folders import Encrypted, encrypted_paths, refuse_complete, refuse_others
 from securegen.engines.ckks.later_study import later_study_of, open_later_study, refuse_other_copies, refuse_other_sexes
 from securegen.engines.ckks.study_plan import compare_with_plan, plan, stored_squares
 from securegen.engines.ckks.tables import (
@@ -39,6 +39,9 @@ from securegen.engines.governed import refuse_forged
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.governance.gate import Asking, gate_of
 from securegen.governance.pin import Pin
+from securegen.io.folder import Folder
+from securegen.io.folders import folder_of, place_of
+from securegen.io.store_urls import local_prefix
 from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
 from securegen.study.consented import claim_release
 from securegen.study.inputs import Inputs, Log, silent
@@ -111,6 +114,7 @@ def encrypt(
     paths = encrypted_paths(prefix)
     refuse_complete(paths.owner, design=True, overwrite=overwrite)
     compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
+    refuse_others(paths, key, overwrite=overwrite)
     paths = encrypt_cohort(
         study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=overwrite or blocks is None,
         progress=progress, inputs=study.inputs, blocks=blocks,
@@ -151,9 +155,10 @@ def encrypt_cohort(
         raise UsageError("`blocks` and `overwrite`: remove what is to be replaced, parts run at the same time")
     refuse_complete(paths.owner, design=False, overwrite=overwrite)
     state = OwnerState(paths.owner, key)
+    refuse_others(paths, key, overwrite=overwrite)
     make = make_encryptor(encryptor, key)
     report, reader = progress or no_progress, counting_copies(reader, 2)
-    pin = pin_of_cohort(key, inputs, prefix, reader=reader if part is None else None)
+    pin = pin_of_cohort(key, inputs, local_prefix(os.fspath(prefix)), reader=reader if part is None else None)
     if part is not None:
         cohorts.encrypt_part(
             reader, key, paths.cohort, state, part, encryptor=make, squares=squares, progress=report
@@ -179,9 +184,8 @@ def append_cohort(
     """Encrypt genotypes that came later (a chromosome) behind those of PREFIX.cohort, whose blocks stay as they are.
 
     The same people, in any order; the encryptor and squares of the cohort. name: of the genotypes in messages; xchr_model:
-    how males on X count, where nothing is on X yet. Designs and
-    results of before are refused from then on: encrypt the designs again. What is there already, with the same genotypes, is
-    left out. Raises as `owner.append_cohort.append_cohort`.
+    how males on X count, where nothing is on X yet. Designs and results of before are refused from then on: encrypt the
+    designs again. What is there already, with the same genotypes, is left out. Raises as `owner.append_cohort.append_cohort`.
     """
     from securegen.engines.ckks.owner import append_cohort as cohorts
     from securegen.engines.ckks.owner.state import OwnerState
@@ -189,7 +193,7 @@ def append_cohort(
     paths, report = encrypted_paths(prefix), progress or no_progress
     state = OwnerState(paths.owner, key)
     cohorts.append_cohort(
-        genotypes, key, paths.cohort, state, name=name, xchr_model=xchr_model, progress=report, log=log
+        genotypes, key, folder_of(paths.cohort), state, name=name, xchr_model=xchr_model, progress=report, log=log
     )
     return paths
 
@@ -223,7 +227,7 @@ def warn_of_begun_append(owner: PathLike, key: SecretKey, log: Log) -> None:
 def encrypt_design(
     study: Study, key: SecretKey, owner: PathLike, folder: PathLike, *, encryptor: str = DEFAULT_ENCRYPTOR,
     overwrite: bool = False, other_covariates: bool = False, log: Log = silent,
-) -> Path:  # fmt: skip
+) -> Path | Folder:  # fmt: skip
     """Encrypt the design of `study` into `folder`, for the cohort whose owner's folder is `owner`.
 
     overwrite: replace the design that was encrypted into that folder before; other_covariates: as in `encrypt`. Raises
@@ -244,7 +248,7 @@ def encrypt_design(
     if reader is not None:
         refuse_other_copies(study.inputs, info)
         refuse_other_sexes(info, reader)
-    if not overwrite and is_known(state, Path(folder)):
+    if not overwrite and is_known(state, folder_of(folder)):
         raise StorageError(
             f"{folder} has a design of {owner}, which is not overwritten: its results could not be read any more. Choose "
             "another --out, or `overwrite`"
@@ -259,10 +263,10 @@ def encrypt_design(
     refuse_forged(study)
     claim_release([study.inputs], study.reader.samples, study.strata, str(folder))
     make = make_encryptor(encryptor, key)
-    secrets = designs.encrypt_design(study.strata, key, info, state, Path(folder), encryptor=make, reader=reader)
+    secrets = designs.encrypt_design(study.strata, key, info, state, folder, encryptor=make, reader=reader)
     keep_asked(state, secrets.digest, study.inputs, study.strata)
     keep_null_models(state, secrets.digest, study.inputs, study.strata)
-    return Path(folder)
+    return place_of(folder)
 
 
 def associate(
@@ -273,9 +277,10 @@ def associate(
     progress: Progress | None = None,
     memory_bytes: int | None = None,
     blocks: str | None = None,
-) -> Path:
+) -> Path | Folder:
     """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder.
 
+    Each of the three is a path, or the URL of a folder in an object store.
     blocks: i/n, the i-th of n parts of the cohort's blocks alone; PREFIX.1of22.results and so on are joined by `sg.merge`.
     """
     from securegen.engines.ckks.cohort import open_cohort
@@ -283,13 +288,13 @@ def associate(
     from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
     from securegen.engines.ckks.studydesign import open_design
 
-    opened = open_cohort(Path(cohort))
+    opened = open_cohort(cohort)
     associate.associate(
         opened,
-        open_design(Path(design), opened.public),
-        Path(out),
+        open_design(design, opened.public),
+        out,
         progress=progress or no_progress,
         batch_bytes=memory_bytes or WORKING_BYTES,
         part=None if blocks is None else part_of(blocks),
     )
-    return Path(out)
+    return place_of(out)

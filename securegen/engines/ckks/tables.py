@@ -59,7 +59,7 @@ def _opened(
     pass_asked(state, secrets.digest, info.samples, gate)
 
     def blocks() -> Iterator[Sums]:
-        yield from decrypt.decrypt(Path(results), state, info, secrets, still_trusted=still_trusted)
+        yield from decrypt.decrypt(results, state, info, secrets, still_trusted=still_trusted)
         refuse_withdrawn(
             state, secrets.digest, info.samples, gate.asking
         )  # who left meanwhile; no table has its name yet

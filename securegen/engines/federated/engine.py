@@ -36,6 +36,7 @@ from securegen.model import OpenedSums
 from securegen.record.receipt import Receipt
 from securegen.record.run_log import RunLog
 from securegen.results.forms import TableForm, convert
+from securegen.results.sets import SUFFIX
 from securegen.results.summary import summary_of
 from securegen.stats.qc import Filters
 from securegen.study import people
@@ -88,10 +89,6 @@ class Federated(Engine):
         if len(members) > 1 and self.sites not in (None, len(members)):
             raise UsageError(f"`sites` {self.sites} with {len(members)} cohorts: one cohort is one site")
         rehearsal.refuse(members[0])
-        if members[0].vc_tests:
-            raise UsageError(
-                "`vc_tests` need genotypes and phenotypes in one place: engine plain or ckks, not federated"
-            )
 
     def open(self, members: Sequence[Inputs], log: Log, *, qc_only: bool = False) -> Study:
         common = members[0].common_samples
@@ -181,7 +178,8 @@ class Federated(Engine):
             for source, path in here.items():
                 copy_file(source, path)
             tables = [summary_of(s, here[s["path"]]) for s in records[0]["summaries"]]
-            scores = tuple(here[path] for path in records[0]["files"])
+            others = [here[path] for path in records[0]["files"]]
+            scores = tuple(form.finish([path])[0] if path.endswith(f".{SUFFIX}") else path for path in others)
         convert(tables, out, form, log, covariates=covariates_of(inputs))
         receipt = released(records[0], [*scores, *(t.path for t in tables)])
         facts = {name: records[0][name] for name in TOLD if name in records[0]} | {

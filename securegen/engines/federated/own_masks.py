@@ -40,12 +40,13 @@ from securegen.study.mask_rows import Rarity, counted_rarity, masks_of, matched_
 from securegen.study.masks import MaskReader
 
 ABOVE = 2.0  # a frequency of no bin
+RARE = 0.01  # at every site: variants that set tests may collapse although nobody knows how many alleles there are
 
 
 @dataclass(frozen=True)
 class Classes:
     """Of V variants: pooled Σg and called people, 0 where withheld; few: some site withholds it, since few of its people stand
-    out in it; near: some site withholds it for another reason; rarity: what decides on masks."""
+    out in it, and it is rare at all of them; near: some site withholds it otherwise; rarity: what decides on masks."""
 
     dosage: IntArray
     called: IntArray
@@ -73,14 +74,15 @@ def with_masks(
             index = np.concatenate([s.index for s in matched.sets])
             rows, place = np.unique(index, return_inverse=True)
             bins = () if rarity is not None else options.bins
-            classes = _classes(study, own, own.aligned.select(None, rows), bins, secure, guard, log)
+            classes = _classes(own, own.aligned.select(None, rows), bins, secure, guard, log)
             classes = _taken(classes, place.ravel())
             rarity = classes.rarity if rarity is None else rarity
         masks = masks_of(matched, rarity, "the people of all sites", log)
     members = np.concatenate([m.ravel() for m in masks.members])
     secure.agree("masks", np.packbits(members).astype(np.int64), masks.rows, masks.firsts)
-    places = places_at(study, own.traits, own.offsets, masks.variants)
-    return replace(own, reader=masks, places=places), masks, classes
+    tested: SelectableReader = masks.source if study.sets.tests else masks
+    places = places_at(study, own.traits, own.offsets, tested.variants)
+    return replace(own, reader=tested, places=places), masks, classes
 
 
 def _taken(c: Classes, index: IntArray) -> Classes:
@@ -95,10 +97,10 @@ def counted_people(own: OwnInputs) -> np.ndarray:
 
 
 def _classes(
-    study: StudyFile, own: OwnInputs, reader: SelectableReader, bins: tuple[float, ...], secure: SecureSum, guard: SiteGuard,
-    log: Log,
+    own: OwnInputs, reader: SelectableReader, asked: tuple[float, ...], secure: SecureSum, guard: SiteGuard, log: Log
 ) -> Classes:  # fmt: skip
     people, size = counted_people(own), len(reader.variants)
+    bins = tuple(sorted({*asked, RARE}))
     pooled = pooled_people(secure, people)
     flags = np.zeros((size, 2 + len(bins)), np.int64)
     if guard.on:
@@ -115,15 +117,18 @@ def _classes(
         return Classes(dosage, called, np.zeros(size, bool), np.zeros(size, bool), known)
     hidden = (flags[:, :2] != 0).any(axis=1)
     share = np.where(hidden, ABOVE, known.share)
+    rare = hidden & (flags[:, 2 + bins.index(RARE)] == 0)
     for k, top in reversed(list(enumerate(bins))):
-        share[hidden & (flags[:, 2 + k] == 0)] = top
+        if top in asked:
+            share[hidden & (flags[:, 2 + k] == 0)] = top
     if hidden.any():
         log(
             f"{int(hidden.sum()):,} of {count(size, 'variant')} of the sets are withheld: the largest frequency of any site "
             "stands for theirs, and no mask is of singletons"
         )
     rarity = Rarity(share, np.zeros(size, bool), known.there | hidden)
-    return Classes(dosage, called, flags[:, 0] != 0, (flags[:, 0] == 0) & (flags[:, 1] != 0), rarity)
+    few = (flags[:, 0] != 0) & rare
+    return Classes(dosage, called, few, hidden & ~few, rarity)
 
 
 def _flags(

@@ -35,6 +35,7 @@ from securegen.engines.federated.own_predictions import with_predictions
 from securegen.engines.federated.own_purpose import for_what_was_asked, keep_asked
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
+from securegen.engines.federated.set_totals import write_site_sets
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.terms import opened_by
@@ -70,7 +71,7 @@ Connect = Callable[[MessageFolder], AbstractContextManager[Transport]]
 @dataclass(frozen=True)
 class SiteResult:
     """tables, quality: of the pooled cohort; predictions, scores: files of a whole-genome model, of
-    this site's people and of everybody;
+    this site's people and of everybody, scores of set tests too;
     opened: every round and its numbers; strata: designs of this site's rows, of
     `people` people; bytes: posted by this site; governance: what its policy decided, as `Gate.record`."""
 
@@ -177,7 +178,7 @@ def _take_part(
     own = with_components(study, own, related, secure, guard, memory, message_folder.folder, state, log)
     own, predicted = with_predictions(study, own, variants, secure, guard, memory, state, log)
     genotypes = own.reader
-    own, masks, _ = with_masks(study, own, secure, guard, message_folder.folder, log)
+    own, masks, classes = with_masks(study, own, secure, guard, message_folder.folder, log)
     closed = closed_strata(
         study, site, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
     )
@@ -186,7 +187,7 @@ def _take_part(
     try:
         strata = federated_strata(
             study, own.planned, own.traits, own.places, samples, guarded(secure.total, guard), salt_of(memory), closed.reasons,
-            log, top=None if masks is None else masks.dosage_max,
+            log, top=None if masks is None else own.reader.dosage_max,
         )  # fmt: skip
     except (ArithmeticError, ValueError):  # a root or a quotient of totals that no people have
         secure.refuse(OUT_OF_BOUNDS)
@@ -203,8 +204,13 @@ def _take_part(
     withheld = Withheld()
     predictions = predicted.write(out, gate) if predicted else []
     scores = predicted.write_scores(out, gate) if predicted and study.write_score else []
-    rows: dict[str, Any] = {} if masks is None else rules_of_masks(masks, own, guard)
-    tables, quality = _tables(study, strata, secure, own.reader, gate, out, digits, filters, withheld, seen, rows)
+    tables: list[Summary] = []
+    quality: list[str] = []
+    if classes is not None and masks is not None and study.sets is not None and study.sets.tests:
+        scores += write_site_sets(study, own, masks, classes, strata, secure, guard, gate, out, digits, state, log)
+    else:
+        rows: dict[str, Any] = {} if masks is None else rules_of_masks(masks, own, guard)
+        tables, quality = _tables(study, strata, secure, own.reader, gate, out, digits, filters, withheld, seen, rows)
     for line in withheld.lines():
         log(line)
     forget_keys(memory)

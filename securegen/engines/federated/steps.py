@@ -157,8 +157,6 @@ def init(
         aaf_file=path("aaf_file", aaf_file), aaf_bins=parse_bins(aaf_bins), build_mask=build_mask,
         vc_tests=names("vc_tests", vc_tests), vc_max_aaf=vc_max_aaf,
     )  # fmt: skip
-    if named.vc_tests:
-        raise UsageError("`vc_tests` need genotypes and phenotypes in one place: engine plain or ckks, not federated")
     coding = named.coding
     with_x = (statistic == REGENIE or predictions) and xchr_model is None
     common = analysed(

@@ -46,7 +46,9 @@ class StudySets:
             )
         parse_bins(self.bins)
 
-    def check(self, *, openings: str, statistic: str, qc: bool, interaction: str | None, genetic_model: str) -> None:
+    def check(
+        self, *, openings: str, statistic: str, qc: bool, interaction: str | None, genetic_model: str, several: bool
+    ) -> None:
         """Raise UsageError for what else the study says that does not go with them."""
         if openings == CONSORTIUM:
             raise UsageError(f"`openings` {CONSORTIUM} shows masks of a set that few people tell apart: strict")
@@ -56,6 +58,7 @@ class StudySets:
             (qc and self.rule == SUM, "`qc` counts the alleles of one variant: `build_mask` max or comphet, not sum"),
             (bool(self.tests) and (qc or interaction is not None), "`vc_tests` of sites have no table beside: no qc"),
             (bool(self.tests) and statistic != REGENIE, "`vc_tests` have the `statistic` regenie"),
+            (bool(self.tests) and several, "`vc_tests` of sites are of people who have every phenotype: `common_samples`"),
         ):  # fmt: skip
             if given:
                 raise UsageError(what)

@@ -161,7 +161,7 @@ class StudyFile:
         if self.sets is not None:
             self.sets.check(
                 openings=self.openings, statistic=self.statistic, qc=self.qc, interaction=self.interaction,
-                genetic_model=self.genetic_model,
+                genetic_model=self.genetic_model, several=not self.common_samples and len(self.phenotypes) > 1,
             )  # fmt: skip
         for trait in self.phenotypes:
             refuse_missing(self.test_of(trait), self.missing)

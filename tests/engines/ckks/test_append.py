@@ -310,7 +310,7 @@ class Kills:
         monkeypatch.setattr(
             encrypting, "in_threads", lambda work, jobs: list(map(work, jobs))
         )  # one write after another
-        for owner, name in ((artefact, "write_entry"), (artefact, "write_json"), (OwnerState, "write")):
+        for owner, name in ((artefact, "write_entry"), (artefact, "write_manifest"), (OwnerState, "write")):
             monkeypatch.setattr(owner, name, self.around(getattr(owner, name)))
 
     def around(self, write):

@@ -18,6 +18,7 @@ from securegen.engines.ckks.cohort import open_cohort
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.studydesign import open_design
 from securegen.errors import ArtefactError, SecuregenError, VerificationError
+from securegen.io.digests import blake3_of
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_a_pickle_is_never_opened(small_results, small_encrypted, small_key, tmp
     np.save(folder / "block-000000.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     blocks = artefact.read_manifest(folder, "results", None)["blocks"]
     raw = (folder / "block-000000.npy").read_bytes()
-    blocks[0] |= {"size": len(raw), "blake3": artefact.digest_file(folder / "block-000000.npy")}
+    blocks[0] |= {"size": len(raw), "blake3": blake3_of(folder / "block-000000.npy")}
     rewrite_manifest(folder, blocks=blocks)
     with pytest.raises(ArtefactError, match="is not a uint32 array of shape"):
         sg.ckks.decrypt_tables(folder, small_key, small_encrypted.owner, str(tmp_path / "table"))

@@ -17,6 +17,7 @@ from support import coefficients, left, securegen
 import securegen as sg
 from securegen.engines.ckks.owner import decrypt, verify
 from securegen.engines.ckks.owner.strands import strand_secrets
+from securegen.engines.ckks.planner import fit
 from securegen.engines.plain.engine import write_plain
 from securegen.errors import VerificationError
 from securegen.study.relabelled import Relabelled
@@ -30,12 +31,20 @@ def small_study(small_study):
     return replace(small_study, reader=Relabelled(reader, reader.samples, variants))
 
 
-@pytest.fixture(scope="module")
-def small_key(small_study):
-    """Two blocks of three, strands of 512 variants, two in the first block and one in the second; a variant a coefficient, so
-    that missing calls are a stream (test_packing.py attacks packed ones)."""
-    plan = sg.ckks.plan(small_study, scores=True)
-    return sg.ckks.generate_key(replace(plan, parameters=replace(plan.parameters, pack=8, strands=2)))
+@pytest.fixture(scope="module", params=["one variant", "packed"])
+def small_key(small_study, request):
+    """Two blocks of strands of 512 variants, two in the first block. One variant a coefficient: missing calls are a stream.
+    Packed: two variants a coefficient, two digits a column (see also test_packing.py)."""
+    packed = request.param == "packed"
+    plan = sg.ckks.plan(small_study, scores=not packed)
+    p = plan.parameters
+    if packed:
+        digits = next(d for d in plan.workload.digits(2) if d.fine == d.coarse == 2)
+        p = fit(p.ring, 16, digits, plan.workload)
+        assert p is not None and (p.digits, p.column_digits) == (2, 2)
+    p = replace(p, pack=16 if packed else 8, strands=2)
+    assert p.strand_variants == 512 and p.packed == packed
+    return sg.ckks.generate_key(replace(plan, parameters=p))
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +81,17 @@ def put_key_queries(p, parts, streams: list[str], people: int) -> None:
 def test_without_verification_one_block_gives_every_key(victim):
     p, people = victim.parameters, victim.secrets.analyses[0].model.samples
     wanted, array = victim.wanted(0), victim.array(0)
-    put_key_queries(p, victim.parts(0, array), ["g", "m"], people)
+    put_key_queries(p, victim.parts(0, array), ["g"] if p.packed else ["g", "m"], people)
     sums, noise = victim.unverified(0, array)
     queries = [i for i, o in enumerate(wanted) if o.kind == "product"]
     assert len(queries) >= p.pack and not any(o.kind == "addition" for o in wanted), "one product a shift is needed"
     strands = p.block_variants // p.strand_variants
     read = np.zeros((strands, p.ring.n), np.int64)
     for shift, row in enumerate(queries[: p.pack]):
-        values = sums[row] - people
-        assert (values % (people // 2) == 0).all() and noise[row] < 1e-6
-        read[:, p.pack - 1 - shift :: p.pack] = (values // (people // 2)).reshape(strands, -1)
+        digits = sums[row].reshape(strands, p.digits, p.places)
+        values = digits[:, 0] - people  # a plausible number in the lowest digit, nothing above it
+        assert (values % (people // 2) == 0).all() and not digits[:, 1:].any() and noise[row] < 1e-6
+        read[:, p.pack - 1 - shift :: p.pack] = values // (people // 2)
     for strand, key in enumerate(strand_secrets(victim.key, strands)):
         secret = coefficients(key, p.ring)
         assert set(secret) == {-1, 0, 1}
@@ -115,7 +125,8 @@ def test_without_verification_the_published_table_spells_the_key(
         key_query, small_key, small_encrypted.owner, str(tmp_path / "t"), still_trusted=True
     )
     table = pd.read_csv(tables[0].path, sep="\t")
-    called = np.array([j for j in range(400) if j != 2])  # of these variants no call is missing, but rs2 has none
+    # of these variants, which lie in the lowest digit of the first strand, no call is missing, but rs2 has none
+    called = np.array([j for j in range(min(400, p.places)) if j != 2])
     frequency = table["A1_FREQ"].to_numpy()[called]
     assert set(frequency.round(2)) == {0.25, 0.5, 0.75}
     read = np.rint(frequency * 4 - 2)
@@ -157,7 +168,7 @@ def padding_used(victim):
     """A number where no variant is, in the last strand of the last block."""
     p = victim.parameters
     assert len(victim.info.variants) % p.strand_variants
-    return in_sums(victim, 1, 0, one_at(p, p.ring.n - 1, 7), p.result_scale)
+    return in_sums(victim, 1, 0, one_at(p, p.ring.n - 1, 7 << p.digit_bits * (p.digits - 1)), p.result_scale)
 
 
 def more_noise(victim):
@@ -196,7 +207,29 @@ def exchanged(axis: int):
     return attack
 
 
+def between_digits(victim):
+    """2^h less in a column's lower digit and one more in the next: the column's own sum is what it was."""
+    p, (wanted, *_) = victim.parameters, victim.secrets.digits
+    column = sum(wanted[: wanted.index(2)]) if 2 in wanted else 0
+
+    def change(index: int, array: np.ndarray) -> None:
+        if index == 0:
+            sums = victim.parts(0, array)["g", "sums"]
+            for place, value in ((column, -(1 << p.column_bits)), (column + 1, 1)):
+                add(p, sums[:, 0, place], folded(p, sum_at(p, 3, value), p.result_scale))
+
+    return change
+
+
+def between_variants(victim):
+    """Half of a digit more: as a balanced remainder it is half a digit less, and one more for the variant above."""
+    p = victim.parameters
+    return in_sums(victim, 0, 0, sum_at(p, 3, 1 << max(p.digit_bits - 1, 0)), p.result_scale)
+
+
 ATTACKS = {
+    "moved from a digit of a column to the next": between_digits,
+    "half a digit of a coefficient": between_variants,
     "first product off by one": lambda v: off_by_one(v, 0, 0),
     "last product of the last strand off by one": lambda v: off_by_one(v, -1, -1),
     "a unit in b·a": in_a_shared_half("right"),

@@ -345,20 +345,31 @@ def test_public_seed_does_not_determine_the_error(key, ring):
     assert (recovered_key(seed, c0, ring) == key.residues).mean() < 0.001
 
 
-def test_a_seed_used_twice_gives_the_difference(key, ring):
-    """Without the secret key: c0 − c0' is 2^scale·(m − m') + e − e' when `a` is the same, and noise when it is not."""
-    first, second = some_messages(ring, 2, 2)[:1], some_messages(ring, 3, 2)[:1]
+@pytest.mark.parametrize("variants", [1, 2])
+def test_a_seed_used_twice_gives_the_difference(variants, key, ring):
+    """Without the secret key: c0 − c0' is 2^scale·(m − m') + e − e' when `a` is the same, and noise when it is not. Packed or
+    not: m is Σ_l 2^(Bl) m_l, and its digits are read."""
+    bits = 16
+    first, second = (some_messages(ring, c * variants, 2).reshape(c, variants, ring.n)[:1, None] for c in (2, 3))
+    weights = [SCALE + bits * l for l in range(variants)]
 
     def difference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         modulus = modulus_of(key)
         d = (from_tiles(x, ring) + modulus - from_tiles(y, ring)) % modulus
         inverse(d, ring_tables(ring))
-        return rounded(d, SCALE, ring)
+        return rounded(d, SCALE, ring)[0]
+
+    def of_digits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return sum((one - other)[0, 0, l] << (bits * l) for l in range(variants))
 
     reused = [
-        encrypted_with(SEED, k, key.residues, m, SCALE, ring) for k, m in ((ERROR_KEY, first), (OTHER_SEED, second))
+        encryptor._encrypt_with(SEED, k, key.residues[None], m, weights, ring)[:, :, :, 0]
+        for k, m in ((ERROR_KEY, first), (OTHER_SEED, second))
     ]
-    assert np.array_equal(difference(*reused), first - second)
-    (seed, x), (other, y) = (encryptor.encrypt_block(key.residues, m, SCALE, ring) for m in (first, second))
+    assert np.array_equal(difference(*reused), of_digits(first, second))
+    ((seed, x),), ((other, y),) = (
+        list(encryptor.encrypt_digits(key.residues[None], [m], (bits,) * variants, SCALE, ring))
+        for m in (first, second)
+    )
     assert seed != other
-    assert (difference(x, y) == first - second).mean() < 0.001
+    assert (difference(x[:, :, :, 0], y[:, :, :, 0]) == of_digits(first, second)).mean() < 0.001

@@ -16,7 +16,7 @@ import pytest
 from support import MemoryReader
 
 import securegen as sg
-from securegen.engines.ckks import artefact, cohort
+from securegen.engines.ckks import cohort
 from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort, least_bytes
 from securegen.engines.ckks.owner.encryption import ENCRYPTORS, OwnEncryptor
@@ -138,7 +138,7 @@ def test_a_damaged_block_is_encrypted_again(reader, key, tmp_path, damage):
     after = files(tmp_path)
     assert {block_of(n) for n in after if after[n] != before[n]} == {1}
     opened = cohort.open_cohort(tmp_path / "cohort")
-    assert all(artefact.digest_file(opened.folder / e["name"]) == e["blake3"] for e in opened.stored())
+    assert all(opened.folder.digest(e["name"]) == e["blake3"] for e in opened.stored())
 
 
 def test_another_key_encrypts_everything_again(reader, key, tmp_path):

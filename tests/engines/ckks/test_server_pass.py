@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tracemalloc
 import weakref
+from dataclasses import replace
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -12,7 +14,7 @@ from support import MemoryReader
 
 from securegen.design.columns import Design
 from securegen.design.strata import alone
-from securegen.engines.ckks import artefact, cohort, studydesign
+from securegen.engines.ckks import artefact, codec, cohort, studydesign
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encrypt_design import encrypt_design
 from securegen.engines.ckks.owner.encryption import OwnEncryptor
@@ -27,8 +29,13 @@ SAMPLES, BLOCKS = 70, 7
 
 @pytest.fixture(scope="module")
 def encrypted(tmp_path_factory):
-    """Seven blocks, two of them with missing calls, and three columns, one of them public."""
-    folder = tmp_path_factory.mktemp("encrypted")
+    """Seven blocks, two of them with missing calls, and three columns, one of them public; three chunks of groups."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "CHUNK_GROUPS", 3)
+        yield made(tmp_path_factory.mktemp("encrypted"))
+
+
+def made(folder):
     key = generate(choose(Workload(SAMPLES, 1000, 3, 10, squares=True)).parameters)
     width = key.public.parameters.block_variants
     rng = np.random.default_rng(1)
@@ -52,9 +59,10 @@ def digests(folder) -> list[str]:
 def test_results_do_not_depend_on_threads_or_batches(encrypted, tmp_path):
     """The ciphertexts that are returned are equal in every bit."""
     reports = []
-    associate.associate(*encrypted, tmp_path / "whole", progress=lambda done, total: reports.append((done, total)))
+    associate.associate(*encrypted, tmp_path / "whole", progress=lambda *report: reports.append(report))
     want = digests(tmp_path / "whole")
-    assert len(set(want)) == BLOCKS and reports[-1] == (BLOCKS, BLOCKS)
+    steps = BLOCKS * len(encrypted[0].parameters.ring.primes)  # a slice is all tiles of a prime, where these are few
+    assert len(set(want)) == BLOCKS and reports[-1] == (steps, steps) and reports == sorted(reports)
     before = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
@@ -65,6 +73,28 @@ def test_results_do_not_depend_on_threads_or_batches(encrypted, tmp_path):
     for size in (1, 3 << 20):
         associate.associate(*encrypted, tmp_path / f"batches {size}", batch_bytes=size)
         assert digests(tmp_path / f"batches {size}") == want
+
+
+@pytest.mark.parametrize(("tiles", "span"), [(64, 1), (128, 2), (256, 2)])
+def test_results_do_not_depend_on_slices_or_on_chunks_taken_together(tiles, span, encrypted, tmp_path, monkeypatch):
+    """Sums of a slice wait for the next chunks, in memory that is counted."""
+    associate.associate(*encrypted, tmp_path / "whole")
+    real = associate.plan_pass
+    monkeypatch.setattr(
+        associate,
+        "plan_pass",
+        lambda *arguments, **options: replace(real(*arguments, **options), tiles=tiles, span=span),
+    )
+    associate.associate(*encrypted, tmp_path / "cut")
+    assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
+
+
+def test_little_memory_cuts_slices_first_and_then_groups(encrypted):
+    wide, narrow = (associate.memory_of(*encrypted, limit) for limit in (1 << 28, 1))
+    assert (wide.tiles, wide.span, len(wide.batches)) == (256, 3, 1)
+    assert (narrow.tiles, narrow.span, len(narrow.batches)) == (64, 1, BLOCKS) and narrow.working < wide.working
+    some = associate.memory_of(*encrypted, narrow.working * 4)
+    assert some.span == 3 and narrow.tiles <= some.tiles < wide.tiles and some.working <= narrow.working * 4
 
 
 def test_a_batch_is_given_back_before_the_next(encrypted, tmp_path, monkeypatch):
@@ -87,7 +117,7 @@ def test_damage_found_by_a_thread_stops_the_run(damage, encrypted, tmp_path):
     """A file is checked as it is read: nothing is returned."""
     opened, design = encrypted
     entry = opened.blocks[3]["streams"]["g"][0][0]
-    path = opened.folder / entry["name"]
+    path = Path(opened.folder) / entry["name"]
     whole = path.read_bytes()
     try:
         if damage == "absent":
@@ -126,7 +156,8 @@ def test_a_plan_counts_columns_and_buffers_and_not_sums_alone(encrypted):
     opened, design = encrypted
     few = associate.memory_of(opened, design, 64 << 20)
     counts = [{s: c * 20 for s, c in packed_design.packed_designs(design)[0].count.items()}] * len(opened.blocks)
-    many = pass_memory.plan_pass(opened, counts, 20, 400, 64 << 20, 2)
-    assert len(many.batches) >= len(few.batches) and many.working > few.working and many.mapped > 0
-    more = pass_memory.plan_pass(opened, counts, 20, 400, 640 << 20, 2)
-    assert len(more.batches) < len(many.batches) or len(many.batches) == 1
+    layouts = associate.layouts_of(opened, design)
+    many = pass_memory.plan_pass(opened, layouts, counts, 20, 4000, 64 << 20, 2)
+    assert many.tiles < few.tiles and many.working > few.working and many.mapped > 0
+    more = pass_memory.plan_pass(opened, layouts, counts, 20, 4000, 640 << 20, 2)
+    assert (more.tiles, more.span) > (many.tiles, many.span)

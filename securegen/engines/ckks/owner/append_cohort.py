@@ -12,13 +12,12 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securegen.engines.ckks import artefact, bodies
-from securegen.engines.ckks.blocks import MOST_BLOCKS, block_sizes, runs_of
+from securegen.engines.ckks.blocks import MOST_BLOCKS, block_name, block_of, block_sizes, runs_of
 from securegen.engines.ckks.owner.design_secrets import all_designs
 from securegen.engines.ckks.owner.encrypt_cohort import (
     check_planned,
@@ -33,10 +32,10 @@ from securegen.engines.ckks.owner.encrypt_cohort import (
 from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.owner.retirement import refuse_retired
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, Version, block_name, read_info, write_info
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, Version, read_info, write_info
 from securegen.errors import ArtefactError, InputError, PlanError
 from securegen.io.filesets import CHROMOSOMES, EXPECTED, order_of
-from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
+from securegen.io.folder import Folder
 from securegen.io.text import count
 from securegen.kernels.residue_matmul import LANES
 from securegen.model import (
@@ -58,7 +57,7 @@ from securegen.vocabulary import canonical_chromosome
 def append_cohort(
     reader: SelectableReader,
     key: SecretKey,
-    folder: Path,
+    folder: Folder,
     state: OwnerState,
     *,
     name: str = "these genotypes",
@@ -69,10 +68,10 @@ def append_cohort(
     """Encrypt the files of `reader` that the cohort of `state` has not, behind what it has. Returns what it is then.
 
     name: of the genotypes in messages; xchr_model: how males on X count, None for as they do there.
-    A file that is there already with the same genotypes is left out aloud. Raises
-    InputError for other people, for a coarser or finer dosage grid and for variants that are there already, ArtefactError
-    when the owner's folder has no whole cohort of this key or the folder is of another, DesignError when it was not
-    planned, StorageError when another process writes or the disk is too small, KeyFileError when the key is retired.
+    A file that is there already with the same genotypes is left out aloud. Raises InputError for other people, for a coarser or
+    finer dosage grid and for variants that are there already, ArtefactError when the owner's folder has no whole cohort of
+    this key or the folder is of another, DesignError when it was not planned, StorageError when another process writes or the
+    disk is too small, KeyFileError when the key is retired.
     """
     if key.public.parameters.ring.lanes != LANES:
         raise ArtefactError(
@@ -81,7 +80,7 @@ def append_cohort(
     if not state.folder.is_dir():
         raise ArtefactError(f"{state.folder} is not there: the first part of a cohort is encrypted without `append`")
     refuse_retired(key, state.folder)
-    with state.alone():
+    with state.alone(), folder.claimed(state.writer):
         info, parts = recorded(read_info(state), state, key)
         reader = _fitted(reader, info, name, log)
         model = _xchr_model(xchr_model, info)
@@ -89,28 +88,27 @@ def append_cohort(
         check_planned(counted, key, info.squares, like=info)
         rows = _missing_rows(counted, info, state, name, log)
         _refuse_another(folder, info, parts, state)
-        make_folder(folder, FOLDER_FOR_OTHERS)
+        folder.make()
         if not len(rows):
             log(f"nothing is appended: the cohort has every variant of {name}")
             _settle(folder, info, parts, key)
             return info
-        for design in all_designs(state):
-            if design.cohort_digest == info.digest:
-                log(f"WARNING: {design.line()}: it ends with this append, and results of it cannot be read any more")
+        for design in (d for d in all_designs(state) if d.cohort_digest == info.digest):
+            log(f"WARNING: {design.line()}: it ends with this append, and results of it cannot be read any more")
         new = counting_copies(reader.select(variants=rows), model)
         return _append(new, info, parts, key, folder, state, progress, log)
 
 
 def _append(
-    reader: GenotypeReader, info: CohortInfo, parts: list[dict[str, Any]], key: SecretKey, folder: Path,
+    reader: GenotypeReader, info: CohortInfo, parts: list[dict[str, Any]], key: SecretKey, folder: Folder,
     state: OwnerState, progress: Progress, log: Log,
 ) -> CohortInfo:  # fmt: skip
     sizes, first = block_sizes(runs_of(reader), key.public.parameters.block_variants), len(parts)
     if first + len(sizes) > MOST_BLOCKS:
         raise PlanError(f"{first + len(sizes):,} blocks are more than a cohort has, {MOST_BLOCKS:,}")
     encryptor = make_encryptor(info.encryptor, key)
-    there = sum(f.stat().st_size for i in range(len(sizes)) for f in folder.glob(f"?-{block_name(first + i)}-*"))
-    require_space(folder, least_bytes(sizes, key.public.parameters, info.squares, encryptor) - there)
+    there = sum(size for name, size in folder.sizes().items() if (block_of(name) or 0) >= first)
+    folder.require_space(least_bytes(sizes, key.public.parameters, info.squares, encryptor) - there)
     _settle(folder, info, parts, key)
     remove_unfinished(folder, state)
     added, identities = encrypt_blocks(
@@ -128,6 +126,7 @@ def _append(
         earlier=(*info.earlier, version), samples=replace(info.samples, sex=reader.samples.sex),
         xchr_model=info.xchr_model or xchr_model_of(reader),
     )  # fmt: skip
+    folder.confirm(state.writer)
     later = write_cohort(folder, later, parts, key)
     write_info(state, later)
     remove_blocks(folder, state, len(parts))
@@ -265,10 +264,10 @@ def chromosomes_line(variants: Variants) -> str:
     return f"chromosomes {', '.join(names)}" + (f"; none of {', '.join(holes)}" if holes else "")
 
 
-def _refuse_another(folder: Path, info: CohortInfo, parts: list[dict[str, Any]], state: OwnerState) -> None:
+def _refuse_another(folder: Folder, info: CohortInfo, parts: list[dict[str, Any]], state: OwnerState) -> None:
     """Raise ArtefactError when the folder holds another cohort than the owner's record is of, or a version of it that the
     record does not know and this owner's folder did not begin: its files would be lost."""
-    if not (folder / artefact.MANIFEST).exists():
+    if folder.size(artefact.MANIFEST) is None:
         return
     found = artefact.open_manifest(folder, "cohort")
     body = found.checked(bodies.COHORT)
@@ -294,7 +293,7 @@ def _is_begun(blocks: list[dict[str, Any]], parts: list[dict[str, Any]], state: 
         return False
 
 
-def _settle(folder: Path, info: CohortInfo, parts: list[dict[str, Any]], key: SecretKey) -> None:
+def _settle(folder: Folder, info: CohortInfo, parts: list[dict[str, Any]], key: SecretKey) -> None:
     """Write the manifest as it is recorded again where another version lies: a killed append, or a folder from a backup."""
-    if (folder / artefact.MANIFEST).exists() and artefact.manifest_digest(folder) != info.digest:
+    if folder.size(artefact.MANIFEST) is not None and artefact.manifest_digest(folder) != info.digest:
         write_cohort(folder, info, parts, key)

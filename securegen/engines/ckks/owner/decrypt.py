@@ -9,7 +9,6 @@ The owner says which design is opened; results that name another are refused, ho
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +25,8 @@ from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_arrays
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, VerificationError
+from securegen.io.folder import FilePart, Folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.crt import unpack_sums
 from securegen.kernels.fold import open_products
 from securegen.kernels.ntt import inverse
@@ -161,7 +162,7 @@ def _bound(o: Output, number: int, secrets: DesignSecrets, info: CohortInfo) -> 
 
 
 def decrypt(
-    folder: Path, state: OwnerState, info: CohortInfo, secrets: DesignSecrets, *, still_trusted: bool = False
+    folder: Place, state: OwnerState, info: CohortInfo, secrets: DesignSecrets, *, still_trusted: bool = False
 ) -> Iterator[Sums]:
     """Yield the verified sums of every block, in file order. secrets: of the design that the owner names.
 
@@ -172,11 +173,11 @@ def decrypt(
     key = state.key
     verify.check_bounds(secrets.sum_abs, secrets.sets.squared, info.dosage_max)
     with guarded(key, state.folder, str(folder), still_trusted=still_trusted):
-        yield from _decrypt(folder, key, info, secrets, state)
+        yield from _decrypt(folder_of(folder), key, info, secrets, state)
 
 
 def _decrypt(
-    folder: Path, key: SecretKey, info: CohortInfo, secrets: DesignSecrets, state: OwnerState
+    folder: Folder, key: SecretKey, info: CohortInfo, secrets: DesignSecrets, state: OwnerState
 ) -> Iterator[Sums]:  # fmt: skip
     body = artefact.read_manifest(folder, "results", None, bodies.RESULTS)
     if body["key"] != key.public.fingerprint:
@@ -198,11 +199,14 @@ def _decrypt(
     blocks = body["blocks"]
     if len(blocks) != len(secrets.checks):
         raise ArtefactError(f"{folder} has {len(blocks)} blocks, {len(secrets.checks)} expected")
-    for index, entry in enumerate(blocks):
-        _, layout = results_layout(key, info, secrets, index)
-        array = artefact.load_array(folder, entry, layout.shape)
-        absent = None if secrets.columns is None else block_arrays(state, info, index)
-        yield decrypt_block(array, index, key, info, secrets, absent)
+    sizes = (artefact.array_bytes(results_layout(key, info, secrets, i)[1].shape) for i in range(len(blocks)))
+    order = (FilePart(entry["name"], size, 0, size) for entry, size in zip(blocks, sizes, strict=True))
+    with folder.ahead(order):
+        for index, entry in enumerate(blocks):
+            _, layout = results_layout(key, info, secrets, index)
+            array = artefact.load_array(folder, entry, layout.shape)
+            absent = None if secrets.columns is None else block_arrays(state, info, index)
+            yield decrypt_block(array, index, key, info, secrets, absent)
 
 
 def _instead(state: OwnerState, named: object) -> str:

@@ -10,7 +10,6 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,9 @@ from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.owner.state import OwnerState, Version
 from securegen.errors import ArtefactError, UsageError
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
+from securegen.io.store_urls import local_path
 from securegen.model import Columns
 from securegen.results.summary import coding_facts
 from securegen.vocabulary import ADDITIVE
@@ -162,10 +164,10 @@ def all_designs(state: OwnerState) -> list[DesignSecrets]:
     return found
 
 
-def is_known(state: OwnerState, folder: Path) -> bool:
+def is_known(state: OwnerState, folder: Folder) -> bool:
     """Whether a design was encrypted into this folder, or one lies there, that is not of the cohort before an append."""
-    ended, here = state.earlier(), str(folder.resolve())
-    if (folder / artefact.MANIFEST).exists():
+    ended, here = state.earlier(), folder.place
+    if folder.size(artefact.MANIFEST) is not None:
         return artefact.open_manifest(folder).body.get("cohort") not in ended
     return any(s.folder == here and s.cohort_digest not in ended for s in all_designs(state))
 
@@ -194,7 +196,7 @@ def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None
     if len(found) != 1:
         which = "several designs" if found else "no such design; it knows" + (listed or " none")
         raise ArtefactError(f"--design {os.fspath(design)}: {state.folder} has {which}{_taken_out(state)}")
-    written = _written(every, Path(design))
+    written = _written(every, design)
     if written is not None and written.digest != found[0].digest:
         raise ArtefactError(
             f"--design {os.fspath(design)}: there lies {found[0].line()}; what was encrypted into this folder is "
@@ -223,20 +225,21 @@ def refuse_ended(s: DesignSecrets, ended: Mapping[str, Version]) -> None:
         raise ArtefactError(f"{s.line()}, was made for {version.line()}. {AGAIN}")
 
 
-def _written(known: Sequence[DesignSecrets], folder: Path) -> DesignSecrets | None:
+def _written(known: Sequence[DesignSecrets], design: Place) -> DesignSecrets | None:
     """The design that was encrypted into a folder of this name, whatever lies or is linked there now."""
-    here = str(folder.parent.resolve() / folder.name)
+    path = local_path(design)
+    here = folder_of(design).place if path is None else str(path.parent.resolve() / path.name)
     return next((s for s in known if s.folder == here), None)
 
 
 def _is(s: DesignSecrets, design: str | os.PathLike[str], public: PublicKey) -> bool:
     """Whether this is the design in a folder; of one that is no longer here, by the folder's name; or by its digest."""
-    folder = Path(design)
-    if (folder / artefact.MANIFEST).exists():  # it may have been moved here
+    folder = folder_of(design)
+    if folder.size(artefact.MANIFEST) is not None:  # it may have been moved here
         artefact.read_manifest(folder, "design", public, bodies.DESIGN)
         return artefact.manifest_digest(folder) == s.digest
     named = os.fspath(design)
-    return s.folder == str(folder.resolve()) or (len(named) >= 16 and s.digest.startswith(named))
+    return s.folder == folder.place or (len(named) >= 16 and s.digest.startswith(named))
 
 
 def read_one(state: OwnerState, name: str) -> DesignSecrets:

@@ -13,15 +13,15 @@ again, freshly.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
 from securegen.engines.ckks import artefact, codec
-from securegen.engines.ckks.blocks import block_sizes, read_blocks, runs_of, starts_of
+from securegen.engines.ckks.blocks import block_name, block_of, block_sizes, read_blocks, runs_of, starts_of
 from securegen.engines.ckks.ciphertexts import shares_public_half, write_ciphertexts
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.owner import verify
@@ -29,12 +29,13 @@ from securegen.engines.ckks.owner.absent import lists_of
 from securegen.engines.ckks.owner.encryption import Encryptor
 from securegen.engines.ckks.owner.retirement import refuse_retired
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_name, write_info
+from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, write_info
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError
 from securegen.governance.pin import Pin
 from securegen.io.envelope import canonical
-from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, require_space
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.threads import in_threads
 from securegen.model import GenotypeBlock, GenotypeReader, Progress, coding_of, no_progress
 from securegen.study.parts import PartReader, RunPart
@@ -43,7 +44,7 @@ from securegen.vocabulary import ADDITIVE
 
 
 def _encrypt_one(
-    block: GenotypeBlock, index: int, key: SecretKey, encryptor: Encryptor, folder: Path, squares: bool
+    block: GenotypeBlock, index: int, key: SecretKey, encryptor: Encryptor, folder: Folder, squares: bool
 ) -> dict[str, Any]:
     """Encrypt the streams of one block; returns its manifest part."""
     p = key.public.parameters
@@ -69,21 +70,18 @@ def _encrypt_one(
     return {"variants": len(block), "streams": written}
 
 
-def _still_valid(folder: Path, part: dict[str, Any]) -> bool:
-    for stream in part["streams"].values():
-        for entry in (e for chunk in stream for e in chunk):
-            path = folder / entry["name"]
-            if not path.is_file() or path.stat().st_size != entry["size"]:
-                return False
-            if artefact.digest_file(path) != entry["blake3"]:
-                return False
-    return True
+def _still_valid(folder: Folder, there: Mapping[str, int], part: dict[str, Any]) -> bool:
+    """Whether every file of a block is as it was written. there: bytes of the folder's files."""
+    entries = [e for stream in part["streams"].values() for chunk in stream for e in chunk]
+    return all(there.get(e["name"]) == e["size"] for e in entries) and all(
+        folder.digest(e["name"]) == e["blake3"] for e in entries
+    )
 
 
 def encrypt_cohort(
     reader: GenotypeReader,
     key: SecretKey,
-    folder: Path,
+    folder: Place,
     state: OwnerState,
     *,
     encryptor: Encryptor,
@@ -101,11 +99,12 @@ def encrypt_cohort(
     check_planned(reader, key, squares, like=like)
     sizes = block_sizes(runs_of(reader), key.public.parameters.block_variants) if like is None else like.blocks
     refuse_retired(key, state.folder)
-    make_folder(folder, FOLDER_FOR_OTHERS)
+    folder = folder_of(folder)
+    folder.make()
     state.make_folder()
     size = least_bytes(sizes, key.public.parameters, squares, encryptor)
-    require_space(folder, size - sum(f.stat().st_size for f in folder.glob("*.npy")))
-    with state.alone():
+    folder.require_space(size - sum(s for name, s in folder.sizes().items() if name.endswith(".npy")))
+    with state.alone(), folder.claimed(state.writer):
         state.refuse_parts()
         return _encrypt_blocks(reader, sizes, key, folder, state, encryptor, squares, policy, like, progress)
 
@@ -127,12 +126,12 @@ def check_planned(reader: GenotypeReader, key: SecretKey, squares: bool, *, like
 
 
 def _encrypt_blocks(
-    reader: GenotypeReader, sizes: Sequence[int], key: SecretKey, folder: Path, state: OwnerState, encryptor: Encryptor,
+    reader: GenotypeReader, sizes: Sequence[int], key: SecretKey, folder: Folder, state: OwnerState, encryptor: Encryptor,
     squares: bool, policy: Pin | None, like: CohortInfo | None, progress: Progress,
 ) -> CohortInfo:  # fmt: skip
     earlier = state.cohort_digest()
-    for stale in (folder / artefact.MANIFEST, state.folder / "cohort.box"):
-        stale.unlink(missing_ok=True)
+    folder.remove([artefact.MANIFEST])
+    (state.folder / "cohort.box").unlink(missing_ok=True)
     remove_unfinished(folder, state)
     cohort_id = _cohort_id(reader, key, encryptor, squares) if like is None else like.cohort_id
     parts, identities = encrypt_blocks(reader, sizes, 0, cohort_id, key, folder, state, encryptor, squares, progress)
@@ -141,6 +140,7 @@ def _encrypt_blocks(
         encryptor.name, tuple(sizes), identities, coding=coding_of(reader), xchr_model=xchr_model_of(reader),
         policy=policy,
     )  # fmt: skip
+    folder.confirm(state.writer)
     info = write_cohort(folder, info, parts, key)
     state.forget_others(info.digest, earlier)
     write_info(state, info)
@@ -156,7 +156,7 @@ def _cohort_id(reader: GenotypeReader, key: SecretKey, encryptor: Encryptor, squ
 
 
 def encrypt_part(
-    reader: GenotypeReader, key: SecretKey, folder: Path, state: OwnerState, part: RunPart, *, encryptor: Encryptor,
+    reader: GenotypeReader, key: SecretKey, folder: Place, state: OwnerState, part: RunPart, *, encryptor: Encryptor,
     squares: bool = False, progress: Progress = no_progress,
 ) -> range:  # fmt: skip
     """Encrypt the blocks of one part alone, beside processes that encrypt others; `encrypt_cohort` then finds them and ends
@@ -169,10 +169,11 @@ def encrypt_part(
     sizes = block_sizes(runs_of(reader), p.block_variants)
     start, stop = part.span(len(sizes), "blocks")
     refuse_retired(key, state.folder)
-    make_folder(folder, FOLDER_FOR_OTHERS)
+    folder = folder_of(folder)
+    folder.make()
     state.make_folder()
-    with state.part(str(part).replace("/", "of")):
-        require_space(folder, least_bytes(sizes[start:stop], p, squares, encryptor))
+    with state.part(str(part).replace("/", "of")), folder.claimed(state.writer, keep=True):
+        folder.require_space(least_bytes(sizes[start:stop], p, squares, encryptor))
         first = starts_of(sizes)
         own = PartReader(reader, int(first[start]), int(first[stop]))
         cohort_id = _cohort_id(reader, key, encryptor, squares)
@@ -181,21 +182,23 @@ def encrypt_part(
 
 
 def encrypt_blocks(
-    reader: GenotypeReader, sizes: Sequence[int], first: int, cohort_id: str, key: SecretKey, folder: Path,
+    reader: GenotypeReader, sizes: Sequence[int], first: int, cohort_id: str, key: SecretKey, folder: Folder,
     state: OwnerState, encryptor: Encryptor, squares: bool, progress: Progress,
 ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:  # fmt: skip
     """Encrypt a reader's blocks, those that are there already aside, as the blocks `first` … of a cohort.
 
     Returns their manifest parts and their identities.
     """
-    parts, identities = [], []
+    parts, identities, there = [], [], folder.sizes()
+    left: dict[int | None, list[str]] = {}
+    for name in there:
+        left.setdefault(block_of(name) if fnmatchcase(name, "?-*-*") else None, []).append(name)
     for index, block in enumerate(read_blocks(reader, sizes), first):
         identity = state.identity(cohort_id, index, block)
         with state.one_block(index):
-            part = _resume(state, folder, index, identity)
+            part = _resume(state, folder, there, index, identity)
             if part is None:
-                for stale in folder.glob(f"?-{block_name(index)}-*"):
-                    stale.unlink()
+                folder.remove(left.get(index, ()))
                 part = _encrypt_one(block, index, key, encryptor, folder, squares)
                 r = verify.block_secrets(key, cohort_id, index, len(block))
                 h = verify.block_check(r, block, squares)
@@ -222,23 +225,25 @@ def cohort_body(info: CohortInfo, parts: Sequence[dict[str, Any]], key: SecretKe
     }  # fmt: skip
 
 
-def write_cohort(folder: Path, info: CohortInfo, parts: Sequence[dict[str, Any]], key: SecretKey) -> CohortInfo:
+def write_cohort(folder: Folder, info: CohortInfo, parts: Sequence[dict[str, Any]], key: SecretKey) -> CohortInfo:
     """Write the manifest of a cohort whose blocks are there. Returns what is known of it, with its digest."""
     return replace(info, digest=artefact.write_manifest(folder, "cohort", cohort_body(info, parts, key), key))
 
 
-def remove_unfinished(folder: Path, state: OwnerState) -> None:
+def remove_unfinished(folder: Folder, state: OwnerState) -> None:
     """Remove files that a killed run had begun."""
-    for left_by_a_kill in (*folder.glob(".*.npy.*"), *state.folder.glob(".*.box.*")):
+    folder.remove([name for name in folder.sizes() if name.startswith(".") and ".npy." in name])
+    for left_by_a_kill in state.folder.glob(".*.box.*"):
         left_by_a_kill.unlink()
 
 
-def remove_blocks(folder: Path, state: OwnerState, first: int) -> None:
+def remove_blocks(folder: Folder, state: OwnerState, first: int) -> None:
     """Remove what an earlier or abandoned run left of the blocks `first` …."""
-    for path in (*folder.glob("?-*-*.npy"), *state.folder.glob("block-*.box")):
-        number = path.name.removesuffix(".box").split("-")[1]
-        if number.isdecimal() and int(number) >= first:
-            path.unlink()
+    stored = [name for name in folder.sizes() if fnmatchcase(name, "?-*-*.npy")]
+    folder.remove([name for name in stored if (of := block_of(name)) is not None and of >= first])
+    for box in state.folder.glob("block-*.box"):
+        if (of := block_of(box.name)) is not None and of >= first:
+            box.unlink()
 
 
 def least_bytes(sizes: Sequence[int], p: Parameters, squares: bool, encryptor: Encryptor) -> int:
@@ -248,11 +253,13 @@ def least_bytes(sizes: Sequence[int], p: Parameters, squares: bool, encryptor: E
     return strands * halves * (1 + squares) * p.groups * len(p.ring.primes) * p.ring.n * 4
 
 
-def _resume(state: OwnerState, folder: Path, index: int, identity: str) -> dict[str, Any] | None:
+def _resume(
+    state: OwnerState, folder: Folder, there: Mapping[str, int], index: int, identity: str
+) -> dict[str, Any] | None:
     if not state.has_block(index):
         return None
     try:
         header, _ = state.read(f"block-{block_name(index)}")
     except ArtefactError:
         return None
-    return header["part"] if header["identity"] == identity and _still_valid(folder, header["part"]) else None
+    return header["part"] if header["identity"] == identity and _still_valid(folder, there, header["part"]) else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,8 @@ from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, block_arrays
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError, UsageError
-from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.integer_sums import squared_sums
 from securegen.kernels.modmath61 import dot
 from securegen.kernels.threads import in_threads
@@ -43,7 +43,7 @@ def encrypt_design(
     key: SecretKey,
     info: CohortInfo,
     state: OwnerState,
-    folder: Path,
+    folder: Place,
     *,
     encryptor: Encryptor,
     reader: GenotypeReader | None = None,
@@ -62,20 +62,21 @@ def encrypt_design(
     pool = in_digits(whole, key.public.parameters)
     _check_columns(pool, key.public.parameters, len(info.samples))
     verify.check_bounds(pool.sum_abs, pool.sets.squared, info.dosage_max)
-    with state.alone():
+    folder = folder_of(folder)
+    folder.make()
+    with state.alone(), folder.claimed(state.writer):
         return _encrypt(strata, pool, key, info, state, folder, encryptor, reader, progress)
 
 
 def _encrypt(
-    strata: Sequence[Stratum], pool: ColumnPool, key: SecretKey, info: CohortInfo, state: OwnerState, folder: Path,
+    strata: Sequence[Stratum], pool: ColumnPool, key: SecretKey, info: CohortInfo, state: OwnerState, folder: Folder,
     encryptor: Encryptor, reader: GenotypeReader | None, progress: Progress,
 ) -> DesignSecrets:  # fmt: skip
     p = key.public.parameters
     sets = pool.sets
-    forget(state, str(folder.resolve()))
-    make_folder(folder, FOLDER_FOR_OTHERS)
-    for stale in (folder / artefact.MANIFEST, *folder.glob("*.npy"), *folder.glob(".*.npy.*")):
-        stale.unlink(missing_ok=True)
+    forget(state, folder.place)
+    stale = [name for name in folder.sizes() if name.endswith(".npy") or (name.startswith(".") and ".npy." in name)]
+    folder.remove([artefact.MANIFEST, *stale])
     owner_squares = any(sets.squared) and not info.squares
     if owner_squares and reader is None:
         raise UsageError("the cohort was encrypted without `squares`: give the genotypes (`bfile`) with the design")
@@ -116,11 +117,12 @@ def _encrypt(
         "key": key.public.fingerprint, "cohort": info.digest, "nonce": nonce, "samples": len(info.samples), **sets.to_body(),
         "columns": entries, "squares": squares, "encryptor": encryptor.name,
     }  # fmt: skip
+    folder.confirm(state.writer)
     digest = artefact.write_manifest(folder, "design", body, key)
     made = DesignSecrets(
         digest, info.digest, nonce, tuple(map(without_values, strata)), sets, pool.places,
         pool.digits or tuple((1,) * len(own) for own in pool.places), pool.sum_abs, checks,
-        encryptor.name, str(folder.resolve()), time.strftime("%Y-%m-%d %H:%M:%S"),
+        encryptor.name, folder.place, time.strftime("%Y-%m-%d %H:%M:%S"),
         tuple(np.asarray(s.design.columns.values) for s in strata) if info.policy is not None else None,
         smallest(pool.columns) if p.packed else None,
     )  # fmt: skip
@@ -137,7 +139,7 @@ def smallest(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _write_squares(
-    folder: Path, index: int, own: np.ndarray, encryptor: Encryptor, p: Parameters
+    folder: Folder, index: int, own: np.ndarray, encryptor: Encryptor, p: Parameters
 ) -> list[dict[str, Any]]:
     # at the scale of one factor: a sum of weighted squares may exceed what a product is planned for
     made = encryptor.strands(codec.value_messages(own, p)[None], p.genotype_scale)

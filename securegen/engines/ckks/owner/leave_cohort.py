@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.ckks import artefact
+from securegen.engines.ckks.blocks import block_name
 from securegen.engines.ckks.owner.asked import keep_registers, registers_of
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encryption import make_encryptor
@@ -30,7 +31,6 @@ from securegen.engines.ckks.owner.state import (
     LEAVING,
     CohortInfo,
     OwnerState,
-    block_name,
     names_of,
     read_info,
     read_record,

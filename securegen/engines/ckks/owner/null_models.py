@@ -50,8 +50,8 @@ def keep_null_models(state: OwnerState, digest: str, inputs: Inputs, strata: Seq
     models = [
         {
             "stratum": s.name, "phenotype": a.phenotype, "people": put("people", a.null.people),
-            "cases": put("cases", a.null.cases), "precise": put("precise", a.null.precise),
-            "mean": put("mean", a.null.mean), "offset": put("offset", a.null.offset),
+            "cases": put("cases", a.null.cases), "centred": put("centred", a.null.centred),
+            "mean": put("mean", a.null.mean), "firth": put("firth", a.null.firth),
         }
         for s in strata for a in s.design.analyses if a.null is not None
     ]  # fmt: skip
@@ -106,8 +106,12 @@ def corrector_of(
 
 
 def _null(model: dict[str, Any], arrays: dict[str, np.ndarray]) -> NullPeople:
-    people, cases, precise, mean = (arrays[model[name]] for name in ("people", "cases", "precise", "mean"))
-    return NullPeople(people, cases, precise, mean, None if model["offset"] is None else arrays[model["offset"]])
+    if "centred" not in model:
+        raise ArtefactError(
+            "this design was encrypted for a correction by another version of securegen: encrypt it again"
+        )
+    people, cases, centred, mean = (arrays[model[name]] for name in ("people", "cases", "centred", "mean"))
+    return NullPeople(people, cases, centred, mean, None if model["firth"] is None else arrays[model["firth"]])
 
 
 def as_encrypted(genotypes: GenotypeReader, info: CohortInfo) -> GenotypeReader:

@@ -18,14 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from securegen.engines.ckks.blocks import block_sizes, starts_of
+from securegen.engines.ckks.blocks import block_name, block_sizes, starts_of
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.errors import ArtefactError, PolicyError, UsageError
 from securegen.governance.pin import Pin, pinned
+from securegen.io.claims import writer_in
 from securegen.io.envelope import canonical
 from securegen.io.kept_arrays import read_npz
 from securegen.io.locks import only_one
 from securegen.io.output import atomic, private_folder
+from securegen.io.store_urls import refuse_url
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.io.text import count
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Samples, TextArray, Variants, coding_of
@@ -38,11 +40,6 @@ MOST_BOX = 1 << 36  # bytes: read whole, and authenticated before they are parse
 def names_of(samples: Samples) -> list[tuple[str, str]]:
     """(FID, IID) of everybody, in order."""
     return list(zip(samples.fid.astype(str), samples.iid.astype(str), strict=True))
-
-
-def block_name(index: int) -> str:
-    """What the files of a block are called by."""
-    return f"{index:06d}"
 
 
 @dataclass(frozen=True)
@@ -62,11 +59,16 @@ class OwnerState:
     """The owner's files for one cohort: encrypted and authenticated under the key, named by block."""
 
     def __init__(self, folder: Path, key: SecretKey) -> None:
+        refuse_url(folder, "the owner's folder")
         self.folder, self.key = folder, key
 
     def make_folder(self) -> None:
         """Make the folder, or make it private. Raises StorageError naming it."""
         private_folder(self.folder)
+
+    def writer(self) -> str:
+        """Who writes for this folder, where a store has no locks."""
+        return writer_in(self.folder)
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Keep other processes from writing in this folder. Raises StorageError when one does."""
@@ -135,8 +137,7 @@ class OwnerState:
     def cohort_digest(self) -> str | None:
         """Digest of the cohort that is recorded; None where there is none, or none under this key."""
         try:
-            found: str | None = self.read("cohort")[0]["digest"]
-            return found
+            return str(self.read("cohort")[0]["digest"])
         except ArtefactError:
             return None
 

@@ -13,19 +13,22 @@ from securegen.engines.ckks.owner.leave_cohort import leave_cohort
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.governance import audit_beside, consent_steps
+from securegen.io.folders import Place, local_folder
 from securegen.io.text import count
 from securegen.model import Progress, SelectableReader
 from securegen.study.inputs import Log
 
 
 def take_out_withdrawn(
-    genotypes: SelectableReader, key: SecretKey, folder: Path, owner: Path, consent: str | os.PathLike[str],
+    genotypes: SelectableReader, key: SecretKey, folder: Place, owner: Path, consent: str | os.PathLike[str],
     *, progress: Progress, log: Log,
 ) -> int:  # fmt: skip
     """Encrypt the cohort in `folder` again without whoever withdrew in the register `consent`. Returns how many those are.
 
-    Raises as `leave_cohort`, StorageError as `consent_steps.left`, or where the audit log of a policy cannot be written.
+    Raises as `leave_cohort`, UsageError for a folder in a store, StorageError as `consent_steps.left`, or where the audit log
+    of a policy cannot be written.
     """
+    folder = local_folder(folder, "taking people out of a cohort")
     register = consent_steps.register_digest(consent)
     audit_beside.record(owner, "consent", {"action": "applied", "register": register})
     state = OwnerState(owner, key)

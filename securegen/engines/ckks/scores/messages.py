@@ -22,6 +22,7 @@ from securegen.engines.ckks.scores.blinding import Blinding
 from securegen.engines.ckks.scores.parameters import store_parameters
 from securegen.engines.ckks.scores.schema import read_arrays, read_message
 from securegen.errors import ArtefactError, PlanError, PolicyError
+from securegen.io.folders import folder_of
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.model import IntArray, SelectableReader, Variants
 from securegen.rlwe.ring import Ring
@@ -86,7 +87,7 @@ def write_request(request: ScoreRequest, folder: Path) -> None:
 def digest_of_message(folder: Path) -> str:
     """What tells one message from others. Raises ArtefactError where there is none."""
     try:
-        return artefact.digest_file(folder / artefact.MANIFEST)
+        return folder_of(folder).digest(artefact.MANIFEST)
     except OSError as problem:
         raise ArtefactError(f"{folder} is no message: {problem.strerror}") from None
 

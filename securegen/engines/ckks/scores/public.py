@@ -34,6 +34,8 @@ from securegen.governance.door import SCORES, OutputFacts
 from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.governance.pin import Pin
 from securegen.governance.signing import digest_of
+from securegen.io.folder import Folder
+from securegen.io.folders import place_of
 from securegen.model import Progress, Samples, no_progress
 from securegen.scores.plan import ScorePlan
 from securegen.scores.release import DIGITS, refuse_small_models
@@ -154,11 +156,10 @@ def score_encrypted(
     out: str | os.PathLike[str],
     *,
     progress: Progress = no_progress,
-) -> Path:
+) -> Path | Folder:
     """The server's step, without any key: encrypted scores of every sample. Returns the folder."""
-    opened = open_cohort(Path(cohort))
-    server.score(opened, Path(model), Path(out), progress=progress)
-    return Path(out)
+    server.score(open_cohort(cohort), model, out, progress=progress)
+    return place_of(out)
 
 
 def gate_of_key(

@@ -18,6 +18,7 @@ from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.scores.schema import PLAN, read_arrays, read_message
 from securegen.engines.ckks.scores.weights import StoredWeights, cohort_weights, stored_weights
 from securegen.errors import ArtefactError
+from securegen.io.folders import Place
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.io.schema import Refused
 from securegen.scores.plan import ScorePlan
@@ -98,7 +99,7 @@ def write_model(plan: ScorePlan, folder: Path, key: Signer, *, cohort_variants: 
     return Model(plan, cohort_variants, artefact.write_manifest(folder, "score model", body, key))
 
 
-def read_model(folder: Path, public: PublicKey) -> Model:
+def read_model(folder: Place, public: PublicKey) -> Model:
     """A public model. Raises ArtefactError unless it is whole and signed by the owner."""
     body = read_message(folder, "score model", public)
     plan = restore_plan(body["plan"], read_arrays(folder, body["files"]))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.scores.blinding import Blinding
 from securegen.engines.ckks.scores.parameters import SUM_LIMIT
 from securegen.errors import ArtefactError, PlanError, SecuregenError
+from securegen.io.folders import Place, folder_of
 from securegen.io.schema import (
     Check,
     Refused,
@@ -187,7 +187,7 @@ MESSAGES: dict[str, dict[str, Check]] = {
 }  # fmt: skip
 
 
-def read_message(folder: Path, role: str, key: PublicKey | None = None) -> dict[str, Any]:
+def read_message(folder: Place, role: str, key: PublicKey | None = None) -> dict[str, Any]:
     """The checked body of a message; fields that a schema converts (nonces, parameters) are converted.
 
     Raises ArtefactError saying which field is not what it should be.
@@ -201,15 +201,17 @@ def read_message(folder: Path, role: str, key: PublicKey | None = None) -> dict[
         raise ArtefactError(f"{folder} is not a {role}: {problem}") from None
 
 
-def read_arrays(folder: Path, files: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
+def read_arrays(folder: Place, files: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
     """The arrays of a message, text as objects: printable, as it may stand in a table. Raises ArtefactError.
 
     A file must be as large as its array before memory is taken for it.
     """
     out = {}
+    folder = folder_of(folder)
     for name, entry in files.items():
-        shape, path, kind = tuple(entry["shape"]), artefact.path_of(folder, entry), np.dtype(entry["dtype"])
-        if os.path.islink(path) or not os.path.isfile(path) or math.prod(shape) * kind.itemsize > path.stat().st_size:
+        shape, stored, kind = tuple(entry["shape"]), artefact.name_of(folder, entry), np.dtype(entry["dtype"])
+        path = folder.at(stored)
+        if os.path.islink(path) or math.prod(shape) * kind.itemsize > (folder.size(stored) or 0):
             raise ArtefactError(f"{path} is not a {kind} array of shape {shape}")
         array = artefact.load_array(folder, entry, shape, entry["dtype"])
         if kind.kind == "U":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from securegen.engines.ckks.scores.public_model import read_model
 from securegen.engines.ckks.scores.stream import Term, even_batches, strand_stretches
 from securegen.engines.ckks.scores.weights import StoredWeights, weight_tiles
 from securegen.errors import ArtefactError
-from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.plain_mac import mac_plain
 from securegen.model import Progress, no_progress
 
@@ -103,16 +102,19 @@ def _joined(sums: np.ndarray, primes: np.ndarray) -> np.ndarray:
     return out
 
 
-def score(cohort: EncryptedCohort, model: Path, folder: Path, *, progress: Progress = no_progress) -> str:
+def score(cohort: EncryptedCohort, model: Place, folder: Place, *, progress: Progress = no_progress) -> str:
     """The server's step: write the encrypted scores of every sample into `folder`; returns its digest."""
     opened = read_model(model, cohort.public)
     weights = opened.weights()
     check_exact(cohort.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
-    make_folder(folder, FOLDER_FOR_OTHERS)
-    (folder / artefact.MANIFEST).unlink(missing_ok=True)
-    entries = []
-    for c, sums in encrypted_scores(cohort, weights, progress=progress):
-        tiles = sums.reshape(*sums.shape[:2], -1, sums.shape[-1])
-        entries.append(vars(artefact.write_entry(folder, f"scores-{c:04d}.npy", tiles)))
-    body = {"key": cohort.public.fingerprint, "cohort": cohort.digest, "model": opened.digest, "chunks": entries}
-    return artefact.write_manifest(folder, "scores", body, None)
+    folder = folder_of(folder)
+    folder.make()
+    with folder.claimed(writer := artefact.writer_of(cohort.digest, opened.digest)):
+        folder.remove([artefact.MANIFEST])
+        entries = []
+        for c, sums in encrypted_scores(cohort, weights, progress=progress):
+            tiles = sums.reshape(*sums.shape[:2], -1, sums.shape[-1])
+            entries.append(vars(artefact.write_entry(folder, f"scores-{c:04d}.npy", tiles)))
+        body = {"key": cohort.public.fingerprint, "cohort": cohort.digest, "model": opened.digest, "chunks": entries}
+        folder.confirm(writer)
+        return artefact.write_manifest(folder, "scores", body, None)

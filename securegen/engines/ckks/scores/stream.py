@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from blake3 import blake3
 
-from securegen.engines.ckks.artefact import npy_header, path_of
+from securegen.engines.ckks.artefact import name_of, npy_header
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
 from securegen.engines.ckks.cohort import EncryptedCohort
 from securegen.engines.ckks.scores.schema import refuse_residues
 from securegen.errors import ArtefactError
-from securegen.io.strict_json import open_regular
+from securegen.io.folder import Folder
 from securegen.kernels.threads import over_range
 from securegen.rlwe.uniform import expand_tiles
 
@@ -64,19 +63,16 @@ def even_batches(cohort: EncryptedCohort, terms: list[Term]) -> list[list[Term]]
 class _File:
     """An .npy file of a folder, read from start to end and hashed on the way."""
 
-    def __init__(self, folder: Path, entry: dict[str, Any], shape: tuple[int, ...], stack: ExitStack) -> None:
-        self.path, self.hash, self.digest = path_of(folder, entry), blake3(), entry["blake3"]
-        header = npy_header(shape, np.dtype("<u4"))
+    def __init__(self, folder: Folder, entry: dict[str, Any], shape: tuple[int, ...], stack: ExitStack) -> None:
+        name, self.hash, self.digest = name_of(folder, entry), blake3(), entry["blake3"]
+        self.path, header = folder.at(name), npy_header(shape, np.dtype("<u4"))
+        start = bytearray(len(header))
         try:
-            self.stream, status = stack.enter_context(open_regular(self.path, "part of an artefact"))
-            found, start = status.st_size, self.stream.read(len(header))
+            self.stream = stack.enter_context(folder.stream(name, entry["size"]))
+            self.stream.readinto(start)
         except OSError as error:
             raise ArtefactError(f"{self.path} cannot be read: {error.strerror}") from None
-        if found != entry["size"]:
-            raise ArtefactError(
-                f"{self.path} has {found} bytes, its manifest says {entry['size']}: truncated or replaced"
-            )
-        if found != len(header) + 4 * int(np.prod(shape)) or start != header:
+        if entry["size"] != len(header) + 4 * int(np.prod(shape)) or start != header:
             raise ArtefactError(f"{self.path} is not a uint32 array of shape {shape}")
         self.hash.update(header)
 

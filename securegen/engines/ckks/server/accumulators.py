@@ -1,4 +1,4 @@
-"""Server side: the accumulators of a few blocks, and the chunks of genotypes that are multiplied into them.
+"""Server side: the sums of a few blocks, a slice after the other, and what is kept of them.
 
 Blocks with the same columns are summed together so that a tile of the design in a core's cache serves them all; a thread
 works for one `Accumulators` at a time.
@@ -7,13 +7,16 @@ works for one `Accumulators` at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 
 import numpy as np
 
+from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.cohort import EncryptedCohort
-from securegen.engines.ckks.layout import Output, block_layout
+from securegen.engines.ckks.layout import BlockLayout
+from securegen.engines.ckks.slices import HalvesInSlices, Slice
 from securegen.engines.ckks.studydesign import EncryptedDesign
-from securegen.kernels.fold import fold_tiles
+from securegen.kernels.fold import copy_in_order, fold_tiles
 from securegen.kernels.memory import Rooms
 from securegen.kernels.residue_matmul import PackedColumns, matmul_residues
 
@@ -21,78 +24,79 @@ from securegen.kernels.residue_matmul import PackedColumns, matmul_residues
 class Accumulators:
     """Consecutive blocks of a cohort, of equally many strands and with the same set of columns, that are summed together.
 
-    wanted: outputs of every block of the cohort; columns: stream -> how many polynomials it is multiplied with; number:
-    of the set. sums: stream -> (B, k, T, A_g + S, columns, L) uint32, for the B blocks that have the stream, from the first
-    chunk on.
+    layouts: of the results of every block of the cohort; out: block -> the array of its results, (k, words) uint32; columns:
+    stream -> how many polynomials it is multiplied with; number: of the set.
     """
 
     def __init__(
-        self, members: range, cohort: EncryptedCohort, wanted: Sequence[list[Output]], columns: Mapping[str, int],
-        number: int, rooms: Rooms,
+        self, members: range, cohort: EncryptedCohort, layouts: Sequence[BlockLayout], out: Mapping[int, np.ndarray],
+        columns: Mapping[str, int], number: int, rooms: Rooms,
     ) -> None:  # fmt: skip
-        self.members, self.number, self._cohort, self._wanted, self._rooms = members, number, cohort, wanted, rooms
-        ring, strands = cohort.parameters.ring, cohort.strands(members[0])
+        self.members, self.number, self._cohort, self._rooms = members, number, cohort, rooms
+        strands, self._out = cohort.strands(members[0]), out
+        self._parts = {b: layouts[b].split(out[b]) for b in members}
         if any(cohort.strands(b) != strands for b in members):
             raise ValueError("blocks that are summed together have equally many strands")
-        self._rows = (1 if cohort.shared else strands, strands)
+        self._halves, self._columns = 1 if cohort.shared else strands, columns
+        self._rows, self._chunks = self._halves + strands, len(chunks(cohort.parameters))
         present = sorted({s for b in members for s in cohort.blocks[b]["streams"] if columns[s]})
         self.blocks = {s: [b for b in members if s in cohort.blocks[b]["streams"]] for s in present}
-        self._shapes = {
-            s: (len(blocks), len(ring.primes), ring.tiles, sum(self._rows), columns[s], ring.lanes)
-            for s, blocks in self.blocks.items()
-        }
-        self.sums: dict[str, np.ndarray] = {}
+        self._files: dict[tuple[int, str, int], HalvesInSlices] = {}
+        self._sums: dict[str, np.ndarray] = {}  # of a slice: stream -> (B, 1, T, A_g + S, columns, L), its B blocks
 
-    def add(self, chunk: int, packed: Mapping[str, PackedColumns]) -> None:
-        """Read one chunk of every block and add its products with the columns of each stream. The first is number 0."""
-        primes = np.array(self._cohort.parameters.ring.primes, np.uint64)
+    def add(self, piece: Slice, span: range, packed: Mapping[str, PackedColumns]) -> None:
+        """Add the products of some chunks with the columns of each stream to the sums of a slice, in order; after its last
+        chunk, keep what is returned of them."""
+        p = self._cohort.parameters
+        primes = np.array(p.ring.primes[piece.prime : piece.prime + 1], np.uint64)
         for stream, blocks in self.blocks.items():
-            if chunk == 0:
-                self.sums[stream] = self._rooms.take(self._shapes[stream])
-            expanded: list[np.ndarray] = []
+            if span.start == 0:
+                self._sums[stream] = self._rooms.take(
+                    (len(blocks), 1, piece.tiles, self._rows, self._columns[stream], p.ring.lanes)
+                )
+            with ExitStack() as used:
+                rows = [[used.enter_context(self._read(b, stream, c, piece)) for c in span] for b in blocks]
+                matmul_residues(
+                    rows, packed[stream], primes, self._sums[stream], fresh=span.start == 0, threads=1
+                )  # fmt: skip
+                del rows
+        if span.stop == self._chunks:
+            for stream, blocks in self.blocks.items():
+                sums = self._sums.pop(stream)
+                for b, tiles in zip(blocks, sums, strict=True):
+                    self._keep(b, stream, piece, tiles)
+                self._rooms.give(sums)
 
-            def room(shape: tuple[int, ...], expanded: list[np.ndarray] = expanded) -> np.ndarray:
-                expanded.append(self._rooms.take(shape))
-                return expanded[-1]
+    def _read(self, block: int, stream: str, chunk: int, piece: Slice) -> AbstractContextManager[list[np.ndarray]]:
+        name = (block, stream, chunk)
+        if name not in self._files:
+            self._files[name] = self._cohort.in_slices(*name)
+        return self._files[name].both(piece, self._rooms.take, self._rooms.give)
 
-            rows = [self._cohort.rows(b, stream, chunk, room=room) for b in blocks]
-            matmul_residues(rows, packed[stream], primes, self.sums[stream], fresh=chunk == 0, threads=1)
-            for public in expanded:
-                self._rooms.give(public)
-            del rows
+    def _keep(self, block: int, stream: str, piece: Slice, tiles: np.ndarray) -> None:
+        """tiles: (1, T, A_g + S, columns, L) sums."""
+        p, row = self._cohort.parameters, self._halves
+        parts = self._parts[block]
+        column = parts[stream, "right"].shape[2]
+        start, stop = piece.first * p.ring.lanes, (piece.first + piece.tiles) * p.ring.lanes
+        own = p.ring.primes[piece.prime : piece.prime + 1]
+        parts[stream, "sums"][piece.prime, :, :, start // p.pack : stop // p.pack] = fold_tiles(
+            tiles[:, :, row:, column:], p.pack, own, first=piece.first, n=p.ring.n
+        )[0]
+        for name, some in (
+            ("right", tiles[0, :, row:, :column]),
+            ("left", tiles[0, :, :row, column:]),
+            ("both", tiles[0, :, :row, :column]),
+        ):  # fmt: skip
+            copy_in_order(some, parts[stream, name][piece.prime, :, :, start:stop])
 
     def results(self, design: EncryptedDesign) -> Iterator[tuple[int, np.ndarray]]:
-        """(block, its results (k, words) uint32 as `layout` has them). After the last the sums are there no more."""
+        """(block, its results as `layout` has them)."""
         for b in self.members:
-            yield b, self._block(b, design)
-        for sums in self.sums.values():
-            self._rooms.give(sums)
-        self.sums.clear()
-
-    def _block(self, b: int, design: EncryptedDesign) -> np.ndarray:
-        p, wanted, variants = self._cohort.parameters, self._wanted[b], self._cohort.blocks[b]["variants"]
-        layout = block_layout(
-            p, wanted, variants, shared_genotypes=self._cohort.shared, shared_columns=design.shared
-        )  # fmt: skip
-        out = np.empty(layout.shape, np.uint32)
-        parts = layout.split(out)
-        for stream, blocks in self.blocks.items():
-            if b not in blocks:
-                continue
-            tiles = self.sums[stream][blocks.index(b)]
-            row, column = self._rows[0], parts[stream, "right"].shape[2]
-            parts[stream, "sums"][:] = fold_tiles(tiles[:, :, row:, column:], p.pack, p.ring.primes)
-            parts[stream, "right"][:] = _in_order(tiles[:, :, row:, :column])
-            parts[stream, "left"][:] = _in_order(tiles[:, :, :row, column:])
-            parts[stream, "both"][:] = _in_order(tiles[:, :, :row, :column])
-        if ("o", "values") in parts:
-            own = design.read_squares(b, parts["o", "values"].shape[1])
-            for name, half in zip(("values", "halves"), own.halves(), strict=True):
-                parts["o", name][:] = _in_order(half)[:, 0]
-        return out
-
-
-def _in_order(tiles: np.ndarray) -> np.ndarray:
-    """(k, T, R, Q, L) -> (k, R, Q, n)."""
-    k, count, rows, columns, lanes = tiles.shape
-    return tiles.transpose(0, 2, 3, 1, 4).reshape(k, rows, columns, count * lanes)
+            parts = self._parts[b]
+            if ("o", "values") in parts:
+                own = design.read_squares(b, parts["o", "values"].shape[1])
+                for name, half in zip(("values", "halves"), own.halves(), strict=True):
+                    for tiles, polynomials in zip(half, parts["o", name], strict=True):
+                        copy_in_order(tiles, polynomials[None])
+            yield b, self._out[b]

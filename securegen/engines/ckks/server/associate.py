@@ -3,21 +3,24 @@
 Who learns what: the server sees ciphertexts and the public shape of the study. It is trusted for availability only:
 what it returns is verified by the owner before anything is shown (see `verify`).
 
-Work and memory. A block is multiplied with the columns of its own set. Each chunk of them is read (and its seed expanded)
-once for a batch of blocks, of the first set while the chunk before is summed. The accumulators of a batch stay in memory. A
-thread takes a few blocks of the batch at a time (see `accumulators`). Every block is a small matrix of polynomials, its
-strands, times the matrix of the columns. So memory grows with the number of columns, not with N or M; `pass_memory` counts
-it. Files are mapped, and unmapped as soon as they were used.
+Work and memory. Coefficients modulo a prime are summed on their own, so the pass takes a slice of them after the other: of
+every file a stretch, of the design what fits, for all blocks of a batch. Every block is a small matrix of polynomials, its
+strands, times the matrix of the columns of its own set. The sums of a slice stay in a cache until they are folded (see
+`accumulators`), and the results of a batch in memory until its last slice. A thread takes a few blocks at a time; the columns
+of the next slice are read meanwhile. Memory is limited by cutting slices, groups and batches (see `pass_memory`). Files are
+mapped by slices, and unmapped as soon as they were used; those of an object store are
+fetched so, two ahead of their turn. Digests are known with the last slice, before anything is written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +29,16 @@ from numba import get_num_threads
 from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.cohort import EncryptedCohort
+from securegen.engines.ckks.layout import BlockLayout, block_layout
 from securegen.engines.ckks.server.accumulators import Accumulators
-from securegen.engines.ckks.server.packed_design import ChunkColumns, Packed, PackedDesign, packed_designs
+from securegen.engines.ckks.server.packed_design import PackedDesign, SliceColumns, packed_designs
 from securegen.engines.ckks.server.pass_memory import TOGETHER, WORKING_BYTES, PassMemory, plan_pass
 from securegen.engines.ckks.server.results_parts import block_file, write_results
+from securegen.engines.ckks.slices import Slice, slices
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
-from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
+from securegen.io.folder import Folder
+from securegen.io.folders import Place, folder_of
 from securegen.kernels.fold import fold_tiles
 from securegen.kernels.memory import Rooms
 from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
@@ -40,14 +46,14 @@ from securegen.kernels.threads import in_threads
 from securegen.model import Progress, no_progress
 from securegen.randomness import KEY_BYTES
 from securegen.rlwe.ring import Ring
-from securegen.rlwe.uniform import expand_uniform
+from securegen.rlwe.uniform import expand_tiles
 from securegen.study.parts import RunPart
 
 
 def associate(
     cohort: EncryptedCohort,
     design: EncryptedDesign,
-    folder: Path,
+    folder: Place,
     *,
     progress: Progress = no_progress,
     batch_bytes: int = WORKING_BYTES,
@@ -74,33 +80,87 @@ def associate(
         bodies.check_pair(cohort.body, design.body, cohort.parameters)
     start, stop = (0, len(cohort.blocks)) if part is None else part.span(len(cohort.blocks), "blocks")
     cohort.require_files()
-    make_folder(folder, FOLDER_FOR_OTHERS)
-    (folder / artefact.MANIFEST).unlink(missing_ok=True)
+    folder = folder_of(folder)
+    folder.make()
+    with folder.claimed(writer := artefact.writer_of(cohort.digest, design.digest, str(part))):
+        folder.remove([artefact.MANIFEST])
+        entries = _associate(cohort, design, folder, (start, stop), progress, batch_bytes)
+        folder.confirm(writer)
+        return write_results(folder, _body(cohort, design, entries), part, start)
+
+
+def _body(cohort: EncryptedCohort, design: EncryptedDesign, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    streams = [list(part["streams"]) for part in cohort.blocks]
+    return {
+        "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
+        "nonce": design.body["nonce"], "streams": streams, "blocks": entries,
+    }  # fmt: skip
+
+
+def _associate(
+    cohort: EncryptedCohort, design: EncryptedDesign, folder: Folder, blocks: tuple[int, int], progress: Progress,
+    batch_bytes: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The entries of the results of blocks start … stop."""
+    start, stop = blocks
     streams = [tuple(part["streams"]) for part in cohort.blocks]
     sets = [design.columns.of(b) for b in range(len(streams))]
-    outputs = {both: design.columns.outputs(*both) for both in set(zip(sets, streams, strict=True))}
-    wanted = [outputs[both] for both in zip(sets, streams, strict=True)]
-    columns = packed_designs(design)
-    threads = get_num_threads()
-    done = _Counter((stop - start) * len(chunks(cohort.parameters)), progress)
+    layouts, columns, threads = layouts_of(cohort, design), packed_designs(design), get_num_threads()
+    plan, rooms = _memory(cohort, design, columns, batch_bytes), Rooms()
+    spans = plan.spans(len(chunks(cohort.parameters)))
+    steps = [(piece, span) for piece in slices(cohort.parameters.ring, plan.tiles) for span in spans]
+    done = _Counter((stop - start) * len(steps), progress)
     entries: list[dict[str, Any]] = []
-    memory, rooms = _memory(cohort, design, columns, batch_bytes), Rooms()
-    for first, last in _between(memory.batches, start, stop):
+    for first, last in _between(plan.batches, start, stop):
+        memory, out = _room_for(layouts, first, last, rooms)
         summed = [
-            Accumulators(members, cohort, wanted, columns[sets[members[0]]].count, sets[members[0]], rooms)
+            Accumulators(members, cohort, layouts, out, columns[sets[members[0]]].count, sets[members[0]], rooms)
             for members in _members(cohort, sets, first, last, threads)
         ]
 
         def write(some: Accumulators) -> list[dict[str, Any]]:
             return [vars(artefact.write_entry(folder, block_file(b), flat)) for b, flat in some.results(design)]
 
-        entries += _sum_chunks(summed, cohort, columns, threads, memory.early, done, write)
+        order = (
+            (b, stream, c, piece)
+            for piece, some_chunks in steps
+            for some in summed
+            for stream, members in some.blocks.items()
+            for b in members
+            for c in some_chunks
+        )
+        with cohort.ahead(order):
+            entries += _sum_slices(summed, steps, columns, threads, plan.early, done, write)
         summed.clear()  # before the next batch takes its memory
-    body = {
-        "key": cohort.public.fingerprint, "cohort": cohort.digest, "design": design.digest,
-        "nonce": design.body["nonce"], "streams": [list(s) for s in streams], "blocks": entries,
-    }  # fmt: skip
-    return write_results(folder, body, part, start)
+        rooms.give(memory)
+    return entries
+
+
+def _room_for(
+    layouts: Sequence[BlockLayout], first: int, last: int, rooms: Rooms
+) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Memory for the results of a batch of blocks, in one piece, and the array of each."""
+    sizes = [math.prod(layout.shape) for layout in layouts[first:last]]
+    memory, ends = rooms.take((sum(sizes),)), itertools.accumulate(sizes)
+    return memory, {
+        b: memory[end - size : end].reshape(layouts[b].shape)
+        for b, size, end in zip(range(first, last), sizes, ends, strict=True)
+    }
+
+
+def layouts_of(cohort: EncryptedCohort, design: EncryptedDesign) -> list[BlockLayout]:
+    """Of the results of every block."""
+    streams = [tuple(block["streams"]) for block in cohort.blocks]
+    outputs = {
+        both: design.columns.outputs(*both) for both in {(design.columns.of(b), s) for b, s in enumerate(streams)}
+    }
+    return [
+        block_layout(
+            cohort.parameters, outputs[design.columns.of(b), streams[b]], block["variants"],
+            shared_genotypes=cohort.shared, shared_columns=design.shared,
+        )
+        for b, block in enumerate(cohort.blocks)
+    ]  # fmt: skip
 
 
 def _between(batches: Sequence[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int]]:
@@ -113,9 +173,9 @@ def load_kernels() -> None:
     ring = replace(Ring.standard(4096, 3), lanes=LANES)
     row = np.zeros((len(ring.primes), ring.tiles, 1, 1, ring.lanes), np.uint32)
     out = np.zeros_like(row)[None]
-    expand_uniform(bytes(KEY_BYTES), 1, ring, out=row[:, :, :, 0], threads=1)
+    expand_tiles(bytes(KEY_BYTES), ring, 0, 0, row[0, :, :, 0])
     primes = np.array(ring.primes, np.uint64)
-    matmul_residues([[row]], pack_columns([row], primes), primes, out, threads=1)
+    matmul_residues([[[row]]], pack_columns([[row]], primes), primes, out, threads=1)
     fold_tiles(out[0], 1, ring.primes)
 
 
@@ -129,7 +189,9 @@ def _memory(
 ) -> PassMemory:
     counts = [columns[design.columns.of(b)].count for b in range(len(cohort.blocks))]
     stored, packed = max(c.stored for c in columns), max(c.packed for c in columns)
-    return plan_pass(cohort, counts, stored, packed, batch_bytes, get_num_threads(), sets=len(columns))
+    return plan_pass(
+        cohort, layouts_of(cohort, design), counts, stored, packed, batch_bytes, get_num_threads(), sets=len(columns)
+    )
 
 
 def _members(cohort: EncryptedCohort, sets: Sequence[int], first: int, last: int, threads: int) -> list[range]:
@@ -146,37 +208,41 @@ def _members(cohort: EncryptedCohort, sets: Sequence[int], first: int, last: int
     return out
 
 
-def _sum_chunks(
-    summed: list[Accumulators], cohort: EncryptedCohort, columns: Sequence[PackedDesign], threads: int, early: bool,
+def _sum_slices(
+    summed: list[Accumulators], steps: Sequence[tuple[Slice, range]], columns: Sequence[PackedDesign], threads: int, early: bool,
     done: _Counter, write: Callable[[Accumulators], list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Add every chunk to all accumulators, a chunk at a time, and write each after its last: what `write` returns, in order.
-    early: the first columns of the next chunk are read meanwhile."""
+    """Add every slice, some chunks at a time, to all accumulators, and write each after its last: what `write` returns, in
+    order. early: the first columns of the next step are read meanwhile."""
     entries: list[dict[str, Any]] = []
-    count = len(chunks(cohort.parameters))
     uses = [some.number for some in summed]
+    for number in set(uses):
+        columns[number].begin()
     with ThreadPoolExecutor(1) as reader:
-        following = ChunkColumns(columns, 0, uses)
-        for chunk in range(count):
-            present = following
-            if chunk + 1 < count:
-                following = ChunkColumns(columns, chunk + 1, uses)
-                if early:
-                    _submit(reader, following.read, uses[0])
+        following = SliceColumns(columns, *steps[0], uses)
+        for i in range(1, len(steps) + 1):
+            present, last = following, i == len(steps)
+            if not last:
+                following = SliceColumns(columns, *steps[i], uses)
 
-            def add(some: Accumulators, present: ChunkColumns = present) -> list[dict[str, Any]]:
-                # the columns first: the files of the design are unmapped before those of the cohort are mapped
-                some.add(present.chunk, present.read(some.number))
+            def add(
+                some: Accumulators, present: SliceColumns = present, following: SliceColumns = following,
+                early: bool = early and not last, last: bool = last,
+            ) -> list[dict[str, Any]]:  # fmt: skip
+                packed = present.read(some.number)
+                if early and some is summed[0]:  # files are read in order: never before those of the present step
+                    _submit(reader, following.prepare, some.number)
+                some.add(present.piece, present.span, packed)
                 present.used(some.number)
                 done.add(len(some.members))
-                return write(some) if present.chunk + 1 == count else []
+                return write(some) if last else []
 
             for written in in_threads(add, summed, threads=threads):
                 entries += written
     return entries
 
 
-def _submit(pool: ThreadPoolExecutor, read: Callable[[int], Packed], number: int) -> None:
+def _submit(pool: ThreadPoolExecutor, read: Callable[[int], None], number: int) -> None:
     """Read in the background, or where the system allows no more threads when it is needed."""
     with contextlib.suppress(RuntimeError):
         pool.submit(read, number)
@@ -194,6 +260,6 @@ class _Counter:
             self._progress(self._done, self._total)
 
 
-def open_results(folder: Path) -> dict[str, Any]:
+def open_results(folder: Place) -> dict[str, Any]:
     """The manifest of a results folder, checked for form only; its truth is for `verify` to establish."""
     return artefact.read_manifest(folder, "results", None, bodies.RESULTS)

@@ -1,4 +1,4 @@
-"""Server side: the columns of a design as the kernel reads them, one set and one chunk at a time."""
+"""Server side: the columns of a design as the kernel reads them, one set and one slice at a time."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 
 import numpy as np
 
 from securegen.engines.ckks import codec
-from securegen.engines.ckks.ciphertexts import Ciphertexts
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.layout import has_ones, products
+from securegen.engines.ckks.slices import HalvesInSlices, Slice
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.kernels.memory import Rooms
 from securegen.kernels.product_tile import rectangle
@@ -38,22 +39,52 @@ class PackedDesign:
         self.count = {
             s: (min(len(i), 1) if design.shared else len(i)) + len(i) + self._ones[s] for s, i in self._index.items()
         }
-        ones = to_tiles(scaled_residues(codec.ones_message(p)[None], 0, p.ring), p.ring)
-        self._one = ones[:, :, :, None]
+        self._one = to_tiles(scaled_residues(codec.ones_message(p)[None], 0, p.ring), p.ring)[:, :, :, None]
+        self._files: dict[int, list[HalvesInSlices]] = {}
 
-    def read(self, chunk: int) -> Packed:
-        """The polynomials of one chunk for every stream that has some."""
+    def begin(self) -> None:
+        """Read from the first slice on again."""
+        self._files.clear()
+
+    def read(self, piece: Slice, span: range) -> Packed:
+        """The polynomials of some chunks for every stream that has some. Slices come in order."""
         p = self._design.public.parameters
-        one = np.broadcast_to(self._one, (*self._one.shape[:2], chunks(p)[chunk][1], *self._one.shape[3:]))
-        stored = self._design.read_columns(chunk, self._number)
+        one = self._one[piece.prime : piece.prime + 1, piece.first : piece.first + piece.tiles]
+        primes = np.array(p.ring.primes[piece.prime : piece.prime + 1], np.uint64)
         out: Packed = {}
-        for stream, index in self._index.items():
-            halves = [*_chosen(stored, index, shared=self._design.shared), *([one] if self._ones[stream] else [])]
-            if halves and stream != "g" and self._columns_of(stream) == self._columns_of("g"):
-                out[stream] = out["g"]
-            elif halves:
-                out[stream] = pack_columns(halves, np.array(p.ring.primes, np.uint64), room=self._rooms.take)
+        with ExitStack() as used:
+            stored = [self._halves(chunk, piece, used) for chunk in span]
+            groups = [chunks(p)[chunk][1] for chunk in span]
+            for stream, index in self._index.items():
+                if self._ones[stream] or index:
+                    same = stream != "g" and self._columns_of(stream) == self._columns_of("g")
+                    out[stream] = out["g"] if same else pack_columns(
+                        [
+                            [
+                                *_chosen(*halves, index, shared=self._design.shared),
+                                *([np.broadcast_to(one, (*one.shape[:2], n, *one.shape[3:]))] * self._ones[stream]),
+                            ]
+                            for halves, n in zip(stored, groups, strict=True)
+                        ],
+                        primes, room=self._rooms.take, threads=1,
+                    )  # fmt: skip
+            del stored
         return out
+
+    def _halves(self, chunk: int, piece: Slice, used: ExitStack) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Public halves and halves with messages of every part of the set in one chunk, until `used` is closed."""
+        if chunk not in self._files:
+            self._files[chunk] = self._design.in_slices(chunk, self._number)
+        public: list[np.ndarray] = []
+        own: list[np.ndarray] = []
+        for part in self._files[chunk]:
+            if public and self._design.shared:
+                own.append(used.enter_context(part.messages(piece)))
+            else:
+                a, b = used.enter_context(part.both(piece, self._rooms.take, self._rooms.give))
+                public.append(a)
+                own.append(b)
+        return public, own
 
     def done(self, packed: Packed) -> None:
         """Nobody reads these any more: their memory may serve for others."""
@@ -77,21 +108,23 @@ class PackedDesign:
         return len(self._design.columns.hidden(self._number)) * (1 if self._design.shared else 2)
 
 
-def _chosen(parts: Sequence[Ciphertexts], index: Sequence[int], *, shared: bool) -> list[np.ndarray]:
+def _chosen(
+    public: Sequence[np.ndarray], own: Sequence[np.ndarray], index: Sequence[int], *, shared: bool
+) -> list[np.ndarray]:
     """Public halves and then halves with messages of some of the columns that lie in these parts; index: ascending. shared:
-    the first part has the public half of all."""
-    own, first = [], 0
-    public = [parts[0].c1] if shared and index else []
-    for part in parts:
-        count = part.c0.shape[3]
-        here = [i - first for i in index if first <= i < first + count]
+    one public half is that of all."""
+    first, hidden = 0, list[np.ndarray]()
+    halves = [public[0]] if shared and index else list[np.ndarray]()
+    for i, part in enumerate(own):
+        count = part.shape[3]
+        here = [j - first for j in index if first <= j < first + count]
         first += count
         some = slice(None) if len(here) == count else here
         if here:
-            own.append(part.c0[:, :, :, some])
+            hidden.append(part[:, :, :, some])
         if here and not shared:
-            public.append(part.halves()[1][:, :, :, some])
-    return [half for half in (*public, *own) if half is not None]
+            halves.append(public[i][:, :, :, some])
+    return [*halves, *hidden]
 
 
 def packed_designs(design: EncryptedDesign) -> list[PackedDesign]:
@@ -100,26 +133,33 @@ def packed_designs(design: EncryptedDesign) -> list[PackedDesign]:
     return [PackedDesign(design, number, rooms) for number in range(len(design.columns.sets))]
 
 
-class ChunkColumns:
-    """The columns of every set for one chunk: packed when they are first asked for, and kept until their last use."""
+class SliceColumns:
+    """The columns of every set for one slice and some chunks: packed when they are first asked for, and kept until their
+    last use."""
 
-    def __init__(self, columns: Sequence[PackedDesign], chunk: int, uses: Iterable[int]) -> None:
+    def __init__(self, columns: Sequence[PackedDesign], piece: Slice, span: range, uses: Iterable[int]) -> None:
         """uses: the number of the set for every time that one will be used."""
-        self.chunk, self._columns, self._lock = chunk, columns, threading.Lock()
+        self.piece, self.span, self._columns, self._lock = piece, span, columns, threading.Lock()
         self._left = Counter(uses)
         self._packed: dict[int, Future[Packed]] = {}
+        self._begun: set[int] = set()
 
     def read(self, number: int) -> Packed:
         """The columns of one set; whoever comes meanwhile waits."""
+        self.prepare(number)
+        return self._packed[number].result()
+
+    def prepare(self, number: int) -> None:
+        """Read the columns of a set unless somebody has begun to: a file is read once."""
         with self._lock:
-            first = number not in self._packed
-            packed = self._packed.setdefault(number, Future())
-        if first:
-            try:
-                packed.set_result(self._columns[number].read(self.chunk))
-            except BaseException as error:
-                packed.set_exception(error)
-        return packed.result()
+            if number in self._begun:
+                return
+            self._begun.add(number)
+            packed = self._packed[number] = Future()
+        try:
+            packed.set_result(self._columns[number].read(self.piece, self.span))
+        except BaseException as error:
+            packed.set_exception(error)
 
     def used(self, number: int) -> None:
         """One use of a set is over."""

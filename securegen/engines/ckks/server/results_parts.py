@@ -7,16 +7,15 @@ byte, and its owner verifies it all the same.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
 from securegen.engines.ckks import artefact, bodies
 from securegen.errors import ArtefactError, UsageError
-from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, sync_folder
+from securegen.io.folder import Folder
+from securegen.io.folders import folder_of, folders_beside, place_of
 from securegen.study.parts import RunPart, part_of
 
 ROLE: Final = "part of results"
@@ -27,30 +26,28 @@ _OF_ONE_PASS: Final = ("key", "cohort", "design", "nonce", "streams", "of")
 class ResultsPart:
     """The manifest of one part, as it was checked."""
 
-    folder: Path
+    folder: Folder
     body: dict[str, Any]
 
 
-def write_results(folder: Path, body: dict[str, Any], part: RunPart | None, first: int) -> str:
+def write_results(folder: Folder, body: dict[str, Any], part: RunPart | None, first: int) -> str:
     """The manifest of results, or of those of a part, whose first block is `first`. Returns its digest."""
     if part is None:
         return artefact.write_manifest(folder, "results", body, None)
     return artefact.write_manifest(folder, ROLE, body | {"part": part.number, "of": part.of, "first": first}, None)
 
 
-def parts_of_results(prefix: str | os.PathLike[str]) -> list[Path]:
+def parts_of_results(prefix: str | os.PathLike[str]) -> list[Folder]:
     """Folders of parts of PREFIX.results, complete or not."""
-    base = Path(prefix)
-    found = []
-    for path in base.parent.glob(f"{escape(base.name)}.*of*.results"):
-        middle = path.name[len(base.name) + 1 : -len(".results")]
-        number, _, of = middle.partition("of")
-        if number.isdecimal() and of.isdecimal():
-            found.append(path)
-    return sorted(found)
+    name, found = os.fspath(prefix).rpartition("/")[2], []
+    for folder in folders_beside(prefix):
+        number, _, of = folder.name[len(name) + 1 :].removesuffix(".results").partition("of")
+        if folder.name.endswith(".results") and number.isdecimal() and of.isdecimal():
+            found.append(folder)
+    return found
 
 
-def join_results(prefix: str | os.PathLike[str]) -> Path:
+def join_results(prefix: str | os.PathLike[str]) -> Path | Folder:
     """Put the blocks of every part into PREFIX.results and write its manifest; the parts go. Returns the folder.
 
     A killed join goes on. Raises UsageError where no part is there, ArtefactError where one is absent or of another pass.
@@ -60,21 +57,26 @@ def join_results(prefix: str | os.PathLike[str]) -> Path:
         raise UsageError(f"no part of {os.fspath(prefix)}.results is here: run securegen gwas with `blocks` first")
     parts = sorted((_read(folder) for folder in folders), key=lambda p: (p.body["of"], p.body["part"]))
     _refuse_others(parts)
-    target = Path(f"{os.fspath(prefix)}.results")
-    make_folder(target, FOLDER_FOR_OTHERS)
-    (target / artefact.MANIFEST).unlink(missing_ok=True)
-    entries = [(part.folder, entry) for part in parts for entry in part.body["blocks"]]
-    for folder, entry in entries:
-        _move(folder, target, entry)
-    sync_folder(target)
+    target = folder_of(f"{os.fspath(prefix)}.results")
+    target.make()
     whole = {name: parts[0].body[name] for name in ("key", "cohort", "design", "nonce", "streams")}
-    artefact.write_manifest(target, "results", whole | {"blocks": [entry for _, entry in entries]}, None)
+    with target.claimed(writer := artefact.writer_of(whole["cohort"], whole["design"], "joined")):
+        target.remove([artefact.MANIFEST])
+        entries = [(part.folder, entry) for part in parts for entry in part.body["blocks"]]
+        there = target.sizes()
+        for folder in (part.folder for part in parts):
+            here = folder.sizes()
+            for entry in (entry for own, entry in entries if own is folder):
+                _move(folder, target, entry, here, there)
+        target.settle()
+        target.confirm(writer)
+        artefact.write_manifest(target, "results", whole | {"blocks": [entry for _, entry in entries]}, None)
     for part in parts:
-        shutil.rmtree(part.folder)
-    return target
+        part.folder.discard()
+    return place_of(f"{os.fspath(prefix)}.results")
 
 
-def _read(folder: Path) -> ResultsPart:
+def _read(folder: Folder) -> ResultsPart:
     body = artefact.read_manifest(folder, ROLE, None, bodies.RESULTS_PART)
     if folder.name.split(".")[-2] != f"{body['part']}of{body['of']}":
         raise ArtefactError(f"{folder} holds part {body['part']} of {body['of']}: it was renamed")
@@ -107,15 +109,14 @@ def block_file(block: int) -> str:
     return f"block-{block:06d}.npy"
 
 
-def _move(folder: Path, target: Path, entry: dict[str, Any]) -> None:
-    """Move one file; where a killed join moved it before, it is there. Raises ArtefactError for another than the entry says."""
-    there = folder / entry["name"]
-    found = there if os.path.isfile(there) else target / entry["name"]
-    if (
-        not os.path.isfile(found)
-        or found.stat().st_size != entry["size"]
-        or artefact.digest_file(found) != entry["blake3"]
-    ):
-        raise ArtefactError(f"{there} is not what its manifest names: run its part again")
-    if found is there:
-        os.replace(there, target / entry["name"])
+def _move(folder: Folder, target: Folder, entry: dict[str, Any], here: dict[str, int], there: dict[str, int]) -> None:
+    """Move one file; where a killed join moved it before, it is there. here, there: bytes of the files in both folders.
+
+    Raises ArtefactError for another than the entry says.
+    """
+    name = artefact.name_of(folder, entry)
+    found, size = (folder, here[name]) if name in here else (target, there.get(name))
+    if size is None or size != entry["size"] or found.digest(name) != entry["blake3"]:
+        raise ArtefactError(f"{folder.at(name)} is not what its manifest names: run its part again")
+    if found is folder:
+        target.take(name, folder)

@@ -19,6 +19,7 @@ from securegen.engines.ckks.scores import stream
 from securegen.engines.ckks.scores.parameters import store_parameters
 from securegen.engines.ckks.scores.stream import Term, batches, stretches
 from securegen.errors import ArtefactError
+from securegen.io.folders import folder_of
 from securegen.rlwe.ring import Ring
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.study.inputs import Inputs
@@ -91,6 +92,6 @@ def test_residues_beyond_their_prime_are_refused(cohort, tmp_path, half):
     entry = {**entry, **{name: made[name] for name in ("blake3", "size")}}
     body = json.loads((tmp_path / "c" / "manifest.json").read_text())["body"]
     body["blocks"][terms[-1].block]["streams"][terms[-1].stream][0][half] = entry
-    crafted = replace(cohort, folder=tmp_path / "c", body=body)
+    crafted = replace(cohort, folder=folder_of(tmp_path / "c"), body=body)
     with pytest.raises(ArtefactError, match="not below their prime"):
         list(stretches(crafted, terms, 0))

@@ -1,0 +1,115 @@
+"""securegen dp"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from securegen.cli import options as opt
+from securegen.cli.command import Function, Group, dry_run, rehearses, stop_rehearsal
+from securegen.cli.runlog import CommandLog
+
+_PHENO = click.option("--pheno", metavar="FILE", help="A table of people: phenotypes, covariates or scores.")
+_PHENO_NAME = click.option(
+    "--pheno-name", multiple=True, callback=opt.names_of, metavar="A,B", help="Its columns to use."
+)
+_ZERO_ONE = click.option("--1", "force_01", is_flag=True, help="Cases and controls are 1 and 0, not 2 and 1.")
+_MINUS_NINE = click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value.")
+_NOISE = [
+    click.option("--epsilon", type=float, required=True, metavar="E", help="ε of each person: of all they bring."),
+    click.option("--delta", type=float, metavar="D", help="δ of each person: Gaussian noise [none: Laplace]."),
+]
+
+
+def _options(*own: Function) -> Function:
+    """Options of every summary: genotypes, filters, noise, and what the command has of its own."""
+
+    def decorate(command: Function) -> Function:
+        made = opt.run_options(rehearses(command))
+        out: Function = opt.genotype_options()(opt.apply_options([*own, *_NOISE])(made))
+        return out
+
+    return decorate
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """Summaries with noise that protects whole people, by differential privacy.
+
+    Each is charged to everybody, and refused when nothing is left. Asked again it has the answer of before.
+    """
+
+
+@command.command()
+@_options(
+    _PHENO, _PHENO_NAME, _ZERO_ONE, opt.sex_option, _MINUS_NINE,
+    click.option("--sexes", is_flag=True, help="Also by sex."),
+    click.option("--called", is_flag=True, help="Also called genotypes of all variants."),
+)  # fmt: skip
+def counts(sexes: bool, called: bool, **options: Any) -> None:
+    """How many people; cases, controls and others of each phenotype.
+
+    Writes OUT.noisy.counts.tsv. Who is neither 2 (case) nor 1 (control) is neither, whatever the column holds.
+    """
+    _run("counts", options, sexes=sexes, called=called)
+
+
+@command.command()
+@_options(_PHENO, opt.sex_option)
+def frequencies(**options: Any) -> None:
+    """Allele frequencies of the variants that --extract and --chr leave.
+
+    Writes OUT.noisy.afreq. The fewer variants, the less noise. Which variants the file has counts as public.
+    """
+    _run("frequencies", options)
+
+
+@command.command()
+@_options(
+    _PHENO, _PHENO_NAME, _ZERO_ONE, _MINUS_NINE,
+    click.option("--k", type=click.IntRange(1), default=10, show_default=True, help="So many variants."),
+    click.option("--bounds", metavar="LO,HI", help="Of a quantitative phenotype, known without the data [cases/controls]."),
+)  # fmt: skip
+def hits(k: int, bounds: str | None, **options: Any) -> None:
+    """The variants that go most with one phenotype, named and without numbers.
+
+    Writes OUT.noisy.hits.tsv. Autosomes; no covariates: ancestry that goes with the phenotype is not taken out.
+    """
+    _run("hits", options, k=k, bounds=bounds)
+
+
+@command.command()
+@_options(
+    _PHENO, _PHENO_NAME, _MINUS_NINE,
+    click.option("--edges", required=True, metavar="A,B,C", help="Edges of bins, rising, known without the data."),
+)  # fmt: skip
+def histogram(edges: str, **options: Any) -> None:
+    """People between public edges, of one column of any table.
+
+    Writes OUT.noisy.histogram.tsv: also below the first edge, from the last one on, and without a number.
+    """
+    _run("histogram", options, edges=edges)
+
+
+def _run(
+    kind: str, options: dict[str, Any], **more: Any
+) -> None:  # fmt: skip
+    from securegen.governance.people_noise import people_noise_of
+    from securegen.noisy.release import asked_of, write_summary
+    from securegen.noisy.summary import ENDINGS
+    from securegen.record.run_log import print_end
+
+    opt.use_threads(options.pop("threads"))
+    options.pop("memory")
+    out, quiet = options.pop("out"), options.pop("quiet")
+    noise = people_noise_of(options.pop("epsilon"), options.pop("delta"))
+    inputs = opt.inputs_from(options)
+    log = CommandLog(out, f"dp {kind}", quiet=quiet, digests=False)
+    if dry_run():
+        asked_of(inputs, kind, log, **more)
+        stop_rehearsal([f"{out}.noisy.{ENDINGS[kind]}", *log.files])
+    with log.stage(kind):
+        made = write_summary(inputs, out, kind, noise, log, **more)
+    log.write(**made.facts)
+    print_end(log, [made.path], "")

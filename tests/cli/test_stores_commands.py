@@ -1,0 +1,191 @@
+"""Object stores on the command line: a study end to end, a kill, what is refused, and what is said of it nowhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from object_stores import KEYS
+from support import left, securegen, simulate
+
+import securegen as sg
+from securegen.engines.ckks.owner import secret_key
+from securegen.io.folders import folder_of
+from securegen.io.stores import CLAIM
+
+PASSPHRASE = "correct horse battery staple"
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return simulate(tmp_path_factory.mktemp("cohort"), samples=40, variants=700)
+
+
+@pytest.fixture
+def study(cohort, tmp_path, monkeypatch):
+    """The working folder of an owner with a key, and the flags of its study."""
+    monkeypatch.chdir(tmp_path)
+    study = sg.open_study(cohort.bfile, pheno=cohort.pheno, pheno_name=("QT",), covar=cohort.covar)
+    key = sg.ckks.generate_key(sg.ckks.plan(study))
+    secret_key.write_secret("k.secret", key, passphrase=PASSPHRASE.encode())
+    Path("pass").write_text(PASSPHRASE + "\n")
+    Path("pass").chmod(0o600)
+    return ["--key", "k.secret", "--passphrase-file", "pass"], cohort.options()
+
+
+def test_a_study_through_a_bucket(study, s3, tmp_path):
+    key, flags = study
+    place = f"{s3}/biobank/study"
+    made = securegen("encrypt", *key, *flags, "--out", place)
+    assert made.code == 0, made.err
+    assert (
+        f"--cohort {place}.cohort --design {place}.design" in made.err and "study.owner stays with the key" in made.err
+    )
+    served = securegen("gwas", "--cohort", f"{place}.cohort", "--design", f"{place}.design", "--out", f"{s3}/lab/run")
+    assert served.code == 0 and f"--results {s3}/lab/run.results" in served.err, served.err
+    opened = securegen(
+        "decrypt", *key, "--owner", "study.owner", "--results", f"{s3}/lab/run.results", "--out", "table"
+    )
+    assert opened.code == 0, opened.err
+    assert securegen("gwas", *flags, "--out", "plain").code == 0
+    assert Path("table.QT.glm.linear").read_bytes() == Path("plain.QT.glm.linear").read_bytes()
+    record = json.loads(Path("run.run.json").read_text())
+    assert record["outputs"] == [f"{s3}/lab/run.results"] and record["bytes"]["results"] > 0
+    assert set(record["call"]["digests"]) == {f"{place}.cohort", f"{place}.design"}
+    said = (
+        made.err
+        + served.err
+        + opened.err
+        + "".join(p.read_text() for p in tmp_path.glob("*.*") if p.suffix in (".log", ".json"))
+    )
+    assert not [word for word in KEYS.values() if word in said and word != "us-east-1"]
+    assert not list(tmp_path.glob("s3*"))  # no folder of that name was made here
+    again = securegen("rerun", "run.run.json", "--dry-run")
+    assert again.code == 0, again.err
+    folder_of(f"{place}.design").write(
+        "manifest.json", [folder_of(f"{place}.cohort").read("manifest.json", "", 1 << 30)]
+    )
+    again = securegen("rerun", "run.run.json", "--dry-run")
+    assert again.code == 3 and f"{place}.design" in again.err
+
+
+def test_parts_of_the_server_are_merged_in_a_bucket(study, s3):
+    key, flags = study
+    place = f"{s3}/study"
+    assert securegen("encrypt", *key, *flags, "--out", place).code == 0
+    served = ["gwas", "--cohort", f"{place}.cohort", "--design", f"{place}.design", "--out", f"{s3}/run"]
+    for part in ("2/2", "1/2"):
+        done = securegen(*served, "--blocks", part)
+        assert done.code == 0, done.err
+    merged = securegen("merge", f"{s3}/run")
+    assert merged.code == 0, merged.err
+    assert securegen(*served[:-1], f"{s3}/one").code == 0
+    one, two = folder_of(f"{s3}/one.results"), folder_of(f"{s3}/run.results")
+    assert {n: one.digest(n) for n in one.sizes()} == {n: two.digest(n) for n in two.sizes()}
+    absent = securegen("merge", f"{s3}/nothing")
+    assert absent.code == 2 and "no part of" in absent.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["encrypt", "--key", "s3://b/k.secret", "--bfile", "x", "--out", "s"],
+        ["encrypt", "--key", "k.secret", "--passphrase-file", "s3://b/pass", "--bfile", "x", "--out", "s"],
+        ["encrypt", "--key", "k.secret", "--owner", "s3://b/s.owner", "--pheno", "p", "--out", "s"],
+        ["encrypt", "--key", "k.secret", "--bfile", "s3://b/x", "--out", "s"],
+        ["encrypt", "--key", "k.secret", "--bfile", "x", "--pheno", "gs://b/p", "--out", "s"],
+        ["decrypt", "--key", "k.secret", "--owner", "s3://b/o", "--results", "r", "--out", "t"],
+        ["decrypt", "--key", "k.secret", "--owner", "o", "--results", "r", "--out", "s3://b/t"],
+        ["keygen", "--plan", "p", "--out", "s3://b/k"],
+        ["gwas", "--bfile", "x", "--pheno", "p", "--out", "s3://b/t"],
+        ["gwas", "--cohort", "c", "--design", "d", "--public", "s3://b/k.public", "--out", "r"],
+        ["certs", "init-ca", "--dir", "s3://b/ca"],
+        ["key", "backup", "k", "--out", "s3://b/k"],
+        ["inspect", "s3://b/s.cohort"],
+        ["check", "s3://b/t", "t"],
+        ["audit", "show", "s3://b/log"],
+        ["party", "--name", "a", "--state", "s3://b/state"],
+    ],
+)  # fmt: skip
+def test_what_stays_here_is_refused_by_name(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = securegen(*words)
+    assert done.code == 2 and re.search("local disk|No such option|Missing option", done.err), done.err
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "url, why",
+    [
+        ("https://user:hush@host/c.cohort", "https:// is refused"),
+        ("s3://user:hush@bucket/c.cohort", "credentials come from the environment"),
+        ("s3://bucket/c.cohort?sig=hush", "query"),
+        ("simplecache::s3://bucket/c.cohort", "chained"),
+        ("s3://bucket/../c.cohort", "no place"),
+    ],
+)  # fmt: skip
+def test_urls_that_are_refused_are_shown_without_secrets(url, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ["gwas", "--cohort", url, "--design", "d", "--out", "r"], ["gwas", "--cohort", "c", "--design", "d", "--out", url],
+        ["decrypt", "--key", "k", "--owner", "o", "--results", url, "--out", "t"],
+    ):  # fmt: skip
+        done = securegen(*words)
+        assert done.code == 2 and why in done.err and "hush" not in done.err + done.out, done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_there_is_named(s3, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = securegen("gwas", "--cohort", f"{s3}/c.cohort", "--design", f"{s3}/d.design", "--out", "r")
+    assert done.code == 7 and f"there is no cohort {s3}/c.cohort" in done.err
+
+
+def test_wrong_credentials_are_named(s3, tmp_path, monkeypatch):
+    import s3fs
+
+    monkeypatch.chdir(tmp_path)
+    real = s3fs.S3FileSystem._call_s3
+
+    async def denied(self, method, *arguments, **options):
+        if method in ("get_object", "head_object", "list_objects_v2"):
+            raise PermissionError("Access Denied")
+        return await real(self, method, *arguments, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", denied)
+    done = securegen("gwas", "--cohort", f"{s3}/c.cohort", "--design", f"{s3}/d.design", "--out", "r")
+    assert done.code == 9 and "Access Denied" in done.err and "check the credentials" in done.err
+
+
+def test_an_encryption_that_is_killed_goes_on(study, s3, tmp_path):
+    """kill -9 while blocks are uploaded: no manifest, the claim is found again, blocks that were done are not done again."""
+    key, flags = study
+    cohort = folder_of(f"{s3}/study.cohort")
+    words = [sys.executable, "-P", "-m", "securegen", "encrypt", *key, *flags, "--threads", "1", "--out", f"{s3}/study"]
+    process = subprocess.Popen(words, env={**os.environ, "NUMBA_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+    end = time.monotonic() + 120
+    while not any(Path("study.owner").glob("block-*.box")):  # the first block is done
+        assert process.poll() is None and time.monotonic() < end, process.stderr.read()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    killed = cohort.size("manifest.json") is None
+    before = {n: cohort.digest(n) for n in cohort.sizes() if n.startswith("g-000000")}
+    assert before and (not killed or cohort.size(CLAIM))
+    done = securegen("encrypt", *key, *flags, "--out", f"{s3}/study", *([] if killed else ["--overwrite"]))
+    assert done.code == 0, done.err
+    assert not killed or before == {n: cohort.digest(n) for n in before}
+    assert cohort.size(CLAIM) is None
+    assert (
+        securegen("gwas", "--cohort", f"{s3}/study.cohort", "--design", f"{s3}/study.design", "--out", "run").code == 0
+    )
+    opened = securegen("decrypt", *key, "--owner", "study.owner", "--results", "run.results", "--out", "table")
+    assert opened.code == 0, opened.err
