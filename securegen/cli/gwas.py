@@ -113,7 +113,7 @@ def _say_memory(cohort: str, design: str, memory: int | None, log: RunLog) -> No
             f"{limit >> 20}; fewer --threads need less"
         )
     log(
-        f"memory: {planned.working / 2**20:.0f} MB for sums, columns and buffers, beside it up to "
+        f"memory: {planned.working / 2**20:.0f} MB for results, sums, columns and buffers, beside it up to "
         f"{planned.mapped / 2**20:.0f} MB of mapped files and the program itself"
     )
 

@@ -253,7 +253,7 @@ def run_options(command: Function, *, config: str = "--config") -> Function:
             click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads [all cores]."),
             click.option(
                 "--memory", type=click.IntRange(64), metavar="MB",
-                help="Working memory of the server's sums; mapped files come beside it [512].",
+                help="Working memory of the server; mapped files come beside it [512].",
             ),
             click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
         ]

@@ -140,7 +140,7 @@ def take_part(
         variants=result.study.variants, **covariate_facts(a.model for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
         files=result.scores, planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
-        **result.governance, **noise_facts(inputs, result.analyses),
+        **result.governance, **result.correction, **noise_facts(inputs, result.analyses),
         summaries=[summary_json(t) for t in result.tables], **strata_facts(result.strata), **coding_facts(tests[0].coding),
     )  # fmt: skip
     print_end(log, [*result.predictions, *result.scores, *quality, *(t.path for t in result.tables)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from securegen.catalogue import models
+from securegen.catalogue import CORRECTIONS, NONE, models
 from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.asking import asking_from, opening_options
@@ -20,7 +20,7 @@ from securegen.cli.study_terms import record_of, terms
 from securegen.engines.federated.studyfile import KINDS
 from securegen.errors import UsageError
 from securegen.governance.openings import FEW_MISSING, LEVELS, STRICT, WITHHOLD
-from securegen.study.inputs import STATISTICS
+from securegen.study.inputs import P_THRESH, STATISTICS
 
 
 @click.group(cls=Group)
@@ -88,6 +88,14 @@ def _openings(command: Function) -> Function:
 @opt.genetic_models
 @mask_options
 @click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear).")
+@click.option(
+    "--correction",
+    type=click.Choice([NONE, *CORRECTIONS]),
+    default=NONE,
+    show_default=True,
+    help="Score tests of small P corrected, round by round of all sites.",
+)
+@click.option("--p-thresh", type=float, default=P_THRESH, show_default=True, metavar="P", help="For --correction.")
 @click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound].")
 @click.option(
     "--dosage-grid", type=click.IntRange(1), default=1, show_default=True, metavar="D",

@@ -79,8 +79,8 @@ class Engine(ABC):
     """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
     filters: it can leave variants out by quality; quality: it computes tables of quality control alone; conditions:
     dosages of named variants may become covariates; codings: genetic models may recode genotypes; corrections: rows of small
-    P may be corrected from the genotypes; masks: sets of variants may be tested in their place; parts: a run may be of some
-    variants, with the designs of all."""
+    P may be corrected; corrects_few: those of few carriers too; masks: sets of variants may be tested in their place; parts: a
+    run may be of some variants, with the designs of all."""
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -94,6 +94,7 @@ class Engine(ABC):
     conditions: ClassVar[bool] = False
     codings: ClassVar[bool] = False
     corrections: ClassVar[bool] = False
+    corrects_few: ClassVar[bool] = True
     masks: ClassVar[bool] = False
     parts: ClassVar[bool] = False
     steps_of_parts: ClassVar[str] = ""  # what takes `blocks` instead
@@ -136,8 +137,8 @@ class Engine(ABC):
             raise UsageError(f"`{first.coding}` is not for engine {self.name}: use engine plain")
         if first.corrects and not self.corrections:
             raise UsageError(
-                f"`correction` {first.correction} needs genotypes, phenotypes and covariates in one place: engine plain or ckks, "
-                f"not {self.name}"
+                f"`correction` {first.correction} needs genotypes, phenotypes and covariates of a person in one place: "
+                f"engine plain, ckks or federated, not {self.name}"
             )
         if first.corrects and self.opened is not None:
             raise UsageError(f"`correction` {first.correction} is of whole tables: leave `reveal` {self.opened} out")

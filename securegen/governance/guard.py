@@ -97,6 +97,16 @@ class SiteGuard(fp.Guard):
             people = (together != 0).any(axis=1)
             self._check(f"{what} beside what is open", openings.leverage_fault(together[people], self._limit))
 
+    def singles_out(self, columns: np.ndarray, analysed: np.ndarray) -> str | None:
+        """What is wrong with opening numbers of some variants, in which the genotypes of people `analysed`, (N,) bool, have
+        the factors `columns`, (n, p) float64: somebody's leverage beside what is open."""
+        if not self.on:
+            return None
+        out = np.zeros((len(analysed), columns.shape[1]))
+        out[analysed] = columns
+        together = np.column_stack([*self._columns, out])
+        return openings.leverage_fault(together[analysed], self._limit)
+
     def moments(self, own: Sequence[int], opened: Sequence[int]) -> None:
         self._check("moments of a column", openings.moments_fault(own, opened))
 

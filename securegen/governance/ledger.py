@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring_ascii
@@ -196,11 +197,13 @@ class Entries:
         self.spent[np.unique(rows)] += columns
         return int(self.spent[rows].max(initial=0))
 
-    def spend_once(self, what: str, rows: np.ndarray, columns: int) -> int:
-        """As `spend`; of these people and what the columns are, named by `what`, once."""
+    def spend_once(self, what: str, rows: np.ndarray, columns: int, most: float = math.inf) -> int:
+        """As `spend`; of these people and what the columns are, named by `what`, once; never beyond `most`: not at all then."""
         mark = self.mark("once", np.sort(rows).tobytes() + what.encode())
         if mark in self.charged:
             return self.spend(rows, 0)
+        if (after := self.spend(rows, 0) + columns) > most:
+            return after
         self.charged.append(mark)
         return self.spend(rows, columns)
 

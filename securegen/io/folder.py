@@ -51,9 +51,6 @@ class Folder(Protocol):
     def at(self, name: str) -> str:
         """A file in it, for messages."""
 
-    def exists(self) -> bool:
-        """Whether the folder, or in a store a file in it, is there."""
-
     def make(self) -> None:
         """Make it, where folders are made."""
 

@@ -15,7 +15,7 @@ Place = str | os.PathLike[str]
 
 def folder_of(place: Place) -> Folder:
     """The folder of a path, or of the URL of a store. Raises UsageError for a URL that is refused, MissingExtraError."""
-    if isinstance(place, Folder):
+    if isinstance(place, LocalFolder) or (not isinstance(place, str | Path) and isinstance(place, Folder)):
         return place
     path = local_path(place)
     if path is not None:

@@ -38,9 +38,6 @@ class LocalFolder:
     def at(self, name: str) -> str:
         return str(self.path / name)
 
-    def exists(self) -> bool:
-        return self.path.is_dir()
-
     def make(self) -> None:
         make_folder(self.path, FOLDER_FOR_OTHERS)
 

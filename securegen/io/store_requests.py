@@ -16,6 +16,7 @@ from securegen.io.store_urls import without_secrets
 TRIES = 4
 PAUSE = 0.25  # seconds before the second try, doubled for each one after it
 SECONDS = 30  # without an answer
+_LONGEST = 2000  # characters of a foreign error that are looked at
 _BACKENDS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gs"), "gcs": ("gcsfs", "gs"), "memory": ("fsspec", "stores")}
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "DefaultCredentialsError")
 _OURS = (SecuregenError, TypeError, AttributeError, MemoryError, FileNotFoundError, FileExistsError)
@@ -74,5 +75,8 @@ def asked(where: str, done: str, request: Callable[[], T]) -> T:
 
 def brief(problem: BaseException) -> str:
     """A foreign error in a few words, without what may be secret in it."""
-    text = without_secrets(" ".join(str(problem).split()))[:200]
+    text = " ".join(str(problem).split())
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST].rpartition(" ")[0]  # no URL is cut, whose user would then be taken for a host
+    text = without_secrets(text)[:200]
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__

@@ -17,8 +17,8 @@ FILE = "file"
 SCHEMES = (*REMOTE, FILE)
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _PLACE = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~+=,-]+)*")
-_IN_TEXT = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@\"']*@")
-_QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/[^\s?#\"']*)[?#][^\s\"']*")
+_IN_TEXT = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@\"']*@")
+_QUERY = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*:/[^\s?#\"']*)[?#][^\s\"']*")
 _LONGEST = 1024
 
 PathLike = str | os.PathLike[str]
@@ -35,7 +35,7 @@ def is_url(place: object) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Text with the users, passwords and queries of the URLs in it left out.
+    """Text, of a few thousand characters at most, with the users, passwords and queries of the URLs in it left out.
 
     >>> without_secrets("s3://me:word@bucket/study?key=1 is refused")
     's3://bucket/study is refused'
@@ -84,8 +84,9 @@ def checked_url(place: PathLike) -> tuple[str, str]:
 
 def shown_url(text: str) -> str:
     """What is shown of a URL that is refused. A password may hold a slash, so what has an @ is shown by its scheme alone."""
-    found = without_secrets(text.partition("::")[0])[:_LONGEST]
-    return f"{found.partition(':')[0]}://…" if "@" in found else found
+    if "@" in text:
+        return f"{text.partition(':')[0][:32]}://…"
+    return without_secrets(text.partition("::")[0][:_LONGEST])
 
 
 def refuse_url(place: PathLike, what: str) -> None:

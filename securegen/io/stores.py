@@ -63,9 +63,6 @@ class StoreFolder:
     def at(self, name: str) -> str:
         return f"{self}/{name}"
 
-    def exists(self) -> bool:
-        return bool(self._listed())
-
     def make(self) -> None:
         """A folder is there with its first object."""
 

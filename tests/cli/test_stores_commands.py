@@ -89,6 +89,10 @@ def test_parts_of_the_server_are_merged_in_a_bucket(study, s3):
     assert securegen(*served[:-1], f"{s3}/one").code == 0
     one, two = folder_of(f"{s3}/one.results"), folder_of(f"{s3}/run.results")
     assert {n: one.digest(n) for n in one.sizes()} == {n: two.digest(n) for n in two.sizes()}
+    done = securegen(*served[:-1], f"{s3}/many", "--executor", "processes", "--workers", 2)
+    assert done.code == 0, done.err
+    many = folder_of(f"{s3}/many.results")
+    assert {n: one.digest(n) for n in one.sizes()} == {n: many.digest(n) for n in many.sizes()}
     absent = securegen("merge", f"{s3}/nothing")
     assert absent.code == 2 and "no part of" in absent.err
 

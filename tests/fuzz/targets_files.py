@@ -21,6 +21,7 @@ from securegen.governance import consent_steps, pseudonyms
 from securegen.io.genotypes import GenotypeFiles
 from securegen.io.loco import read_offsets, read_prediction_list
 from securegen.io.plink1 import read_plink
+from securegen.io.store_urls import checked_url, is_url
 from securegen.io.strict_json import read_json
 from securegen.io.tables import read_header, read_ids, read_names, read_table
 from securegen.io.variant_sets import read_annotations, read_frequencies, read_masks, read_sets
@@ -37,7 +38,14 @@ PGS = (
 
 
 def targets(folder: Path) -> list[Target]:
-    return [*_genotypes(folder), *_tables(folder), *_parts_of_scores(folder / "parts")]
+    url = Target("store-url", b"s3://bucket/biobank/study.cohort", _read_url, TEXT)
+    return [*_genotypes(folder), *_tables(folder), *_parts_of_scores(folder / "parts"), url]
+
+
+def _read_url(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    if is_url(text):
+        checked_url(text)
 
 
 def _parts_of_scores(folder: Path) -> Iterator[Target]:

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securegen.errors import UsageError
-from securegen.io.store_urls import checked_url, is_url, local_path, local_prefix, refuse_url, without_secrets
+from securegen.io.store_requests import brief
+from securegen.io.store_urls import (
+    checked_url,
+    is_url,
+    local_path,
+    local_prefix,
+    refuse_url,
+    shown_url,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -131,3 +140,10 @@ def test_beside_a_prefix_in_a_store_is_the_same_name_here():
 )
 def test_secrets_of_a_url_are_left_out(text, shown):
     assert without_secrets(text) == shown
+
+
+def test_a_long_error_is_shown_without_a_user_that_was_cut():
+    long = "x " * 900 + "https://me:" + "hush" * 300 + "@host/b"
+    assert "hush" not in brief(OSError(long)) and brief(ValueError("a" * 5000)) == "ValueError"
+    for text in ("a" * 200_000, "a:/" * 70_000, "s3://" + "a" * 200_000 + "@"):
+        assert len(shown_url(text)) < 2000  # in no time: the regular expressions see the beginning alone

@@ -36,13 +36,13 @@ def small_ranges(monkeypatch):
 
 
 def test_folders_of_every_kind_do_the_same(folder, small_ranges):
-    assert not folder.exists() and folder.sizes() == {} and folder.size("x") is None
+    assert folder.sizes() == {} and folder.size("x") is None
     folder.make()
     content = os.urandom(200)
     folder.write("x.npy", (content[:10], memoryview(content)[10:]))
     folder.write("y", [b"old"])
     folder.write("y", [b"new one"])
-    assert folder.exists() and folder.sizes() == {"x.npy": 200, "y": 7} and folder.size("y") == 7
+    assert folder.sizes() == {"x.npy": 200, "y": 7} and folder.size("y") == 7
     assert folder.read("y", "a word", 7) == b"new one" and folder.name == "a" and folder.at("y") == f"{folder}/y"
     assert whole(folder, "x.npy", 200) == content
     for start, stop in ((0, 200), (0, 1), (7, 190), (150, 200), (64, 128)):
@@ -64,7 +64,7 @@ def test_folders_of_every_kind_do_the_same(folder, small_ranges):
     assert [f.name for f in folders_beside(os.fspath(folder))] == ["a.more"]
     folder.remove(["y", "absent"])
     other.discard()
-    assert folder.sizes() == {} and not other.exists() and folders_beside(os.fspath(folder)) == []
+    assert folder.sizes() == other.sizes() == {} and folders_beside(os.fspath(folder)) == []
 
 
 @pytest.mark.parametrize("size", [199, 201, 64, 63, 128, 1])

@@ -12,10 +12,12 @@ from typing import NoReturn
 
 import numpy as np
 
+from securegen.catalogue import NONE
 from securegen.design.strata import Stratum
 from securegen.engines.federated.leaving import sums_among
 from securegen.engines.federated.state import FOLDER
 from securegen.engines.federated.studyfile import StudyFile
+from securegen.engines.federated.tilts import most_columns
 from securegen.errors import StorageError
 from securegen.governance import openings
 from securegen.governance.fingerprint import Fingerprints
@@ -105,22 +107,39 @@ def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state:
     """Count the columns of every stratum for everybody in them, before they meet a genotype; the same column once.
 
     Raises PolicyError above the share of a site's, or of all, people of a stratum, and where the columns of all these
-    people's studies single somebody out; consent lifts all three.
+    people's studies single somebody out; consent lifts all three. What corrections may come to must fit beside.
     """
     share, limit = _limits(study, guard)
     known: set[bytes] = set()
+    later = columns_of_corrections(study)
     with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
         for stratum in (s for s in strata if s.design.analyses):
             values = np.asarray(stratum.design.columns.values)
             pooled = max(a.model.samples for a in stratum.design.analyses)
             known |= {values[:, j].tobytes() for j in range(values.shape[1])}
-            if share < math.inf and len(known) > openings.POOLED_SHARE * pooled:
+            if share < math.inf and len(known) + later > openings.POOLED_SHARE * pooled:
                 guard.refuse(
-                    "columns", f"{len(known)} of them are more than {openings.POOLED_SHARE:.0%} of {pooled} people"
+                    "columns",
+                    f"{len(known) + later} of them are more than {openings.POOLED_SHARE:.0%} of {pooled} people",
                 )
-            fault = ledger.charge(ledger.rows(samples), values, share=share, limit=limit)
+            rows, before = ledger.rows(samples), len(ledger.charged)
+            fault = ledger.charge(rows, values, share=share, limit=limit)
             if fault is not None:
                 guard.refuse("columns", fault)
+            analysed = rows[(values != 0).any(axis=1)]
+            spent = int(ledger.spent[analysed].max(initial=0)) + later
+            if later and len(ledger.charged) > before and spent > share * len(analysed) > 0:
+                guard.refuse(
+                    "columns", f"{spent}, corrections among them, for {len(analysed)} people; {share:.0%} are the most"
+                )
+
+
+def columns_of_corrections(study: StudyFile) -> int:
+    """What the corrections of score tests count in the budgets at most, over all phenotypes."""
+    if study.correction == NONE:
+        return 0
+    corrected = [t for t in study.phenotypes if study.correction in study.test_of(t).corrections]
+    return len(corrected) * most_columns(study.correction)
 
 
 def charge_products(
@@ -161,6 +180,23 @@ def charge_columns(
             guard.refuse(what, fault)
 
     return charge
+
+
+def charge_numbers(
+    study: StudyFile, what: str, samples: Samples, people: np.ndarray, columns: int, state: Path, guard: SiteGuard
+) -> bool:  # fmt: skip
+    """Count numbers that are opened of some variants as `columns` of `people`, (N,) int64 places among the samples, once, by what
+    they are for. Whether they may be opened: nothing is counted beyond the share of a site's people."""
+    share, _ = _limits(study, guard)
+    if not len(people):
+        return True
+    with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
+        rows = ledger.rows(samples)[people]
+        spent = ledger.spend_once(f"study {study.digest}, {what}", rows, columns, share * len(people))
+    if spent <= share * len(people):
+        return True
+    guard.log(f"{what}: {spent} columns for {len(people)} people; {share:.0%} are the most without consent")
+    return False
 
 
 def _limits(study: StudyFile, guard: SiteGuard) -> tuple[float, float]:

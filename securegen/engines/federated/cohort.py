@@ -187,7 +187,8 @@ def federated_strata(
     ) -> list[Design]:
         return designs(
             members, own, bits=study.bits, total=total, offsets=offsets, alike=lambda masks: _group(masks, total, secret),
-            interaction=study.interaction, coding=study.genetic_model, complete=study.missing == "complete",
+            interaction=study.interaction, correction=study.correction, coding=study.genetic_model,
+            complete=study.missing == "complete",
             most=2 if top is None else -(-top // study.dosage_grid),
         )  # fmt: skip
 

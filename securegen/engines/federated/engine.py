@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from securegen.engines.federated import rehearsal
 from securegen.engines.federated.studyfile import StudyFile
+from securegen.engines.federated.tilts import ROWS, most_columns
 from securegen.engines.federated.variants import common_variants
 from securegen.engines.federated.withheld import Withheld
 from securegen.engines.governed import refuse_idle_purpose
@@ -47,7 +48,8 @@ from securegen.study.opening import Study, study_of
 
 SITES = 3
 TOLD = ("parameters", "samples", "variants", "covariates", "covariate_names", "phenotypes", "missing",
-        "planned_noise_margin_bits", "genetic_model", "strata", "governance")  # fmt: skip
+        "planned_noise_margin_bits", "genetic_model", "strata", "governance",
+        "correction")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Federated(Engine):
     several: ClassVar[bool] = True
     codings: ClassVar[bool] = True
     masks: ClassVar[bool] = True
+    corrections: ClassVar[bool] = True
+    corrects_few: ClassVar[bool] = False
 
     sites: int | None = option(None, "Sites the samples are dealt to [3].", metavar="S", least=2)
     openings: str | None = option(
@@ -99,6 +103,15 @@ class Federated(Engine):
         study = open_sites(told, log)
         common_variants([open_genotypes(m, silent, haploid=True).variants for m in told])
         return study
+
+    def describe(self, study: Study, log: Log) -> None:
+        method = study.inputs.correction
+        if study.inputs.corrects:
+            corrected = {a.phenotype for a in study.analyses if a.null is not None}
+            log(
+                f"--correction {method}: at most {ROWS[method].rounds} rounds of all sites, which count as "
+                f"{most_columns(method)} columns a phenotype in the budgets ({', '.join(sorted(corrected))})"
+            )
 
     def rehearsing(self) -> Federated:
         if self.pcs:

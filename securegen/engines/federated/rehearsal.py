@@ -76,6 +76,7 @@ def refuse(inputs: Inputs) -> None:
         ("apply_rint", inputs.apply_rint, "ranks over all people are not a sum over sites"),
         ("covar_categorical", bool(inputs.covar_categorical), "give indicator columns, the same at every site"),
         ("no_input_missing_phenotype", inputs.no_input_missing_phenotype, "-9 is missing at every site"),
+        ("fast", inputs.fast, "sums over carriers alone are not opened"),
         ("hwe_controls", inputs.hwe_controls, "the tests are over founders"),
     ):
         if chosen:
@@ -117,7 +118,8 @@ def set_up(
         statistic=REGENIE if inputs.as_regenie or step1 or inputs.vc_tests else PLINK2,
         xchr_model=inputs.xchr_model, split_par=inputs.split_par,
         predictions=bool(inputs.pred), interaction=inputs.interaction, pcs=pcs, step1=step1, block=block,
-        write_score=write_score, log=log, **{name: getattr(inputs, name) for name in SET_FIELDS},
+        write_score=write_score, correction=inputs.correction, p_thresh=inputs.p_thresh, log=log,
+        **{name: getattr(inputs, name) for name in SET_FIELDS},
         **{name: getattr(inputs, name) for name in GENETIC_MODELS},
     )  # fmt: skip
     if dropped:

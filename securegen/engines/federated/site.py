@@ -23,6 +23,7 @@ from securegen.engines.federated.closed import closed_strata
 from securegen.engines.federated.cohort import federated_strata, sample_sets
 from securegen.engines.federated.continuing import end_continued
 from securegen.engines.federated.conversation import Conversation
+from securegen.engines.federated.corrections import OpenedCorrections
 from securegen.engines.federated.hub import open_folder
 from securegen.engines.federated.leaving import agrees
 from securegen.engines.federated.message_folder import MessageFolder
@@ -36,6 +37,7 @@ from securegen.engines.federated.own_purpose import for_what_was_asked, keep_ask
 from securegen.engines.federated.pair_keys import agree_on_keys, forget_keys
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_below_own
 from securegen.engines.federated.set_totals import write_site_sets
+from securegen.engines.federated.site_corrections import open_corrections
 from securegen.engines.federated.state import SiteState, open_state
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.terms import opened_by
@@ -73,7 +75,8 @@ class SiteResult:
     """tables, quality: of the pooled cohort; predictions, scores: files of a whole-genome model, of
     this site's people and of everybody, scores of set tests too;
     opened: every round and its numbers; strata: designs of this site's rows, of
-    `people` people; bytes: posted by this site; governance: what its policy decided, as `Gate.record`."""
+    `people` people; bytes: posted by this site; governance: what its policy decided, as `Gate.record`; correction: as of
+    `Corrections.record`, nothing without one."""
 
     study: StudyFile
     site: str
@@ -87,6 +90,7 @@ class SiteResult:
     opened: dict[str, Any]
     bytes: int
     governance: Mapping[str, Any] = field(default_factory=dict)
+    correction: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
@@ -206,11 +210,21 @@ def _take_part(
     scores = predicted.write_scores(out, gate) if predicted and study.write_score else []
     tables: list[Summary] = []
     quality: list[str] = []
+    correct: OpenedCorrections | None = None
     if classes is not None and masks is not None and study.sets is not None and study.sets.tests:
         scores += write_site_sets(study, own, masks, classes, strata, secure, guard, gate, out, digits, state, log)
     else:
         rows: dict[str, Any] = {} if masks is None else rules_of_masks(masks, own, guard)
-        tables, quality = _tables(study, strata, secure, own.reader, gate, out, digits, filters, withheld, seen, rows)
+        sums = partial(
+            federated_sums, secure, own.reader, strata, name="variants", level=study.openings, fewest=study.fewest_people,
+            few_missing=study.few_missing, complete=study.missing == "complete", **rows,
+        )  # fmt: skip
+        blocks = sums(withheld=withheld)
+        correct = open_corrections(study, secure, own.reader, strata, blocks, guard, salt_of(memory), state, log)
+        blocks = watched(sums(withheld=withheld if correct is None else None), seen)
+        tables, quality = _tables(study, strata, own.reader, gate, out, digits, filters, blocks, sums, correct)
+        if correct is not None:
+            log(correct.line())
     for line in withheld.lines():
         log(line)
     forget_keys(memory)
@@ -220,24 +234,17 @@ def _take_part(
         "rounds": [{"name": n, "rows": rows, "numbers": rows * fields} for n, (rows, fields) in secure.opened.items()],
         "field_bytes": secure.field_bytes, "row_bytes": secure.row_bytes, "withheld": vars(withheld),
     }  # fmt: skip
+    corrected = {} if correct is None else correct.record()
     receipt = federated_receipt(
         [s.name for s in study.sites], [*scores, *(t.path for t in tables)], opened=opened_by(study),
         read=[*what_can_be_read(study.openings, study.few_missing), *read_alone, *map(READABLE.format, agreed)],
     ).of_model(study.genetic_model).with_decisions(gate.lines())  # fmt: skip
+    if correct is not None:
+        receipt = receipt.corrected(correct.line())
     return SiteResult(
-        study,
-        site,
-        strata,
-        len(samples),
-        tables,
-        quality,
-        predictions,
-        scores,
-        receipt,
-        opened,
-        session.sent_bytes,
-        gate.record(),
-    )
+        study, site, strata, len(samples), tables, quality, predictions, scores, receipt, opened, session.sent_bytes,
+        gate.record(), corrected,
+    )  # fmt: skip
 
 
 def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> list[str]:
@@ -253,32 +260,18 @@ def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> l
 
 
 def _tables(
-    study: StudyFile,
-    strata: tuple[Stratum, ...],
-    secure: SecureSum,
-    reader: GenotypeReader,
-    gate: Gate,
-    out: str,
-    digits: int,
-    filters: Filters | None,
-    withheld: Withheld,
-    seen: Callable[[OpenedSums], None] | None,
-    rows: Mapping[str, Any],
-) -> tuple[list[Summary], list[str]]:
-    def sums(tally: Withheld | None = None) -> Iterator[OpenedSums]:
-        return federated_sums(
-            secure, reader, strata, name="variants", level=study.openings, fewest=study.fewest_people,
-            few_missing=study.few_missing, complete=study.missing == "complete", withheld=tally, **rows,
-        )  # fmt: skip
-
+    study: StudyFile, strata: tuple[Stratum, ...], reader: GenotypeReader, gate: Gate, out: str, digits: int,
+    filters: Filters | None, blocks: Iterator[OpenedSums], again: Callable[[], Iterator[OpenedSums]],
+    correct: OpenedCorrections | None,
+) -> tuple[list[Summary], list[str]]:  # fmt: skip
     grid, variants, analyses = reader.dosage_grid, reader.variants, analyses_of(strata)
-    blocks = watched(sums(withheld), seen)
     tables = write_tables(
-        out, variants, blocks, analyses, gate=gate, strata=strata, grid=grid, digits=digits, filters=filters
-    )
+        out, variants, blocks, analyses, gate=gate, strata=strata, grid=grid, digits=digits, filters=filters,
+        correct=correct,
+    )  # fmt: skip
     quality: list[str] = []
     if study.qc:
         if gate.policy is not None:
             gate = gate.of(people_of(reader, strata, qc_only=True, pooled=True))
-        quality = write_qc(out, variants, sums(), None, gate=gate, strata=strata, grid=grid, digits=digits)
+        quality = write_qc(out, variants, again(), None, gate=gate, strata=strata, grid=grid, digits=digits)
     return tables, quality

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from securegen.catalogue import NONE
 from securegen.design.column_bits import MAXIMUM_BITS
 from securegen.engines.federated import hub, leaving, site, study_toml, studyfile, variants
 from securegen.engines.federated.chosen_variants import analysed, block_size, component_ids
@@ -38,7 +39,7 @@ from securegen.stats.qc import Filters
 from securegen.study import ploidy
 from securegen.study.checks import names, path
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import ASKING, NOISE, PLINK2, REGENIE, Inputs, Log, silent
+from securegen.study.inputs import ASKING, NOISE, P_THRESH, PLINK2, REGENIE, Inputs, Log, silent
 from securegen.study.mask_options import parse_bins
 
 _OF_A_SITE = {
@@ -116,6 +117,8 @@ def init(
     build_mask: str | None = None,
     vc_tests: Sequence[str] | None = None,
     vc_max_aaf: float | None = None,
+    correction: str = NONE,
+    p_thresh: float = P_THRESH,
     pcs: int = 0,
     pc_variants: Name | None = None,
     ld_prune_on: str | None = None,
@@ -134,7 +137,8 @@ def init(
     together, on the ids of the file pc_variants or on all that pass, without linkage disequilibrium (r² above 0.2 within
     500 variants) at the site ld_prune_on; common_samples: None for all but openings "all", and for step1;
     statistic: None for plink2, or regenie with predictions; step1: the sites make these together, by a whole-genome model of
-    `block` variants a block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model; for
+    `block` variants a block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model;
+    correction, p_thresh: as of `open_study`, of case-control phenotypes; for
     anno_file and what follows: as of `open_study`, masks of sets or, with vc_tests, set tests in place of variants; for
     the rest see StudyFile. Returns the study and how many variants of the first list are not in every list; log: told of
     those that the study cannot analyse.
@@ -183,7 +187,7 @@ def init(
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
         step1=block_size(common, block) if step1 else 0, write_score=write_score,
-        interaction=interaction, genetic_model=coding, pcs=pcs, ld_prune_on=ld_prune_on,
+        interaction=interaction, correction=correction, p_thresh=p_thresh, genetic_model=coding, pcs=pcs, ld_prune_on=ld_prune_on,
         pc_variants_digest=hashlib.sha256(listed).hexdigest() if listed else "",
         few_missing=few_missing, consent_openings=consent_openings, sets=sets,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from securegen.catalogue import models
+from securegen.catalogue import CORRECTIONS, NONE, models
 from securegen.engines.federated import study_sets
 from securegen.engines.federated.studyfile import (
     LOADINGS,
@@ -32,9 +32,9 @@ from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS
 from securegen.governance.pin import Pin
 from securegen.governance.signing import SigningIdentity, fingerprint, sha256, verifies
 from securegen.io.output import FOR_OTHERS, write_json, write_text
-from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, one_of, record, text
+from securegen.io.schema import Refused, boolean, hex_bytes, hex_text, integer, list_of, number, one_of, record, text
 from securegen.io.strict_json import read_json, read_regular
-from securegen.study.inputs import BUILDS, PLINK2, STATISTICS, XCHR_MODELS
+from securegen.study.inputs import BUILDS, P_THRESH, PLINK2, STATISTICS, XCHR_MODELS
 from securegen.vocabulary import ADDITIVE, CODINGS
 
 FORMAT = 2
@@ -71,6 +71,8 @@ def _chosen(study: StudyFile) -> dict[str, Any]:
         "step1": study.step1 or None, "write_score": study.write_score or None,
         "interaction": study.interaction, "pcs": study.pcs or None, "ld_prune_on": study.ld_prune_on,
         "genetic_model": None if study.genetic_model == ADDITIVE else study.genetic_model,
+        "correction": None if study.correction == NONE else study.correction,
+        "p_thresh": None if study.correction == NONE else study.p_thresh,
     }  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}
 
@@ -147,6 +149,7 @@ _FILE = record(
         "xchr_model": one_of(*XCHR_MODELS), "split_par": one_of(*BUILDS), "predictions": boolean,
         "step1": integer(1, MOST_IN_BLOCK),
         "write_score": boolean, "interaction": _WORD,
+        "correction": one_of(*CORRECTIONS), "p_thresh": number(0, 1),
         "genetic_model": one_of(*CODINGS), "pcs": integer(1, 100), "ld_prune_on": text(64, least=1),
         "pc_variants": record(file=one_of(PC_VARIANTS), sha256=hex_text(32)),
         "loadings": record(file=one_of(LOADINGS), sha256=hex_text(32)), "continues": _CONTINUES, "masks": study_sets.IN_FILE,
@@ -191,6 +194,8 @@ def parse(content: str, where: str) -> StudyFile:
         write_score=value.get("write_score", False),
         interaction=value.get("interaction"),
         genetic_model=value.get("genetic_model", ADDITIVE),
+        correction=value.get("correction", NONE),
+        p_thresh=float(value.get("p_thresh", P_THRESH)),
         pcs=value.get("pcs", 0),
         ld_prune_on=value.get("ld_prune_on"),
         pc_variants_digest=value["pc_variants"]["sha256"] if "pc_variants" in value else "",

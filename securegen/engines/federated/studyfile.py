@@ -10,14 +10,15 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from securegen.catalogue import TESTS, Test, chosen, models
+from securegen.catalogue import NONE, TESTS, Test, chosen, models
 from securegen.engines.federated.study_sets import StudySets
+from securegen.engines.federated.tilts import check_correction
 from securegen.errors import DesignError, PolicyError, UsageError
 from securegen.governance.openings import FEW_MISSING, FEWEST, LEVELS, ROUND, STRICT, WITHHOLD
 from securegen.io.dosages import check_grid
 from securegen.study import checks
 from securegen.study.build import refuse_missing
-from securegen.study.inputs import BUILDS, PLINK2, REGENIE, STATISTICS, XCHR_MODELS, refuse_interaction
+from securegen.study.inputs import BUILDS, P_THRESH, PLINK2, REGENIE, STATISTICS, XCHR_MODELS, refuse_interaction
 from securegen.vocabulary import ADDITIVE, CODINGS
 
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
@@ -83,6 +84,7 @@ class StudyFile:
     predictions: of a whole-genome model, which every site has, or which the sites make together: step1 is then the variants of
     a block, write_score whether its effects are written as a polygenic score;
     genetic_model: what every site recodes its genotypes by; sets: whose masks, or tests, are in place of variants;
+    correction, p_thresh: as of study.inputs;
     notes: signed text of NOTES.
     """
 
@@ -124,6 +126,8 @@ class StudyFile:
     pc_variants_digest: str = ""
     ld_prune_on: str | None = None
     sets: StudySets | None = None
+    correction: str = NONE
+    p_thresh: float = P_THRESH
     continues: str = ""
     without: tuple[Leaver, ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
@@ -158,6 +162,8 @@ class StudyFile:
             )
         self._check_interaction()
         self._check_genetic_model()
+        tests = [] if self.sets is not None and self.sets.tests else [self.test_of(t) for t in self.phenotypes]
+        check_correction(self.correction, self.p_thresh, tests)
         if self.sets is not None:
             self.sets.check(
                 openings=self.openings, statistic=self.statistic, qc=self.qc, interaction=self.interaction,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from securegen.catalogue import FIRTH, NONE
 from securegen.engines.federated.studyfile import QUANTITATIVE, StudyFile
+from securegen.engines.federated.tilts import ROWS, most_columns
 from securegen.governance.openings import ALL, what_can_be_read
 from securegen.vocabulary import ADDITIVE
 
@@ -47,6 +49,14 @@ def opened_by(study: StudyFile) -> list[str]:
                 if any(p.kind != QUANTITATIVE for p in study.phenotypes)
                 else ""
             )
+        ]
+    if study.correction != NONE:
+        out += [
+            f"of variants whose score test has P below {study.p_thresh:g} sums of each round of their correction by "
+            f"{study.correction}, "
+            f"at most {ROWS[study.correction].rounds} rounds that count as {most_columns(study.correction)} columns a phenotype, "
+            "where enough people have each genotype; where a site says no, how many do"
+            + ("; gradient and Hessian of the null model under Firth's penalty" if study.correction == FIRTH else "")
         ]
     if study.qc:
         out += ["for every variant, counts over founders for frequencies, missingness and Hardy–Weinberg tests"]

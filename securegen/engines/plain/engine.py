@@ -69,7 +69,7 @@ class Plain(Engine):
         """Tables from the exact sums. Raises as `Engine.run`."""
         claim_release([study.inputs], study.reader.samples, study.strata, out)
         tables: list[Summary] = []
-        correct = corrector_of(study)
+        correct = corrector_of(study, few=self.corrects_few)
         gate = gate_of_study(self.name, study, log, qc_only=qc_only)
         check_tables(gate, study, reveal=self.reveal or FULL, qc_only=qc_only)
         of_sets = gate_of_sets(gate, study)
@@ -99,12 +99,12 @@ class Plain(Engine):
         return EngineRun(self.name, tuple(tables), tuple(files), receipt, {}, facts, governance=gate.record())
 
 
-def corrector_of(study: Study) -> Corrector | None:
-    """What corrects the score tests of a study, from its own genotypes; None where nothing does."""
+def corrector_of(study: Study, *, few: bool = True) -> Corrector | None:
+    """What corrects the score tests of a study, from its own genotypes; None where nothing does. few: of few carriers too."""
     i = study.inputs
     if not i.corrects:
         return None
-    return Corrector(i.correction, i.p_thresh, i.fast, study.strata, study.reader.read, study.reader.dosage_grid)
+    return Corrector(i.correction, i.p_thresh, i.fast, study.strata, study.reader.read, study.reader.dosage_grid, few)
 
 
 def write_plain(

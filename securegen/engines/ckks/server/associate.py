@@ -39,7 +39,7 @@ from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
 from securegen.io.folder import Folder
 from securegen.io.folders import Place, folder_of
-from securegen.kernels.fold import fold_tiles
+from securegen.kernels.fold import copy_in_order, fold_tiles
 from securegen.kernels.memory import Rooms
 from securegen.kernels.residue_matmul import LANES, matmul_residues, pack_columns
 from securegen.kernels.threads import in_threads
@@ -171,12 +171,14 @@ def _between(batches: Sequence[tuple[int, int]], start: int, stop: int) -> list[
 def load_kernels() -> None:
     """Load, or the first time compile, the kernels of `associate`: part of starting a server's process."""
     ring = replace(Ring.standard(4096, 3), lanes=LANES)
-    row = np.zeros((len(ring.primes), ring.tiles, 1, 1, ring.lanes), np.uint32)
-    out = np.zeros_like(row)[None]
-    expand_tiles(bytes(KEY_BYTES), ring, 0, 0, row[0, :, :, 0])
+    row = np.zeros((len(ring.primes), ring.tiles, 1, 2, ring.lanes), np.uint32)
+    out = np.zeros((1, *row.shape[:2], 2, 2, ring.lanes), np.uint32)
+    expand_tiles(bytes(KEY_BYTES), ring, 0, 0, row[0].reshape(-1, 2, ring.lanes))
     primes = np.array(ring.primes, np.uint64)
     matmul_residues([[[row]]], pack_columns([[row]], primes), primes, out, threads=1)
-    fold_tiles(out[0], 1, ring.primes)
+    some = out[0, :, :, 1:, 1:]  # as views, which are compiled for on their own
+    fold_tiles(some, 1, ring.primes)
+    copy_in_order(some[0], np.empty((1, 1, 2 * ring.n), np.uint32)[..., : ring.n])
 
 
 def memory_of(cohort: EncryptedCohort, design: EncryptedDesign, batch_bytes: int = WORKING_BYTES) -> PassMemory:

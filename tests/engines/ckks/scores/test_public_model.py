@@ -31,6 +31,7 @@ from securegen.engines.ckks.scores.server import terms
 from securegen.engines.ckks.scores.weights import cohort_weights, stored_weights, weight_polynomials
 from securegen.errors import ArtefactError, PlanError, PolicyError, VerificationError
 from securegen.io.arrays import from_arrays
+from securegen.io.folders import folder_of
 from securegen.kernels.ntt import forward, inverse
 from securegen.rlwe.residues import ring_tables, to_tiles
 from securegen.scores.release import minimum_variants
@@ -59,6 +60,23 @@ def test_integers_equal_plain(study, run):
     plain = plain_scores(study.reader, study.plan)
     assert study.plan.second_weight is not None and study.plan.missing_weight.any()
     assert sums.values.dtype == plain.values.dtype and np.array_equal(sums.values, plain.values)
+
+
+def test_a_server_reads_and_writes_in_an_object_store(run, store):
+    """The same bytes as from a disk, and a file that was altered there is refused before anything is written."""
+    _, _, sent, results = run
+    for folder, name in ((sent.cohort, "c"), (sent.model, "m")):
+        for path in folder.iterdir():
+            folder_of(f"{store}/lab/{name}").write(path.name, [path.read_bytes()])
+    out = score_encrypted(f"{store}/lab/c", f"{store}/lab/m", f"{store}/lab/r")
+    assert str(out) == f"{store}/lab/r" and out.sizes() == {p.name: p.stat().st_size for p in results.iterdir()}
+    assert all(out.read(p.name, "a file", 1 << 30) == p.read_bytes() for p in results.iterdir())
+    cohort, name = folder_of(f"{store}/lab/c"), "g-000000-0000.c0.npy"
+    raw = cohort.read(name, "a file", 1 << 30)
+    cohort.write(name, [raw[:-5] + bytes([raw[-5] ^ 1]) + raw[-4:]])
+    with pytest.raises(ArtefactError, match=name):
+        score_encrypted(f"{store}/lab/c", f"{store}/lab/m", f"{store}/lab/s")
+    assert folder_of(f"{store}/lab/s").sizes() == {}
 
 
 @pytest.mark.parametrize(("samples", "pack"), [(1, 1), (5, 1), (5, 4), (14, 16)])

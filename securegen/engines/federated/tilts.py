@@ -1,0 +1,179 @@
+"""What a row that is corrected asks of the sites, point by point: numbers of its people, and where they are wanted next.
+
+Both methods are those of an owner (`stats.saddlepoint`, `stats.firth`); sums over the sites take the place of sums over people.
+Who learns what: nobody here; `corrections` opens the sums.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from securegen.catalogue import CORRECTIONS, FIRTH, NONE, SPA, Test
+from securegen.errors import UsageError
+from securegen.kernels.rounded_terms import FARTHEST, MOST_COPIES, UNIT, penalised_terms, score_terms, tilted_terms
+from securegen.stats.corrected import Correction, NullFit, Start
+from securegen.stats.firth import Ascent
+from securegen.stats.saddlepoint import Tails
+from securegen.study import checks
+from securegen.study.inputs import P_THRESH
+
+_ONE = int(UNIT)
+_COPY = int(MOST_COPIES)
+
+
+class Tilted(ABC):
+    """One row. A point is a number of logits a copy; a round asks for one or two of them.
+
+    numbers: of a round at the start and later; positive: those of them that are sums of terms that are never negative;
+    columns: what a round counts in the budgets at most, at the start and later; rounds: the most there are.
+    """
+
+    numbers: tuple[int, int]
+    positive: tuple[tuple[int, ...], tuple[int, ...]]
+    columns: tuple[int, int]
+    rounds: int
+
+    @property
+    @abstractmethod
+    def points(self) -> tuple[float, ...]:
+        """Where sums are wanted next; none at the end."""
+
+    @abstractmethod
+    def of(self, fit: NullFit, x: np.ndarray) -> list[int]:
+        """Sums of people at these points, as many as `numbers`. x: (n,) as of `NullFit.x`."""
+
+    @abstractmethod
+    def take(self, totals: Sequence[int]) -> None:
+        """Their sums over the sites."""
+
+    @abstractmethod
+    def correction(self) -> Correction | None:
+        """At the end; None where nothing was found."""
+
+    @abstractmethod
+    def weights(self, fit: NullFit, x: np.ndarray) -> list[np.ndarray]:
+        """(n,) what each person has of the variances that these sums hold."""
+
+    @staticmethod
+    @abstractmethod
+    def told(fit: NullFit, point: float) -> np.ndarray:
+        """(n, p) by how much a person's terms at a point are other with one copy than without."""
+
+
+class SaddlepointRow(Tilted):
+    """The start at 0: value, variance, third cumulant and both ends; then K, K' and K'' at a point of each tail."""
+
+    numbers = (5, 6)
+    positive = ((1, 3, 4), (0, 2, 3, 5))
+    columns = (1, 2)
+    rounds = 11
+
+    def __init__(self) -> None:
+        self._tails: Tails | None = None
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        if self._tails is None:
+            return (0.0,)
+        return tuple(t for t in self._tails.at if t is not None)
+
+    def of(self, fit: NullFit, x: np.ndarray) -> list[int]:
+        if self._tails is None:
+            return score_terms(x, fit.mean, fit.residual)
+        parts = [tilted_terms(x, fit.mean, t) if t is not None else [0, 0, 0] for t in self._tails.at]
+        return [*parts[0], *parts[1]]
+
+    def take(self, totals: Sequence[int]) -> None:
+        if self._tails is None:
+            self._tails = Tails(Start.of(totals))
+        else:
+            values = [t / UNIT for t in totals]
+            self._tails.take(values[:3], values[3:])
+
+    def correction(self) -> Correction | None:
+        return None if self._tails is None else self._tails.correction()
+
+    def weights(self, fit: NullFit, x: np.ndarray) -> list[np.ndarray]:
+        out = []
+        for t in self.points:
+            share = _share(fit.mean, t * x)
+            out.append(x * x * share * (1 - share))
+        return out
+
+    @staticmethod
+    def told(fit: NullFit, point: float) -> np.ndarray:
+        if point == 0:
+            return np.stack([fit.weight, fit.weight * (1 - 2 * fit.mean), fit.mean], axis=1)
+        share = _share(fit.mean, np.full(len(fit.mean), point))
+        cumulant = np.logaddexp(np.log1p(-fit.mean), np.log(fit.mean) + point) - point * fit.mean
+        return np.stack([cumulant, share - fit.mean, share * (1 - share)], axis=1)
+
+
+class FirthRow(Tilted):
+    """At every point the derivative's parts, the information and the likelihood."""
+
+    numbers = (4, 4)
+    positive = ((1, 3), (1, 3))
+    columns = (1, 1)
+    rounds = 14
+
+    def __init__(self) -> None:
+        self._ascent = Ascent()
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        return () if self._ascent.at is None else (self._ascent.at,)
+
+    def of(self, fit: NullFit, x: np.ndarray) -> list[int]:
+        return penalised_terms(x, fit.side, fit.firth_logits, *self.points)
+
+    def take(self, totals: Sequence[int]) -> None:
+        self._ascent.take(*(t / UNIT for t in totals))
+
+    def correction(self) -> Correction | None:
+        return self._ascent.correction()
+
+    def weights(self, fit: NullFit, x: np.ndarray) -> list[np.ndarray]:
+        return [x * x * p * (1 - p) for b in self.points for p in [_logistic(fit.firth_logits + b * x)]]
+
+    @staticmethod
+    def told(fit: NullFit, point: float) -> np.ndarray:
+        p = _logistic(fit.firth_logits + point)
+        away = [np.logaddexp(0, -fit.side * (fit.firth_logits + b)) for b in (point, 0.0)]
+        return np.stack([fit.cases - p, p * (1 - p), p * (1 - p) * (0.5 - p), away[0] - away[1]], axis=1)
+
+
+ROWS: dict[str, type[Tilted]] = {SPA: SaddlepointRow, FIRTH: FirthRow}
+
+
+def check_correction(method: str, p_thresh: float, tests: Sequence[Test]) -> None:
+    """Raise UsageError for what a study file says of `--correction` that does not go with its tests."""
+    checks.choice("correction", method, (NONE, *CORRECTIONS))
+    checks.number("p_thresh", p_thresh, 0, 1)
+    if method != NONE and not any(method in t.corrections for t in tests):
+        raise UsageError(f"`correction` {method} is of cases and controls under `model` logistic: no phenotype is")
+    if method == NONE and p_thresh != P_THRESH:
+        raise UsageError(f"`p_thresh` is of a `correction`: {', '.join(CORRECTIONS)}")
+
+
+def bounds(people: int) -> int:
+    """The largest total of a number of a row, over so many people."""
+    return people * _ONE * max(_COPY**3, 2 * _COPY * int(FARTHEST))
+
+
+def most_columns(method: str) -> int:
+    """What the correction of one phenotype counts in the budgets at most."""
+    row = ROWS[method]
+    return row.columns[0] + (row.rounds - 1) * row.columns[1]
+
+
+def _share(mean: np.ndarray, a: np.ndarray) -> np.ndarray:
+    return _logistic(np.log(mean) - np.log1p(-mean) + a)
+
+
+def _logistic(eta: np.ndarray) -> np.ndarray:
+    out: np.ndarray = 1 / (1 + np.exp(-np.clip(eta, -700, 700)))
+    return out
