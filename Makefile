@@ -16,7 +16,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 # Every process of a test would compile the package's sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-mpc test fuzz lint coverage docs bench bench-page bench-published clean check-prerequisites
+.PHONY: help demo demo-mpc test fuzz lint coverage docs bench bench-page bench-published release clean check-prerequisites
 help:
 	@echo "make demo      encrypted association on the example cohort (no torch), table, plots and report in $(OUT)/"
 	@echo "make demo-mpc  the same cohort by secret sharing between parties"
@@ -27,6 +27,7 @@ help:
 	@echo "make docs      execute every example of the documentation and make its site, docs-out/index.html"
 	@echo "make bench     benchmarks against peers, a table of ratios in bench-out/; make bench-page puts that run into the docs"
 	@echo "make bench-published  the settings of published systems at their sizes, some minutes"
+	@echo "make release   wheel, sdist, a lock file with hashes, a bill of materials (CycloneDX) and pip-audit, in dist/"
 	@echo "make clean     remove $(VENV), $(OUT), bench-out, docs-out and caches"
 
 check-prerequisites:
@@ -110,6 +111,10 @@ bench-published: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	@mkdir -p bench-out
 	$(RUN) benchmarks/published.py --out bench-out/published.json
 	@$(RUN) benchmarks/published_page.py bench-out/published.json
+
+release: | $(VENV)/bin/python
+	$(PIP) install --editable '.[release]'
+	$(RUN) release/release.py
 
 clean:
 	rm -rf $(VENV) $(OUT) bench-out docs-out fuzz-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -116,7 +116,9 @@ def _cluster(address: str, workers: int) -> Iterator[Any]:
         try:
             if not address:
                 address = stack.enter_context(
-                    dask.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
+                    dask.LocalCluster(
+                        n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+                    )
                 )
             client = stack.enter_context(dask.Client(address, timeout="30s"))
         except (OSError, TimeoutError, ValueError) as error:
