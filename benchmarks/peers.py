@@ -46,7 +46,7 @@ class Packed:
         self.key_stream, self.key = seal.new_secret_key(ring)
         width = p.block_variants
         self.blocks = [
-            self.encrypt(codec.genotype_messages(g[v : v + width], 0, p.groups, p)[:, 0], GENOTYPE_SCALE)
+            self.encrypt(codec.genotype_messages(g[v : v + width], 0, p.groups, p)[:, 0, 0], GENOTYPE_SCALE)
             for v in range(0, variants, width)
         ]
         self.design = self.encrypt(codec.design_messages(c.T, 0, p.groups, p).reshape(-1, ring.n), DESIGN_SCALE)
@@ -84,7 +84,7 @@ class Securegen:
         )  # fmt: skip
         self.key = generate(p)
         width = p.block_variants
-        parts = [codec.genotype_messages(g[v : v + width], 0, p.groups, p) for v in range(0, len(g), width)]
+        parts = [codec.genotype_messages(g[v : v + width], 0, p.groups, p)[:, :, 0] for v in range(0, len(g), width)]
         self.blocks = [self.encrypt(m, GENOTYPE_SCALE) for m in parts]
         self.design = self.encrypt(codec.design_messages(c.T, 0, p.groups, p), DESIGN_SCALE)
         self.primes = np.array(ring.primes, np.uint64)

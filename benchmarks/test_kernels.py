@@ -15,7 +15,7 @@ from securegen.engines.ckks.parameters import Parameters
 from securegen.kernels.ntt import forward, inverse, ntt_tables
 from securegen.rlwe import seal
 from securegen.rlwe.encryptor import encrypt_block
-from securegen.rlwe.residues import scaled_residues
+from securegen.rlwe.residues import from_tiles, scaled_residues
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_uniform
 
@@ -76,7 +76,7 @@ def test_encrypt_block(benchmark, implementation, middle, threads):
     """64 ciphertexts of genotypes as they are stored: SEAL's encryption of zero through its stream, and our own."""
     count = 64
     g = np.random.default_rng(2).integers(0, 3, (RING.n, count), dtype=np.int8)
-    messages = genotype_messages(g, 0, count, Parameters(RING, 1, 33, 24, 2, 2.0**15, count))[:, 0]
+    messages = genotype_messages(g, 0, count, Parameters(RING, 1, 33, 24, 2, 2.0**15, count))[:, 0, 0]
     stream, key = seal.new_secret_key(RING)
     primes = np.array(RING.primes, np.uint64)[:, None]
     benchmark.extra_info["work"] = g.size
@@ -85,7 +85,7 @@ def test_encrypt_block(benchmark, implementation, middle, threads):
 
         def encrypt():
             both = np.stack([zero() for _ in messages])
-            return (both[:, 0] + scaled_residues(messages, 33, RING)) % primes, both[:, 1]
+            return (both[:, 0] + scaled_residues(messages.astype(np.int64), 33, RING)) % primes, both[:, 1]
 
     else:
 
@@ -96,8 +96,8 @@ def test_encrypt_block(benchmark, implementation, middle, threads):
     if implementation == "securegen":
         seed, c0 = first, second
         first, second = (
-            peers.codec.from_tiles(c0, RING),
-            peers.codec.from_tiles(expand_uniform(seed, count, RING), RING),
+            from_tiles(c0, RING),
+            from_tiles(expand_uniform(seed, count, RING), RING),
         )
     plain = (first + second * key) % primes
     inverse(plain, tuple(ntt_tables(RING.n, q) for q in RING.primes))

@@ -62,7 +62,10 @@ def command(
     """
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
+    from securegen.governance.policy_file import beside
     from securegen.study.cohort_rows import open_cohort, open_rows
+    from securegen.study.held import governing
+    from securegen.study.inputs import silent
 
     if not genotypes_given(options) and not owner:
         raise UsageError("give genotypes (--bfile …), or --owner to add a design to a cohort encrypted earlier")
@@ -82,9 +85,12 @@ def command(
     paths = steps.encrypted_paths(out)
     with log.stage("encrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
+        # the door is `decrypt`: where a policy governs, nothing is said of people here
+        free = key.policy is None and governing(inputs) is None and not beside([key_file, owner or out])
+        said = log if free else silent
         if append:
-            later = open_rows(inputs, log)
-            _rehearsed(later, key, [paths.cohort, paths.owner, *log.files])
+            later = open_rows(inputs, said)
+            _rehearsed(free, later, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.append_cohort(
                     later, key, out, name=inputs.genotypes.name, xchr_model=inputs.xchr_model, progress=report, log=log
@@ -92,7 +98,7 @@ def command(
             written: list[Path | Folder] = [paths.cohort]
         elif owner:
             again = genotypes_given(options)  # where the cohort has no squares, the design needs them
-            study = opt.open_study(inputs, log) if again else steps.later_study_of(inputs, owner, key, log)
+            study = opt.open_study(inputs, said) if again else steps.later_study_of(inputs, owner, key, said)
             steps.compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
             stop_rehearsal([paths.design, *log.files])
             steps.warn_of_begun_append(owner, key, log)
@@ -103,8 +109,8 @@ def command(
             ]
         elif not inputs.pheno and not inputs.qc:
             steps.refuse_complete(paths.owner, design=False, overwrite=overwrite)
-            reader = open_cohort(inputs, log)
-            _rehearsed(reader, key, [paths.cohort, paths.owner, *log.files])
+            reader = open_cohort(inputs, said)
+            _rehearsed(free, reader, key, [paths.cohort, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt_cohort(
                     reader, key, out, encryptor=encryptor, squares=squares, overwrite=overwrite, progress=report,
@@ -113,9 +119,9 @@ def command(
             written = [paths.cohort]
         else:
             steps.refuse_complete(paths.owner, design=True, overwrite=overwrite)
-            study = opt.open_study(inputs, log, qc_only=not inputs.pheno)
+            study = opt.open_study(inputs, said, qc_only=not inputs.pheno)
             steps.compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
-            _rehearsed(study.reader, key, [paths.cohort, paths.design, paths.owner, *log.files])
+            _rehearsed(free, study.reader, key, [paths.cohort, paths.design, paths.owner, *log.files])
             with progress("encrypting", quiet=quiet) as report:
                 steps.encrypt(
                     study, key, out, encryptor=encryptor, squares=squares or None, overwrite=overwrite,
@@ -142,8 +148,9 @@ def command(
         f"{at} --design {of} --public {Path(public).name} --out {Path(out).name}")  # fmt: skip
     made = steps.read_design(key, owner or paths.owner, paths.design) if paths.design in written else None
     if made is not None:
-        log(made.line())
-    record = {"design": made.record()} if made is not None else {}
+        log(made.line() if free else f"design {made.digest[:16]}")
+    hidden = () if free else ("samples",)
+    record = {} if made is None else {"design": {k: v for k, v in made.record().items() if k not in hidden}}
     log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint, **record)
 
 
@@ -175,11 +182,12 @@ def _refuse_with_append(options: dict[str, Any], **others: Any) -> None:
         raise UsageError("--append needs the genotypes that came later (--bfile …)")
 
 
-def _rehearsed(reader: GenotypeReader, key: SecretKey, paths: Sequence[str | os.PathLike[str]]) -> None:
-    """End a dry run here. Raises DesignError when the key was planned for another number of people."""
+def _rehearsed(free: bool, reader: GenotypeReader, key: SecretKey, paths: Sequence[str | os.PathLike[str]]) -> None:
+    """End a dry run here. free: no policy governs, and people may be counted. Raises DesignError when the key was planned for
+    another number of people."""
     planned = key.public.parameters.samples
     if dry_run() and len(reader.samples) != planned:
-        raise DesignError(
-            f"the key was planned for {planned} samples, this cohort has {len(reader.samples)}: plan again"
-        )
-    stop_rehearsal(paths, samples=len(reader.samples), variants=len(reader.variants))
+        found = f"has {len(reader.samples)}" if free else "has another number"
+        raise DesignError(f"the key was planned for {planned} samples, this cohort {found}: plan again")
+    counted = {"samples": len(reader.samples)} if free else {}
+    stop_rehearsal(paths, variants=len(reader.variants), **counted)

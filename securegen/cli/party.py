@@ -25,7 +25,7 @@ from securegen.results.forms import TableForm, convert
 from securegen.results.summary import coding_facts, covariate_facts, print_summaries, promises, summary_json
 from securegen.scores.release import DIGITS
 from securegen.stats.qc import Filters
-from securegen.study.genotypes import open_genotypes
+from securegen.study.genotypes import held_genotypes
 from securegen.study.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -175,6 +175,6 @@ def _take_part(
     if dry_run():
         steps.site_of(steps.open_folder(study)[0], state, passphrase=site_passphrase(state, passphrase_file))
         steps.check_inputs(inputs)
-        open_genotypes(inputs, log, haploid=True)
+        held_genotypes(inputs, log, haploid=True)
         stop_rehearsal([*log.files, Path(state)], split="horizontal", party=me)
     take_part(Path(study), Path(state), inputs, log.out, log, form, Filters(), passphrase_file, connect=connect)

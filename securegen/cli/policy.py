@@ -129,12 +129,13 @@ def check(file: str, visa: tuple[str, ...]) -> None:
 @click.option(
     "--reveal", type=click.Choice(REVEALS), default=FULL, show_default=True, help="How much of an association."
 )
-@click.option("--samples", type=click.IntRange(0), required=True, metavar="N", help="People in it.")
+@click.option("--samples", type=click.IntRange(0), metavar="N", help="People in it [those of --people].")
+@click.option("--people", metavar="FILE", help="Who is in it, FID IID a line: compared with sets of before.")
 @click.option("--variants", type=click.IntRange(0), required=True, metavar="M", help="Variants in it.")
 @click.option("--cases", type=click.IntRange(0), metavar="N", help="Cases among them, the others are controls.")
 @click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Of a model, with the intercept.")
-@click.option("--spent", type=click.IntRange(0), default=0, show_default=True, help="Columns of these people before.")
-@click.option("--releases", type=click.IntRange(0), default=0, show_default=True, help="Other ones today.")
+@click.option("--spent", type=click.IntRange(0), help="Columns of these people before [as the ledger has it].")
+@click.option("--releases", type=click.IntRange(0), help="Other ones today [as the ledger has it].")
 @click.option("--dp-epsilon", "epsilon", type=float, metavar="E", help="Of noise [exact].")
 @click.option("--dp-delta", "delta", type=float, metavar="D", help="Of noise.")
 @json_option

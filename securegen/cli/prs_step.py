@@ -59,19 +59,23 @@ def encrypt(
     from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.scores import steps
     from securegen.scores.study import open_scores
+    from securegen.study.held import held
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step encrypt", quiet=quiet)
     with log.stage("match"):
-        study = open_scores(opt.inputs_from(options), score_inputs(options), log=log, out=out, haploid=False)
+        inputs = opt.inputs_from(options)
+        with held(inputs, log) as waiting:
+            study = open_scores(inputs, score_inputs(options), log=waiting, out=out, haploid=False)
         steps.check_means(study, out, log)
     with log.stage("keygen"):
-        inputs = opt.inputs_from(options)
         key = replace(steps.generate_key(study), policy=steps.pin_beside(inputs, out))
         secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
         keys.write_public(f"{out}.public", key.public)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         sent = steps.encrypt(study, key, out, encryptor=encryptor, progress=report, log=log)
+    if steps.tells_means(study):  # which passed the door
+        waiting.tell()
     log(f"for the server: {sent.cohort}, {sent.model}; keep {out}.secret and {sent.owner}")
     log.write(engine="ckks", parameters=key.public.parameters.to_json(), **study.record())
 
@@ -125,14 +129,15 @@ def request(
 ) -> None:  # fmt: skip
     """Genotype owner, private model: OUT.request, the variants of the cohort, for the model owner."""
     from securegen.engines.ckks.scores import steps
-    from securegen.study.genotypes import open_genotypes
+    from securegen.study.genotypes import held_genotypes
 
     log = CommandLog(out, "prs-step request", quiet=quiet)
     inputs = opt.inputs_from(options)
     with log.stage("match"):
-        made = steps.request(
-            open_genotypes(inputs, log), f"{out}.request", imputation=imputation, inputs=inputs, log=log
-        )  # fmt: skip
+        reader, waiting = held_genotypes(inputs, log)
+        made = steps.request(reader, f"{out}.request", imputation=imputation, inputs=inputs, log=log)
+        if made.counts is not None:  # which passed the door
+            waiting.tell()
     sent = "and their allele counts" if made.counts is not None else "and no genotypes"
     log(f"for the model owner: {out}.request: {len(made.variants)} variants, {made.samples} people, {sent}")
     log.write(engine="ckks")
@@ -175,13 +180,13 @@ def accept(
     """Genotype owner, private model: a fresh key; OUT.cohort and OUT.publickey for the model owner."""
     from securegen.engines.ckks.owner import secret_key
     from securegen.engines.ckks.scores import steps
-    from securegen.study.genotypes import open_genotypes
+    from securegen.study.genotypes import held_genotypes
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step accept", quiet=quiet)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         inputs = opt.inputs_from(options)
-        reader = open_genotypes(inputs, log)
+        reader, _ = held_genotypes(inputs, log)  # the door is where scores are opened
         key = steps.accept(invitation, reader, out, encryptor=encryptor, progress=report, asking=inputs.asking)
         key = replace(key, policy=steps.pin_beside(inputs, out))
         secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
@@ -231,15 +236,15 @@ def open_(
     from securegen.engines.ckks.scores import steps
     from securegen.scores.released_table import write_table
     from securegen.scores.study import ScoreInputs
-    from securegen.study.genotypes import open_genotypes
+    from securegen.study.genotypes import held_genotypes
 
     log = CommandLog(out, "prs-step open", quiet=quiet, private=True)
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         inputs = opt.inputs_from(options)
         gate = steps.gate_of_key(key, owner, inputs.asking, inputs.files().values(), log=log)
-        gate = steps.for_invitation(gate, invitation)
-        reader = open_genotypes(inputs, log)
+        reader, waiting = held_genotypes(inputs, log)
+        gate = replace(steps.for_invitation(gate, invitation), allowed=waiting.tell)
         table = steps.open_replies(invitation, replies, key, owner, reader, gate=gate)
     write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log, gate=gate)
     log.write(engine="ckks", scores=list(table.names), **gate.record())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,12 @@ def blind(
 ) -> None:
     """Hospital: OUT.blinded for the vendor; OUT.masks stays."""
     from securegen.engines.ckks.scores import steps
-    from securegen.study.genotypes import open_genotypes
+    from securegen.study.genotypes import held_genotypes
 
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step blind", quiet=quiet)
     inputs = opt.inputs_from(options)
-    reader = open_genotypes(inputs, log)
+    reader, _ = held_genotypes(inputs, log)  # the door is where scores are opened
     with log.stage("score"):
         steps.blind(offer, challenge, reader, f"{out}.blinded", f"{out}.masks", inputs=inputs)
     log.write(engine="ckks", role="hospital")
@@ -193,12 +194,13 @@ def unmask(
     from securegen.engines.governed import gate_of_inputs
     from securegen.scores.released_table import write_table
     from securegen.scores.study import ScoreInputs
-    from securegen.study.genotypes import open_genotypes
+    from securegen.study.genotypes import held_genotypes
 
     log = CommandLog(out, "prs-step unmask", quiet=quiet, private=True)
     inputs = opt.inputs_from(options)
+    reader, waiting = held_genotypes(inputs, log)
     gate = steps.for_offer(gate_of_inputs("vendor-key", inputs, log, more=[masks]), offer, masks)
-    reader = open_genotypes(inputs, log)
+    gate = replace(gate, allowed=waiting.tell)
     table = steps.unmask(rounded, offer, masks, reader, gate=gate)
     write_table(out, reader.samples, table, ScoreInputs((), gzip=gzip), log, gate=gate)
     log.write(engine="ckks", scores=list(table.names), **gate.record())

@@ -17,6 +17,7 @@ from securegen.errors import UsageError
 from securegen.record.run_log import RunLog, print_end
 from securegen.scores.parts import SUMS
 from securegen.scores.study import ScoreInputs, open_scores
+from securegen.study.held import held
 from securegen.study.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -140,7 +141,12 @@ def run_engine(
     matches = [f"{out}.match.tsv"] if engine.matches else []
     table = inputs.table(out) if genotypes.blocks is None else f"{out}{SUMS}"
     if dry_run():
-        open_scores(genotypes, inputs, log=log, haploid=engine.name == "plain")
+        from securegen.engines.governed import door_of_scores, gate_of_scores
+
+        gate = gate_of_scores(engine.name, genotypes, inputs, log)
+        with held(genotypes, log) as waiting:
+            study = open_scores(genotypes, inputs, log=waiting, haploid=engine.name == "plain")
+        door_of_scores(gate, waiting, study.reader, inputs.imputation, study.plan.names)
         stop_rehearsal([table, *matches, *log.files])
     engine.run(genotypes, inputs, out, log, bars=functools.partial(progress, quiet=log.quiet))
     print_end(log, [table, *matches], None if genotypes.blocks is None else JOIN)

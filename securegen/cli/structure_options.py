@@ -23,11 +23,14 @@ def run_structure(
     """Run one of them. planned: what it writes; then: what comes next; unit: of its progress."""
     log = CommandLog(out, command, quiet=quiet, private=True)
     if dry_run():
-        from securegen.structure.run import open_autosomes
+        from securegen.governance.door import LD, PEOPLE
+        from securegen.structure.run import ask_door, open_autosomes
         from securegen.study.held import held
 
-        with held(inputs, log) as waiting:  # what it says of people waits for the door, which a rehearsal does not pass
-            open_autosomes(inputs, waiting)
+        with held(inputs, log) as waiting:  # what it says of people waits for the door
+            reader = open_autosomes(inputs, waiting)
+        ask_door(inputs, reader, log, LD if command == "ld" else PEOPLE)
+        waiting.tell()
         stop_rehearsal([*planned, *log.files])
     with log.stage(command), progress(command, unit=unit, quiet=log.quiet) as report:
         made = write(inputs, out, log, progress=report, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from securegen.catalogue import reads_of
 from securegen.design.strata import Stratum
 from securegen.errors import PolicyError
-from securegen.governance.door import SCORES, OutputFacts
+from securegen.governance import releases
+from securegen.governance.door import QUALITY, SCORES, OutputFacts
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.gate import Gate, gate_of
 from securegen.governance.history import PeopleFacts
@@ -19,12 +20,17 @@ from securegen.governance.noise_ledger import EXACT_RULE
 from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL
+from securegen.io.text import count
 from securegen.model import AnnouncedCohort, GenotypeReader, Samples
 from securegen.results import outputs
+from securegen.scores.plan import AlleleCounts
 from securegen.scores.study import ScoreInputs, asked_for
+from securegen.study.held import Held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.noised import place_of
 from securegen.study.opening import Study
+
+COUNTS = "allele counts"
 
 
 def gate_of_inputs(
@@ -89,8 +95,58 @@ def gate_of_scores(engine: str, genotypes: Inputs, inputs: ScoreInputs, log: Log
     if gate.policy is None:
         return gate
     gate = replace(gate, inputs=asked_for(genotypes, inputs))
-    gate.check([OutputFacts(SCORES, "scores", 0, 0)])
+    gate.check([OutputFacts(SCORES, "scores", 0, 0)], early=True)
     return gate
+
+
+def of_scored(gate: Gate, reader: GenotypeReader, imputation: str) -> Gate:
+    """The gate of scores of these people. Where the cohort's mean stands for a missing call, a score of one tells of the others,
+    so that their set is compared with those of other sums."""
+    if gate.policy is None or imputation != "cohort":
+        return gate
+    everybody = np.ones(len(reader.samples), bool)
+    return gate.of(PeopleFacts(reader.samples, ((SCORES, "", everybody),), genotypes=Fingerprints(reader)))
+
+
+def door_of_scores(
+    gate: Gate, waiting: Held, reader: GenotypeReader, imputation: str, names: Sequence[str] = ("scores",)
+) -> Gate:
+    """The gate of scores of these people, which says what waits once it allows them. Raises PolicyError where it would refuse
+    them now; enters nothing."""
+    gate = of_scored(replace(gate, allowed=waiting.tell), reader, imputation)
+    gate.check([OutputFacts(SCORES, name, len(reader.samples), 0) for name in names], early=True)
+    return gate
+
+
+def pass_allele_counts(
+    gate: Gate, reader: GenotypeReader, variants: int, minor: int | None, asked: Mapping[str, str], name: str, log: Log, *,
+    check: bool = False,
+) -> None:  # fmt: skip
+    """Counts of so many variants in everybody pass the policy and the register of consent. minor: fewest who differ at one;
+    asked: digests; check: ask alone, and enter nothing. Raises PolicyError."""
+    everybody, columns = np.ones(len(reader.samples), bool), np.ones((len(reader.samples), 1), np.int64)
+    facts = PeopleFacts(reader.samples, ((COUNTS, "", everybody),), (columns,), genotypes=Fingerprints(reader))
+    if gate.policy is not None:
+        gate = gate.of(facts, asked)
+    told = [OutputFacts(QUALITY, COUNTS, len(reader.samples), variants, minor=minor)]
+    if check:
+        gate.check(told)
+        return
+    gate.release(told)
+    gate.claim(reader.samples, [(releases.analysis_of(releases.ASSOCIATION, COUNTS), everybody)], name)
+    for line in gate.lines():
+        log(line)
+
+
+def shown_counts(counts: AlleleCounts, grid: int, floor: int, log: Log) -> AlleleCounts:
+    """Counts without those of variants at which fewer people than a policy's floor differ: scores leave these out."""
+    if not floor:
+        return counts
+    rare = counts.who_differ(grid) < floor
+    if rare.any():
+        log(f"{count(int(rare.sum()), 'variant')} that tell fewer than {floor} people apart (policy): without counts, scores "
+            "leave them out")  # fmt: skip
+    return counts.without(rare)
 
 
 def check_tables(gate: Gate, study: Study, *, reveal: str = FULL, qc_only: bool = False) -> None:

@@ -15,7 +15,7 @@ from securegen.model import Progress, SelectableReader, no_progress
 from securegen.record.run_log import RunLog
 from securegen.scores.study import ScoreInputs, ScoreStudy
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import Inputs
+from securegen.study.inputs import Inputs, Log
 
 
 class Bars(Protocol):
@@ -55,6 +55,6 @@ def refuse_part(genotypes: Inputs, engine: str) -> None:
         raise UsageError(f"`blocks` {genotypes.blocks} is for engine plain, not for {engine}")
 
 
-def genotypes_of(genotypes: Inputs, study: ScoreStudy | None, log: RunLog) -> SelectableReader:
+def genotypes_of(genotypes: Inputs, study: ScoreStudy | None, log: Log) -> SelectableReader:
     """The genotypes of a run whose people's party does not know the model."""
     return open_genotypes(genotypes, log) if study is None else study.two_copies

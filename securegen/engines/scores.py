@@ -32,6 +32,7 @@ from securegen.scores.parts import SUMS
 from securegen.scores.release import DIGITS
 from securegen.scores.sscore import write_match_log
 from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores
+from securegen.study.held import held
 from securegen.study.inputs import Inputs, Log, silent
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ def open(
         strand_flips=strand_flips, min_overlap=min_overlap, imputation=imputation, bits=bits, digits=digits,
         minimum=minimum, allow=allow, reference=reference, intercept=intercept, slope=slope, gzip=gzip,
     )  # fmt: skip
-    return open_scores(files, rules, log=log, opened=genotypes)
+    with held(files, log) as waiting:  # under a policy nothing is said of people before a door
+        return open_scores(files, rules, log=waiting, opened=genotypes)
 
 
 @dataclass(frozen=True, repr=False)

@@ -225,9 +225,9 @@ def _limits(p: Policy, o: OutputFacts, exact: bool) -> Iterator[Reason]:
             p.line("limits.columns_per_person"),
         )  # fmt: skip
     if o.minor is not None:
-        yield least("limits.minor_alleles", "policy.minor_alleles", o.minor, "minor alleles in the rarest row")
+        yield least("limits.minor_alleles", "policy.minor_alleles", o.minor, "carriers in the rarest row")
     elif o.kind == ASSOCIATION and o.reveal != FULL and p["limits.minor_alleles"]:
-        said = f"{o.name}: {o.reveal} does not open minor alleles, so rare rows cannot be found; 0 allows that"
+        said = f"{o.name}: {o.reveal} does not open carriers, so rare rows cannot be found; 0 allows that"
         yield Reason("policy.minor_alleles", False, said, p.line("limits.minor_alleles"))
     top = p["limits.most_variants"]
     yield Reason(

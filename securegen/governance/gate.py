@@ -21,7 +21,7 @@ import numpy as np
 
 from securegen.design.columns import AppliedNoise
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import audit_release, consent_steps, ledger_place, policy_file, second_signature
+from securegen.governance import audit_release, consent_steps, ledger_place, policy_file, registers, second_signature
 from securegen.governance.asker import canonical_purpose, who_asks
 from securegen.governance.audit_entry import moment
 from securegen.governance.audit_note import Checkpoint
@@ -128,9 +128,10 @@ class Gate:
         kept = {name: getattr(self, name) for name in ("decisions", "requests", "witnesses", "noise", "kinds")}
         return replace(other, **kept)
 
-    def check(self, outputs: Sequence[OutputFacts]) -> Decision | None:
-        """What would be decided now; enters nothing. Raises PolicyError naming the rule that refuses."""
-        return self._decide(outputs, enter=False)
+    def check(self, outputs: Sequence[OutputFacts], *, early: bool = False) -> Decision | None:
+        """What would be decided now; enters nothing. early: before it is known what leaves, so that it may be a repetition, and
+        budgets of releases are not asked. Raises PolicyError naming the rule that refuses."""
+        return self._decide(outputs, enter=False, early=early)
 
     def release(self, outputs: Sequence[OutputFacts]) -> Decision | None:
         """Decide, and enter what is allowed into the ledger. Raises PolicyError naming the rule; then nothing is entered."""
@@ -155,6 +156,7 @@ class Gate:
             with self._ledger(True) as ledger:
                 ledger_place.settle(ledger, Path(self.folder or ".") / LEDGER, self.policy)
                 ledger.rows(reader.samples, Fingerprints(reader))
+                registers.remember(ledger, self.asking.asked())
 
     def passed(self, *, noisy: bool = False) -> None:
         """Raises PolicyError unless `release` allowed something, or nothing governs: for writers of a part of it. noisy: a
@@ -194,7 +196,7 @@ class Gate:
         seen = dict.fromkeys(f"  {'allowed' if r.allowed else 'REFUSED'}, {r}" for r in reasons)
         return [*noise, *out, *seen]
 
-    def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool) -> Decision | None:
+    def _decide(self, outputs: Sequence[OutputFacts], *, enter: bool, early: bool = False) -> Decision | None:
         outputs = believed(outputs, self.draws if enter else None, self.log)
         of_phenotypes = dict.fromkeys(o.noise for o in outputs if o.kind != NOISY)
         self.noise += [n for n in of_phenotypes if n is not None and n not in self.noise]
@@ -216,12 +218,14 @@ class Gate:
             ledger_place.settle(ledger, folder / LEDGER, policy)
             now = max([now, *(moment(e.at) for e in entries[-1:])])  # never back
             request = replace(request, today=now.date(), now=int(now.timestamp()))
-            request = replace(request, history=history_of(ledger, request, self.people))
-            request = replace(request, reasons=(*request.reasons, *audit_release.unusual_reasons(request, entries)))
+            history = history_of(ledger, request, self.people)
+            request = replace(request, history=replace(history, repeated=True) if early else history)
+            more = (*registers.reasons(ledger, self.people), *audit_release.unusual_reasons(request, entries))
+            request = replace(request, reasons=(*request.reasons, *more))
             decision = release(request)
-            entered = enter and decision.allowed
-            if entered:
+            if entered := enter and decision.allowed:
                 ledger.policy = Pin.of(policy).to_json()
+                registers.remember(ledger, self.asking.asked())
                 if all(digest != request.digest for digest, _ in ledger.releases):
                     ledger.releases.append((request.digest, request.today.isoformat()))
                 ledger.keep()  # before the log names it

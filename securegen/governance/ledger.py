@@ -48,7 +48,8 @@ class Entries:
     and (n, J) integers that were summed with their genotypes; products: whose products of genotypes with genotypes were
     summed; register: lines of the register of consent that was last written beside this ledger, and the mark of the last of
     them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which something was released, as
-    `pin.Pin.to_json`; prints: of their genotypes; place: of a policy's ledger; changes: of the file so far; keep: writes what
+    `pin.Pin.to_json`; prints: of their genotypes; place: of a policy's ledger; registers: of
+    consent, paths, of a policy's ledger; changes: of the file so far; keep: writes what
     was entered by now, for what is written after it."""
 
     key: bytes = field(repr=False)
@@ -64,6 +65,7 @@ class Entries:
     policy: dict[str, Any] | None = None
     prints: Prints = field(default_factory=Prints)
     place: LedgerPlace | None = None
+    registers: list[str] = field(default_factory=list)
     changes: int = 0
     keep: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 

@@ -62,6 +62,7 @@ _HEADER = record(
     releases=RELEASES,
     may_have={
         "policy": PIN,
+        "registers": list_of(text(4096, least=1), 1, 256),
         "register": record(lines=integer(1, 1 << 40), mark=hex_text(PERSON_BYTES)),
         "place": record(
             file=integer(0, (1 << 64) - 1), machine=text(64), changes=integer(0, 1 << 60), signature=text(128)
@@ -89,6 +90,7 @@ def pack(entries: Entries) -> list[bytes]:
         "releases": [{"request": r, "day": d} for r, d in entries.releases],
         **({"policy": entries.policy} if entries.policy else {}),
         **({"place": vars(entries.place)} if entries.place else {}),
+        **({"registers": entries.registers} if entries.registers else {}),
         **({"register": dict(zip(("lines", "mark"), entries.register, strict=True))} if entries.register[0] else {}),
     }  # fmt: skip
     told = json.dumps(header, separators=(",", ":")).encode()
@@ -169,6 +171,7 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
 
 def read_beside(entries: Entries, value: Mapping[str, Any]) -> None:
     """What a ledger holds beside its people, from JSON that was checked."""
+    entries.registers = value.get("registers", [])
     if value.get("register"):
         entries.register = value["register"]["lines"], value["register"]["mark"]
     entries.studies = [_study(item) for item in value["studies"]]

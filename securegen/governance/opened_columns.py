@@ -16,6 +16,7 @@ from typing import Any
 IDENTIFIES, RECOVERS = 0.16, 0.85
 _STEP = re.compile(r"(?P<what>[a-z]+)-(?P<number>\d+)-(?P<kind>.+)")
 _MODEL = re.compile(r"step1-(?P<what>block|predictors)-(?P<number>[^-]+)-(?P<kind>gram|beside)")
+_SETS = re.compile(r"sets-products-\d+-(?P<most>\d+)|sets-(?P<what>rows)-\d+")
 _NO_COLUMNS = frozenset({"flags", "counts", "squares"})
 
 
@@ -66,6 +67,13 @@ def _pooled(record: Mapping[str, Any], least: int) -> int:
     rounds = found_rounds if isinstance(found_rounds, list) else []
     widest: dict[str, int] = {}
     for step in rounds:
+        if of_sets := _SETS.fullmatch(
+            str(step.get("name"))
+        ):  # the other rows of its set, and the columns of the design
+            each = int(step.get("numbers") or 0) // max(int(step.get("rows") or 0), 1)
+            key, value = (str(of_sets["what"]), each) if of_sets["what"] else ("partners", int(of_sets["most"]))
+            widest[key] = max(widest.get(key, 0), value)
+            continue
         found = _STEP.fullmatch(str(step.get("name")))
         rows, numbers = int(step.get("rows") or 0), int(step.get("numbers") or 0)
         if not found or found["what"] == "design" or found["kind"] in _NO_COLUMNS or not rows:

@@ -87,7 +87,7 @@ SETTINGS: Final[dict[str, Setting]] = {
         number(0, 1), 0.33, "Most columns of one model, as a share of its people (DataSHIELD `nfilter.glm`)."
     ),
     "limits.minor_alleles": Setting(
-        _COUNT, 3, "Rows with fewer minor alleles are `NA` (DataSHIELD `nfilter.tab`); 0 shows all."
+        _COUNT, 3, "Rows of fewer carriers are `NA`: people are counted (DataSHIELD `nfilter.tab`); 0 shows all."
     ),
     "limits.most_variants": Setting(integer(1, _MOST), _MOST, "Most variants of one table."),
     "limits.differing_people": Setting(

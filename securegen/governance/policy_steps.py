@@ -17,23 +17,18 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from securegen.design.columns import AppliedNoise
-from securegen.errors import ArtefactError, InputError, PolicyError, StorageError, UsageError
-from securegen.governance import audit_beside, audit_release, jwk, ledger_place, policy_file, second_signature, signing
-from securegen.governance.audit_verify import read_log
-from securegen.governance.decision import Decision, Reason
-from securegen.governance.door import ASSOCIATION, KINDS, History, OutputFacts, Request, release
-from securegen.governance.duo import NotDuo, parse_purpose
+from securegen.errors import StorageError
+from securegen.governance import audit_beside, jwk, ledger_place, policy_file, second_signature, signing
+from securegen.governance.explained import explain
 from securegen.governance.gate import LEDGER, Asking, gate_of
 from securegen.governance.ledger_file import open_ledger
-from securegen.governance.policy import FULL, REVEALS, ROLES, Policy
+from securegen.governance.policy import Policy
 from securegen.governance.policy_draft import draft
 from securegen.governance.visa import read_visas
-from securegen.governance.visa_roles import best_role, visa_lines
+from securegen.governance.visa_roles import visa_lines
 
 Name = str | os.PathLike[str]
 
@@ -116,79 +111,6 @@ def check_visas(policy: Policy, visa: Sequence[Name]) -> list[str]:
     """What a policy makes of files of visas, in lines: each with the digest of its subject, for `subjects` of an identity, and
     why it gives nothing. Raises as `visa.read_visas`."""
     return list(visa_lines(policy, read_visas(policy, visa), int(datetime.datetime.now(datetime.UTC).timestamp())))
-
-
-def explain(
-    path: Name, *, who: str | None = None, role: str | None = None, purpose: str | None = None, engine: str = "plain",
-    kind: str = ASSOCIATION, reveal: str = FULL, samples: int, variants: int, cases: int | None = None, columns: int = 1,
-    minor_alleles: int | None = None, phenotypes: Sequence[str] = ("phenotype",), spent: int = 0, releases: int = 0,
-    epsilon: float | None = None, delta: float | None = None, today: datetime.date | None = None, visa: Sequence[Name] = (),
-) -> Decision:  # fmt: skip
-    """What would be decided for a request of these facts, rule by rule, before anything runs. Nothing is entered anywhere.
-
-    Rules of alerts are asked where the audit log can be read; the ledger is not: `spent` and `releases` say what is in it.
-
-    who: a name of the policy, None for nobody in particular; role: of `who`, or what the policy gives; kind: of `door.KINDS`;
-    cases: of a binary phenotype, the others are controls; columns: of a model, intercept included; spent: columns that these
-    people were summed with before; releases: other ones today; visa: files of `who`'s visas. Raises UsageError for words that
-    there are not.
-    """
-    policy = check(path)
-    for what, value, known in (("kind", kind, KINDS), ("reveal", reveal, REVEALS), ("role", role, (None, *ROLES))):
-        if value not in known:
-            raise UsageError(f"`{what}` is {value!r}: choose one of {', '.join(str(k) for k in known if k)}")
-    found = None if who is None else policy.named(who)
-    if who is not None and found is None:
-        raise PolicyError(f"policy.identity: {who} is no identity of the policy")
-    if visa and found is None:
-        raise UsageError("`visa` is of somebody whom the policy names: give `who`")
-    at = datetime.datetime.now(datetime.UTC)
-    if today is not None:
-        at = datetime.datetime.combine(today, at.timetz())
-    shown = read_visas(policy, visa)
-    given = policy["requests.unidentified"]
-    if found is not None:
-        given = best_role(policy, found, shown, int(at.timestamp()))
-    noise = None if epsilon is None else AppliedNoise(epsilon, delta, "")
-    outputs = tuple(
-        OutputFacts(
-            kind, name, samples, variants, columns=columns, cases=cases, reveal=reveal, noise=noise,
-            controls=None if cases is None else samples - cases,
-            minor=minor_alleles if minor_alleles is not None or reveal != FULL else int(policy["limits.minor_alleles"]),
-        )
-        for name in phenotypes
-    )  # fmt: skip
-    request = Request(
-            policy,
-            role or given,
-            engine,
-            outputs,
-            at.date(),
-            who,
-            _canonical(purpose),
-            history=History(columns=spent + columns, people=samples, day=releases, month=releases, ever=releases),
-            explained=True, visas=shown, now=int(at.timestamp()),
-    )  # fmt: skip
-    return release(replace(request, reasons=_alerts(Path(path).parent, request)))
-
-
-def _alerts(folder: Path, request: Request) -> tuple[Reason, ...]:
-    """What the rules of alerts say beside the log so far, which is read alone; that they were not asked, where it cannot be."""
-    if not os.path.lexists(folder / audit_beside.FOLDER):
-        return ()
-    try:
-        entries = read_log(folder / audit_beside.FOLDER).entries
-    except (StorageError, ArtefactError, InputError):
-        return (Reason("audit.alerts", True, "the audit log cannot be read here: alerts are not asked"),)
-    return audit_release.unusual_reasons(request, entries)
-
-
-def _canonical(purpose: str | None) -> str | None:
-    """A purpose as a run takes it, in the codes of DUO; other text as it is, which the door refuses."""
-    try:
-        return None if purpose is None else str(parse_purpose(purpose))
-    except NotDuo:
-        return purpose
 
 
 __all__ = ["Asking", "check", "check_visas", "countersign", "explain", "gate_of", "init", "sign"]

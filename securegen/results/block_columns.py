@@ -14,6 +14,7 @@ from securegen.design.strata import Unanalysed
 from securegen.model import ImputedSums, OpenedSums, Sums
 from securegen.results.people_behind import who_differ, who_differ_in_groups
 from securegen.stats.imputed import alleles, score_sums
+from securegen.stats.qc import homozygous
 from securegen.vocabulary import ADDITIVE
 
 
@@ -94,15 +95,14 @@ def without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, n
     return out
 
 
-def minor_alleles(
-    analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2, doubled: bool = False
+def fewest_carriers(
+    analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2
 ) -> np.ndarray:  # fmt: skip
-    """(V,) float64: minor alleles of the called people of one analysis, in copies; of a genetic model at most the people who
-    have its 1, or its 0, of an interaction those who differ among the exposed, or among the others. Arguments as of
-    `result_columns`; doubled: some people's one copy counts as two, as of males on X: then people are counted, exactly where
-    Σg² is at hand, else as two alleles each."""
+    """(V,) float64: of the called people of one analysis, the fewest who can differ from all the others at a variant, whichever
+    genotype these have. Exact where Σg² of hard calls is at hand; where it is not, half the minor alleles, since nobody carries
+    more than two; of a genetic model also at most the people who have its 1, or its 0, of an interaction those who differ among
+    the exposed, or among the others. Arguments as of `result_columns`."""
     single: tuple[np.ndarray, ...] = ()
-    recoded: np.ndarray | None = None
     found: np.ndarray
     if isinstance(sums, OpenedSums):
         opened = sums.parts[analysis.test, analysis.phenotype][0]
@@ -117,16 +117,21 @@ def minor_alleles(
         count = sums.q[:, analysis.squares[0]] if analysis.squares else None
         single = tuple(people - sums.m[:, column] for column, people in analysis.single[:1])
     if analysis.coding == ADDITIVE or count is None:
-        found = _rarer(recoded / grid, alleles(n, copies, single))
-        if doubled:
-            square = _squares(analysis, sums)
-            found = found / 2 if square is None else who_differ(n, recoded, square, grid=grid, copies=copies)
+        square = _squares(analysis, sums)
+        found = _rarer(recoded / grid, alleles(n, copies, single)) / copies
+        if square is not None:
+            differ = who_differ(n, recoded, square, grid=grid, copies=copies)
+            found = np.minimum(found, differ) if single else differ
         if record_of(analysis).interacts:
             found = np.minimum(
                 found, who_differ_in_groups(analysis.model, part_of(analysis, sums), grid=grid, copies=copies)
             )
         return found
-    found = np.minimum(_rarer(count / grid, alleles(n, copies, single)), _rarer(recoded / grid, n))
+    # Σg and the people of a model's 1 are of one genotype each, so that all three follow
+    two = homozygous(analysis.coding, count / grid, recoded / grid)
+    one = count / grid - 2 * two
+    commonest = np.maximum(np.maximum(one, two), n - one - two)
+    found = np.minimum(n - commonest, _rarer(recoded / grid, n))
     return found
 
 

@@ -30,14 +30,14 @@ def outputs_of(columns: dict[str, np.ndarray], floor: int) -> list[OutputFacts]:
 def write_meta(
     path: str, variants: Variants, columns: dict[str, np.ndarray], digits: int = FULL_DIGITS, *, gate: Gate
 ) -> None:
-    """Write the table. gate: the door, passed before the first byte; rows with fewer minor alleles than its floor, or whose
+    """Write the table. gate: the door, passed before the first byte; rows of fewer carriers than its floor, or whose
     frequency no study says, are NA. Raises PolicyError, StorageError."""
     floor = gate.minor_alleles
     gate.release(outputs_of(columns, floor))
     if floor:
         share = columns["A1_FREQ"]
-        minor = 2 * np.fmin(share, 1 - share) * columns["OBS_CT"]
-        columns = _without(columns, ~(minor >= floor))
+        carriers = np.fmin(share, 1 - share) * columns["OBS_CT"]  # nobody has more than two of the alleles
+        columns = _without(columns, ~(carriers >= floor))
     with atomic(path) as stream:
         stream.write(("\t".join(COLUMNS) + "\n").encode())
         stream.write(table_text(variants, columns, COLUMNS, digits))

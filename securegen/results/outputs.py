@@ -25,7 +25,7 @@ def associations(
 ) -> list[OutputFacts]:  # fmt: skip
     """One output an analysis of phenotypes; where strata differ, the fewest people and the most columns of any.
 
-    floor: rows with fewer minor alleles are withheld; None where that cannot be seen. Raises PolicyError where they would have
+    floor: rows of fewer carriers are withheld; None where that cannot be seen. Raises PolicyError where they would have
     to be, and cannot be found: interactions whose exposure nobody has whole.
     """
     out = []
@@ -62,13 +62,13 @@ def quality(strata: Sequence[Stratum], variants: int, floor: int | None = None) 
 
 
 NO_MASKS = (
-    "policy.minor_alleles: rows of fewer than {} minor alleles are withheld, and two masks of a set may differ by fewer: masks "
+    "policy.minor_alleles: rows of fewer than {} carriers are withheld, and two masks of a set may differ by fewer: masks "
     "need `limits.minor_alleles` 0"
 )
 
 
 def refuse_masks(variants: Variants, floor: int) -> None:
-    """Raise PolicyError for masks where rows of fewer than `floor` minor alleles are withheld: those of one set contain each
+    """Raise PolicyError for masks where rows of fewer than `floor` carriers are withheld: those of one set contain each
     other, so the difference of two rows that are shown is one that may not be."""
     if floor and (variants.other_allele == MASK_REF).any():
         raise PolicyError(NO_MASKS.format(floor))

@@ -17,7 +17,7 @@ from securegen.governance.gate import Gate
 from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants
 from securegen.results import outputs
-from securegen.results.block_columns import minor_alleles, refused_columns, result_columns, without
+from securegen.results.block_columns import fewest_carriers, refused_columns, result_columns, without
 from securegen.results.corrections import Corrections
 from securegen.results.rows import FULL_DIGITS, table_text
 from securegen.stats.qc import Filters, lambda_gc, no_quality, qc_tables
@@ -62,7 +62,7 @@ class _Collector:
             self.filtered[flag] = self.filtered.get(flag, 0) + count
 
     def columns(self, stratum: Stratum, sums: Sums | OpenedSums, grid: int, floor: int) -> dict[str, np.ndarray] | None:
-        """Columns of the block in this stratum; None where the test is not done there. floor: fewest minor alleles shown."""
+        """Columns of the block in this stratum; None where the test is not done there. floor: fewest carriers shown."""
         name = self.analysis.test, self.analysis.phenotype
         here = stratum.analysis(*name)
         if here is not None:
@@ -70,8 +70,7 @@ class _Collector:
             found = result_columns(here, sums, **told)
             if self.correct is not None:
                 found = self.correct.columns(stratum, name, sums, found)
-            doubled = stratum.name == "X" and not here.single
-            return without(found, minor_alleles(here, sums, **told, doubled=doubled) < floor) if floor else found
+            return without(found, fewest_carriers(here, sums, **told) < floor) if floor else found
         refused = stratum.refusal(*name)
         if refused is None:
             return None
@@ -194,8 +193,8 @@ def _sift(
     filters: Filters, quality: dict[str, np.ndarray], floor: int
 ) -> tuple[np.ndarray, dict[str, int], np.ndarray]:
     """Indices of the variants that pass every filter, how many each filter leaves out, one after the other, and (V,) bool,
-    which have fewer minor alleles than the floor: these stay, withheld, since to leave one out would tell its numbers."""
-    left, withheld = np.ones(len(quality["OBS_CT"]), bool), quality["MAC"] < floor
+    which fewer people carry than the floor: these stay, withheld, since to leave one out would tell its numbers."""
+    left, withheld = np.ones(len(quality["OBS_CT"]), bool), quality["CARRIERS"] < floor
     counts = {}
     for flag, passes in filters.passing(quality).items():
         counts[flag] = int((left & ~passes & ~withheld).sum())
@@ -231,7 +230,7 @@ def write_qc(
             stream.write(("\t".join(voc.QC_COLUMNS[name]) + "\n").encode())
         for stratum, (sums, here) in _with_variants(blocks, variants, strata):
             quality = _quality(stratum, sums, grid)
-            rare = quality["MAC"] < floor
+            rare = quality["CARRIERS"] < floor
             for name, columns in qc_tables(here, quality).items():
                 if name in streams:
                     streams[name].write(table_text(here, without(columns, rare), voc.QC_COLUMNS[name], digits))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal
@@ -48,6 +48,19 @@ class AlleleCounts:
     called: IntArray
     samples: int
     present: IntArray | None = None
+
+    def who_differ(self, grid: int) -> np.ndarray:
+        """(V,) float64: how many people differ from all the others at a variant, whichever genotype these have; of fractional
+        dosages, and where some have one copy, at least so many. Σ min(g, 1), Σ min(2 − g, 1) and Σ |g − 1| are of those
+        who are not 0, not 2 and not 1."""
+        g, t, n = self.dosage / grid, self.second / grid, self.called
+        found: np.ndarray = np.minimum(np.minimum(g - t, n - t), n - g + 2 * t)
+        return found
+
+    def without(self, rare: np.ndarray) -> AlleleCounts:
+        """The counts as if nobody were called at the variants of (V,) bool."""
+        dosage, second, called = (np.where(rare, 0, x) for x in (self.dosage, self.second, self.called))
+        return replace(self, dosage=dosage, second=second, called=called)
 
     def possible(self, grid: int) -> bool:
         """Whether genotypes of dosages up to 2·grid can have these counts, which somebody else says."""

@@ -23,7 +23,8 @@ _LN10 = np.log(10.0)
 
 
 def quality(sums: Sums, model: QcModel, *, grid: int = 1, copies: int = 2) -> dict[str, np.ndarray]:
-    """Counts and p-values for V variants: ALT_FREQS, OBS_CT (alleles), MAC, MISSING_CT, F_MISS, genotype counts, P.
+    """Counts and p-values for V variants: ALT_FREQS, OBS_CT (alleles), MAC, MISSING_CT, F_MISS, genotype counts, P; CARRIERS,
+    the fewest people who can differ from all the others, of founders and of tested.
 
     sums.g, sums.m: (V, 3) over founders, everybody, tested; sums.q: (V, 1), Σg² over tested. Fractional dosages, and people
     of one copy, have no genotype counts: the Hardy–Weinberg columns are then NaN. On X see `_quality_x`.
@@ -35,6 +36,7 @@ def quality(sums: Sums, model: QcModel, *, grid: int = 1, copies: int = 2) -> di
     assert sums.g.shape[1] == 3 and sums.q.shape[1] == 1
     founders = model.founders - sums.m[:, 0]
     out = _counts(sums, model, sums.g[:, 0] / grid, copies * founders)
+    out["CARRIERS"] = out["MAC"] / copies
     tested = model.tested - sums.m[:, 2]
     s, q = sums.g[:, 2], sums.q[:, 0]
     if grid > 1 or copies < 2:
@@ -42,6 +44,8 @@ def quality(sums: Sums, model: QcModel, *, grid: int = 1, copies: int = 2) -> di
     het, hom_alt = 2 * s - q, (q - s) // 2
     hom_ref = tested - het - hom_alt
     log_p = exact_test(het, hom_alt, hom_ref)
+    differ = tested - np.max([het, hom_alt, hom_ref], axis=0)
+    out["CARRIERS"] = _fewest(out["MAC"], differ, _all_tested(sums, model))
     return out | {"HET": het, "HOM_ALT": hom_alt, "HOM_REF": hom_ref, "P": np.exp(log_p), "LOG10_P": -log_p / _LN10}
 
 
@@ -51,6 +55,7 @@ def no_quality(count: int) -> dict[str, np.ndarray]:
         "ALT_FREQS",
         "OBS_CT",
         "MAC",
+        "CARRIERS",
         "MISSING_CT",
         "SAMPLE_CT",
         "F_MISS",
@@ -67,8 +72,25 @@ def _additive(sums: Sums, coding: str, squared: Sequence[int]) -> Sums:
     """Σg, and Σg² of the `squared` columns, of the alleles g, from the sums of what a genetic model makes of them and, in
     sums.q, of the alleles."""
     coded, count = (part[:, list(squared)] for part in (sums.g, sums.q))
-    homozygous = {"dominant": count - coded, "recessive": coded, "hetonly": (count - coded) // 2}[coding]
-    return Sums(sums.start, sums.q, sums.m, count + 2 * homozygous)
+    return Sums(sums.start, sums.q, sums.m, count + 2 * homozygous(coding, count, coded).astype(np.int64))
+
+
+def homozygous(coding: str, count: np.ndarray, coded: np.ndarray) -> np.ndarray:
+    """People with two copies, from Σ of the copies and from the people whose genotype a genetic model makes 1."""
+    found: np.ndarray = {"dominant": count - coded, "recessive": coded, "hetonly": (count - coded) / 2}[coding]
+    return found
+
+
+def _all_tested(sums: Sums, model: QcModel) -> np.ndarray:
+    """(V,) bool: as far as sums tell, founders and tested are the same people."""
+    alike: np.ndarray = (sums.g[:, 0] == sums.g[:, 2]) & (sums.m[:, 0] == sums.m[:, 2])
+    return alike & (model.founders == model.tested)
+
+
+def _fewest(mac: np.ndarray, differ: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """(V,) the fewest who differ, among tested by their genotypes, among founders, where they are others, by their alleles."""
+    found: np.ndarray = np.where(same, differ, np.minimum(differ, mac / 2))
+    return found
 
 
 def _counts(sums: Sums, model: QcModel, count: np.ndarray, alleles: np.ndarray) -> dict[str, np.ndarray]:
@@ -101,6 +123,7 @@ def _quality_x(sums: Sums, model: QcModel, grid: int) -> dict[str, np.ndarray]:
     called = model.founders - sums.m[:, founders]
     count = others + sums.g[:, male] / (2 * grid)
     out = _counts(sums, model, count, 2 * (called - males) + males)
+    out["CARRIERS"] = out["MAC"] / 2
     names = ("HET", "HOM_ALT", "HOM_REF", "MALE_ALT", "MALE_REF", "P", "LOG10_P")
     if grid > 1:
         return out | {name: np.full(len(count), np.nan) for name in names}
@@ -111,6 +134,12 @@ def _quality_x(sums: Sums, model: QcModel, grid: int) -> dict[str, np.ndarray]:
     male_alt = (sums.g[:, tested_male] - half) // 2
     male_ref = tested_males - half - male_alt
     log_p = exact_test_x(het, hom_alt, hom_ref, male_alt, male_ref)
+    rest = half + het  # of both alleles
+    differ = np.min(
+        [rest + hom_alt + male_alt, rest + hom_ref + male_ref, hom_alt + hom_ref + male_alt + male_ref], axis=0
+    )
+    alike = (called == females + tested_males) & (sums.g[:, founders] == sums.g[:, female] + sums.g[:, tested_male])
+    out["CARRIERS"] = _fewest(out["MAC"], differ, alike)
     values = (het, hom_alt, hom_ref, male_alt, male_ref, np.exp(log_p), -log_p / _LN10)
     return out | dict(zip(names, values, strict=True))
 

@@ -1,7 +1,7 @@
 """From one owner's cohort, and a table of its results, to clumps, matrices of correlations and credible sets.
 
 Who learns what: whoever runs this has the genotypes, and learns everything. What is written are sums of people: an r of variants
-that few people carry says who they are, so under a policy its floor of minor alleles leaves such variants out, and the
+that few people carry says who they are, so under a policy its floor of carriers leaves such variants out, and the
 matrix of M variants counts as M columns of everybody.
 """
 
@@ -23,11 +23,13 @@ from securegen.governance.history import PeopleFacts
 from securegen.governance.signing import digest_of, sha256
 from securegen.io.text import count
 from securegen.model import Progress, SelectableReader, Variants, no_progress
+from securegen.results.people_behind import who_differ
 from securegen.stats.credible import BINARY_SD, QUANTITATIVE_SD, credible_set
 from securegen.structure.clump import Clump, Rules, clumps
 from securegen.structure.ld import Moments, correlations, moments, refuse_inexact
 from securegen.structure.ld_files import NOBODY, write_clumps, write_credible, write_matrix, write_variants
-from securegen.structure.run import Made, facts_of, open_autosomes
+from securegen.structure.run import Made, ask_door, facts_of, open_autosomes
+from securegen.study.held import held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.vocabulary import canonical_chromosome
 
@@ -81,9 +83,12 @@ def write_ld(
     sets; prior_variance: of effects, None as `OnCohort.prior_variance`; digits: of text; squares: also OUT.r2. Raises
     UsageError for a region of too many variants, or of none; DesignError for dosages too fine; PolicyError.
     """
-    reader = open_autosomes(inputs, log)
+    with held(inputs, log) as waiting:
+        reader = open_autosomes(inputs, waiting)
     refuse_inexact(reader)
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
+    ask_door(inputs, reader, log, LD)  # before anything of a genotype is said
+    gate, log = replace(gate, allowed=waiting.tell), waiting
     if gate.policy is not None:
         told = {
             "rules": vars(rules or Rules()),
@@ -130,13 +135,12 @@ def write_ld(
 
 
 def _above_floor(on: OnCohort, reader: SelectableReader, floor: int, log: Log) -> OnCohort:
-    """A table without the variants that fewer minor alleles are of: their clumps would say who carries them."""
+    """A table without the variants that fewer people carry: their clumps would say who they are."""
     m = moments(reader)
-    minor = np.minimum(m.dosage, reader.dosage_max * m.called - m.dosage)
-    rare = np.isfinite(on.log10p) & (minor < floor * reader.dosage_grid)
+    rare = np.isfinite(on.log10p) & (who_differ(m.called, m.dosage, m.square, grid=reader.dosage_grid) < floor)
     if rare.any():
         few = count(int(rare.sum()), "variant")
-        log(f"{few} of the table with fewer than {floor} minor alleles (policy): in no clump")
+        log(f"{few} of the table with fewer than {floor} carriers (policy): in no clump")
     return replace(on, log10p=np.where(rare, np.nan, on.log10p))
 
 
@@ -190,11 +194,10 @@ class _Parts:
     def _region(self, name: str, rows: np.ndarray, index: tuple[int, ...] = ()) -> _Region:
         """Of these variants, those of which a correlation can be shown."""
         m = moments(self.reader.select(None, rows))
-        minor = np.minimum(m.dosage, self.reader.dosage_max * m.called - m.dosage)
         kept, reasons = m.varies, [("the same in everybody", ~m.varies)]
         if self.floor:
-            rare = minor < self.floor * self.reader.dosage_grid
-            reasons.append((f"with fewer than {self.floor} minor alleles (policy)", kept & rare))
+            rare = who_differ(m.called, m.dosage, m.square, grid=self.reader.dosage_grid) < self.floor
+            reasons.append((f"with fewer than {self.floor} carriers (policy)", kept & rare))
             kept = kept & ~rare
         if self.on is not None:
             lost = ~self.on.effects[rows]

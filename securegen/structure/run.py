@@ -16,7 +16,7 @@ import numpy as np
 
 from securegen.errors import DesignError, UsageError
 from securegen.governance import releases
-from securegen.governance.door import PEOPLE, OutputFacts
+from securegen.governance.door import LD, PEOPLE, OutputFacts
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.gate import Gate, gate_of
 from securegen.governance.history import PeopleFacts
@@ -72,27 +72,36 @@ def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
 def pass_door(
     inputs: Inputs, reader: SelectableReader, kind: str, out: str, log: Log, *,
     options: Mapping[str, object], people: Mapping[str, np.ndarray] | None = None, exact: Sequence[str] = (),
-    columns: int = 0,
+    columns: int = 0, analysed: np.ndarray | None = None,
 ) -> Gate:  # fmt: skip
     """The door of tables with a row a person, before they are computed. kind: of `releases.ANALYSES`; options: of this
     work, by name; people: (N,) bool of each of several tables, by name; everybody in one; exact: phenotypes without noise of
-    which these tell; columns: sums a variant that leave beside these rows. Raises PolicyError where a policy refuses, or
-    consent does."""
+    which these tell; columns: sums a variant that leave beside these rows; analysed: (N,) bool, those of whom they are, None for
+    `people`. Raises PolicyError where a policy refuses, or consent does."""
     sets = {kind: np.ones(len(reader.samples), bool)} if people is None else people
     gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
     if (policy := gate.policy) is not None:
         asked = inputs.asked_for() | {f"options.{kind}": digest_of(options)}
         gate = replace(gate, inputs=asked, extra=partial(exact_reasons, policy, exact))
-        if columns:
-            whose = (f"{kind} {digest_of(options)} of {reader.variants.digest()}", columns)
-            gate = gate.of(PeopleFacts(reader.samples, products=(whose,), genotypes=Fingerprints(reader)))
-        if people is not None:  # of phenotypes, of which noise asks what left before
-            members = tuple((name, "", mask) for name, mask in people.items())
-            gate = gate.of(PeopleFacts(reader.samples, members, genotypes=Fingerprints(reader)))
+        whose = ((f"{kind} {digest_of(options)} of {reader.variants.digest()}", columns),) if columns else ()
+        family = releases.ANALYSES[kind].family
+        place = "" if family == releases.SUMS else family  # rows of pairs alone are told by no sum of others
+        members = tuple((name, place, mask if analysed is None else analysed) for name, mask in sets.items())
+        gate = gate.of(PeopleFacts(reader.samples, members, products=whose, genotypes=Fingerprints(reader)))
     gate.release([OutputFacts(PEOPLE, name, len(reader.samples), len(reader.variants)) for name in sets])
     claimed = [(releases.analysis_of(kind, name), members) for name, members in sets.items()]
     gate.claim(reader.samples, claimed, Path(out).name)
     return gate
+
+
+def ask_door(inputs: Inputs, reader: SelectableReader, log: Log, kind: str = PEOPLE) -> None:
+    """Before the work, and in a rehearsal: raise PolicyError where the policy would refuse such tables of these people; enters
+    nothing. kind: of `door.KINDS`."""
+    gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
+    people = PeopleFacts(reader.samples)
+    if kind == LD:
+        people = replace(people, sets=((LD, "", np.ones(len(reader.samples), bool)),), genotypes=Fingerprints(reader))
+    gate.of(people).check([OutputFacts(kind, "all", len(reader.samples), 0)], early=True)
 
 
 def facts_of(inputs: Inputs, reader: SelectableReader, gate: Gate) -> dict[str, Any]:
@@ -156,12 +165,14 @@ def write_components(
     with held(inputs, log) as waiting:
         reader = open_autosomes(inputs, waiting)
     told = {"pcs": pcs, "unrelated": unrelated, "cutoff": cutoff, "rounds": rounds, "tolerance": tolerance}
-    gate = pass_door(inputs, reader, releases.COMPONENTS, out, log, options=told, columns=pcs)
-    waiting.tell()
     chosen = None
-    if unrelated:
+    if unrelated:  # who is in the sums, which are compared with others, is known after kinship
+        ask_door(inputs, reader, log)
         close = [p.at_least(cutoff) for p in kinship.pairs(reader, progress=progress)]
         chosen = kinship.unrelated(len(reader.samples), close)
+    gate = pass_door(inputs, reader, releases.COMPONENTS, out, log, options=told, columns=pcs, analysed=chosen)
+    waiting.tell()
+    if chosen is not None:
         log(
             f"components of {int(chosen.sum())} samples, kinship below {cutoff:g}; {int((~chosen).sum())} are projected"
         )
@@ -184,6 +195,7 @@ def write_components(
     write_eigenvalues(paths[1], found.eigenvalues, gate=gate)
     theta = found.eigenvalues * found.variants
     frequency = found.counts.dosage / (2 * reader.dosage_grid * np.maximum(found.counts.called, 1))
-    write_loadings(paths[2], reader.variants, frequency, found.loadings / np.sqrt(theta), names, s.scale > 0, gate=gate)
+    shown = (s.scale > 0) & (found.counts.carriers(reader.dosage_grid) >= gate.minor_alleles)
+    write_loadings(paths[2], reader.variants, frequency, found.loadings / np.sqrt(theta), names, shown, gate=gate)
     facts = {"rounds": found.rounds, "residuals": found.residuals.tolist(), "eigenvalues": found.eigenvalues.tolist()}
     return Made(paths, facts_of(inputs, reader, gate) | facts)

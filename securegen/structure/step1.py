@@ -68,7 +68,9 @@ def write_step1(
             heritability[name] = fitted.heritability
             loco[i] = np.full((whole_genome.CHROMOSOMES + 1, len(reader.samples)), np.nan)
             loco[i][:, planned[i].mask] = fitted.loco()
-            scores[name] = (group.people.reader.variants.take(level.rows), whole_genome.effects_of(level, fitted, j))
+            shown = group.carriers[level.rows] >= gate.minor_alleles  # of others an effect is who has the allele
+            effects = whole_genome.effects_of(level, fitted, j)[shown]
+            scores[name] = (group.people.reader.variants.take(level.rows[shown]), effects)
     names = [p.phenotype.name for p in planned]
     paths = [f"{out}_{i + 1}.loco" for i in range(len(names))]
     for path, values in zip(paths, loco, strict=True):
@@ -103,6 +105,7 @@ class _Group:
             raise DesignError("no variant varies among the people who are analysed")
         kept = reader.select(None, np.flatnonzero(varies))
         counts = Counts(counts.called[varies], counts.dosage[varies], counts.samples)
+        self.carriers = counts.carriers(reader.dosage_grid)
         chromosome = np.array([int(canonical_chromosome(c)) for c in kept.variants.chromosome])
         self.blocks = whole_genome.blocks_of(chromosome, block)
         self._planned = planned

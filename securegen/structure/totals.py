@@ -27,6 +27,11 @@ class Counts:
     dosage: IntArray
     samples: int
 
+    def carriers(self, grid: int) -> np.ndarray:
+        """(M,) float64: at least so many people carry the rarer allele: nobody has more than two. grid: steps of a copy."""
+        found: np.ndarray = np.minimum(self.dosage, 2 * grid * self.called - self.dosage) / (2 * grid)
+        return found
+
 
 class Totals(Protocol):
     """Totals over everybody, in the order in which they are asked for.

@@ -12,13 +12,27 @@ from securegen.model import SelectableReader
 from securegen.study import selection
 from securegen.study.coding import recoded
 from securegen.study.consented import consented
-from securegen.study.held import governing
+from securegen.study.held import Held, governing, held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.ploidy import split_par
 from securegen.study.relabelled import Relabelled
 from securegen.vocabulary import ADDITIVE
 
 DIPLOID = "genetic models are of people with two copies, as plink2 has them"
+
+
+def held_genotypes(
+    inputs: Inputs,
+    log: Log = silent,
+    opened: SelectableReader | None = None,
+    *,
+    haploid: bool = False,
+    parts: bool = False,
+) -> tuple[SelectableReader, Held]:
+    """As `open_genotypes`, and the log, whose lines wait where a policy governs: `Held.tell` says them, once a door allows."""
+    with held(inputs, log) as waiting:
+        reader = open_genotypes(inputs, waiting, opened, haploid=haploid, parts=parts)
+    return reader, waiting
 
 
 def open_genotypes(

@@ -39,6 +39,11 @@ class Held:
             self.log(line)
 
 
+def waiting_for(policy: Policy | None, log: Log) -> Held:
+    """A log whose lines wait for the door of a policy; one that says them where there is none."""
+    return Held(log, None if policy is None else [])
+
+
 @contextlib.contextmanager
 def held(inputs: Inputs, log: Log) -> Iterator[Held]:
     """A log for opening what inputs name. What is refused meanwhile is in the audit log, as what the door refuses. Raises as

@@ -180,7 +180,7 @@ def test_few_people_who_have_a_genetic_model_are_withheld(ruled, monkeypatch):
     two = (dosage == 1).sum(axis=1)
     few = set(study.reader.variants.id[(two < 3) | (two > dosage.shape[1] - 3)])
     assert few and hidden() >= few
-    monkeypatch.setattr(write, "minor_alleles", lambda *_, **__: np.full(len(two), 99.0))  # the protection
+    monkeypatch.setattr(write, "fewest_carriers", lambda *_, **__: np.full(len(two), 99.0))  # the protection
     assert not hidden() & few
 
 
@@ -428,15 +428,16 @@ def test_correlations_are_columns_of_everybody_and_rare_variants_are_left_out(ru
     ruled.write(limits__minor_alleles=20)
     variants = sg.read_plink(ruled.cohort.bfile)
     g = variants.read(0, 60)
-    minor = g.dosage.sum(axis=1)
-    minor = [min(m, 180 - m) for m in minor.tolist()]  # the first third has every call
+    minor = [
+        90 - int(np.bincount(row, minlength=3).max()) for row in g.dosage
+    ]  # people; the first third has every call
     common = [v for v, m in zip(variants.variants.id, minor, strict=False) if m >= 20]
     rare = [v for v, m in zip(variants.variants.id, minor, strict=False) if 0 < m < 20]
     assert len(common) >= 24 and rare
     assert correlated("a", [*common[:12], rare[0]]).code == 0
     assert (
         rare[0] not in (ruled.folder / "a.z").read_text()
-        and "fewer than 20 minor" in (ruled.folder / "a.log").read_text()
+        and "fewer than 20 carriers" in (ruled.folder / "a.log").read_text()
     )
     assert correlated("again", [*common[:12], rare[0]]).code == 0
     done = correlated("b", common[12:24])
@@ -486,7 +487,7 @@ def test_a_meta_analysis_passes_the_door_of_the_policy_beside_its_tables(ruled):
     done = securegen("meta", *tables, "--out", out)
     assert done.code == CODE and "policy.purpose" in done.err and ruled.results("meta") == []
     found = sg.meta(tables, out, asking=sg.Asking(purpose="HMB")).frame
-    shown = 2 * 1000 * 0.001 * (found.index.to_numpy() + 1) >= 10
+    shown = 1000 * 0.001 * (found.index.to_numpy() + 1) >= 10  # people, of two alleles at most
     assert shown.any() and not shown.all()
     assert found["BETA"].notna().tolist() == found["P"].notna().tolist() == shown.tolist()
     ruled.write(version=2, limits__smallest_cohort=1001)
@@ -549,14 +550,13 @@ def test_a_signed_policy_has_a_ledger_before_anything_is_released(ruled, tmp_pat
 
 
 def test_the_genotype_owner_of_mpc_counts_one_copy_on_mt_once(ruled):
-    """It is stored as two: two carriers were four alleles, above a floor of three."""
+    """It is stored as two: two carriers were four alleles, above a floor of three. People are counted, wherever they are."""
     ruled.write(limits__minor_alleles=3)
     door = gate.gate_of("mpc", gate.Asking(), [ruled.policy])
     dosage, everybody = np.zeros((4, 40), np.int8), np.ones((40, 1), bool)
     for row, carriers in enumerate((2, 3, 38, 20)):
         dosage[row, :carriers] = 2
     block = GenotypeBlock(0, dosage, None)
-    assert rare_rows(block, everybody, 1, door, single=True).tolist() == [True, False, True, False]
-    assert rare_rows(block, everybody, 1, door).tolist() == [False] * 4  # of two copies each
-    ones = GenotypeBlock(0, (dosage == 2).astype(np.int8), None, np.full_like(dosage, 1))  # of a genetic model
+    assert rare_rows(block, everybody, 1, door).tolist() == [True, False, True, False]
+    ones = GenotypeBlock(0, (dosage == 2).astype(np.int8), None, dosage)  # of a genetic model
     assert rare_rows(ones, everybody, 1, door).tolist() == [True, False, True, False]

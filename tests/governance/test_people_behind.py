@@ -80,7 +80,7 @@ def test_one_exposed_carrier_is_withheld(study, dosage, monkeypatch):
 
     plain = shown("plain")
     assert len(plain) > VARIANTS and not set(plain["ID"].str[1:].astype(int)) & few and not read_of(plain)
-    monkeypatch.setattr(write, "minor_alleles", lambda *_, **__: np.full(VARIANTS, 99.0))  # the protection
+    monkeypatch.setattr(write, "fewest_carriers", lambda *_, **__: np.full(VARIANTS, 99.0))  # the protection
     assert read_of(shown("plain")) > 3
 
 
@@ -157,6 +157,6 @@ def test_two_males_on_x_are_two_people(ruled, model, monkeypatch):
         return set(frame["ID"][frame["ERRCODE"] != "FEW_CARRIERS"])
 
     assert shown() == ({"b", "c", "d"} if model == "linear" else {"b", "c"})  # without Σg² each may have two
-    real = write.minor_alleles
-    monkeypatch.setattr(write, "minor_alleles", lambda *a, doubled, **k: real(*a, **k))  # the protection
+    real = write.fewest_carriers
+    monkeypatch.setattr(write, "fewest_carriers", lambda *a, **k: 2 * real(*a, **k))  # the protection
     assert shown() == {"a", "b", "c", "d"}

@@ -23,6 +23,7 @@ from securegen.governance.door import ASSOCIATION, PEOPLE, QUALITY, OutputFacts
 from securegen.governance.gate import Asking, Gate
 from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin, pinned
+from securegen.governance.set_rules import TOGETHER
 from securegen.governance.signing import SigningIdentity
 from securegen.model import GenotypeReader, Samples, Variants
 from securegen.results.outputs import NO_EXPOSED, NO_MASKS
@@ -91,7 +92,7 @@ def products_of(
     study: StudyFile, planned: Sequence[Planned], samples: Samples, variants: Variants, state: Path
 ) -> PeopleFacts:  # fmt: skip
     """The people of whom components and a whole-genome model are, and the most columns that each genotype of theirs meets: every
-    round of components; a block of variants, and what each block and phenotype predicts at every heritability."""
+    round of components; a block of variants, and what each block and phenotype predicts at every heritability; rows of sets."""
     people = np.flatnonzero(analysed_everywhere(planned))
     free, most = study.consent_openings or study.openings == openings.ALL, int(openings.SITE_SHARE * len(people))
     out: list[tuple[str, int]] = []
@@ -105,6 +106,8 @@ def products_of(
         out.append(
             (f"study {study.digest}, whole-genome model", max((len(b.rows) for b in blocks), default=0) + predictors)
         )
+    if study.sets is not None and study.sets.tests:
+        out.append((f"study {study.digest}, set tests", TOGETHER if free else min(TOGETHER, most)))
     return PeopleFacts(samples.take(people), products=tuple(out), beside=(state / LEDGER,))
 
 
@@ -115,11 +118,13 @@ def analysed_everywhere(planned: Sequence[Planned]) -> np.ndarray:
 
 
 def opened_first(study: StudyFile, planned: Sequence[Planned], people: int) -> list[OutputFacts]:
-    """What is opened before the sums of variants: loadings of components, at every site, and `predicted_outputs`."""
+    """What is opened before the sums of variants, or beside them: loadings of components and products of rows of sets, at every
+    site, and `predicted_outputs`."""
     out = predicted_outputs(study, people)
-    if study.pcs:
-        number = int(analysed_everywhere(planned).sum())
-        out.append(OutputFacts(QUALITY, "components", number, study.variants, minor=fewest_opened(study)))
+    made = ["components"] if study.pcs else []
+    made += ["products of rows of sets"] if study.sets is not None and study.sets.tests else []
+    number = int(analysed_everywhere(planned).sum())
+    out += [OutputFacts(QUALITY, what, number, study.variants, minor=fewest_opened(study)) for what in made]
     return out
 
 

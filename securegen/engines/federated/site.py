@@ -61,6 +61,7 @@ from securegen.results.outputs import associations
 from securegen.results.outputs import quality as quality_outputs
 from securegen.results.write import Summary, write_qc, write_tables
 from securegen.stats.qc import Filters
+from securegen.study.held import waiting_for
 from securegen.study.inputs import Inputs, Log, silent
 
 READABLE = (
@@ -136,7 +137,9 @@ def run_site(
         try:
             if connect is not None:  # a site that left answers on no link
                 message_folder.refuse_left([s for s in study.sites if s.name != site])
-            own = open_inputs(folder, study, variants, site, memory, inputs, log)
+            waiting = waiting_for(gate.policy, log)
+            gate.allowed = waiting.tell
+            own = open_inputs(folder, study, variants, site, memory, inputs, waiting)
             commitment = same_inputs(memory, inputs, own.reader.samples)
             check_site(gate, study, own.planned, own.reader.samples, own.aligned.variants, state)
             end_continued(study, state, gate.folders)  # files that cannot be read end nothing

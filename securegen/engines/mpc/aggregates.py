@@ -117,7 +117,7 @@ def _answer(
     def blocks() -> Iterator[vertical.Block]:
         for block, calls in copies.blocks(run, vertical.block_size(plan.samples, form.bits)):
             squares.append(squared_sums(block.dosage, analysed.astype(np.int64), block.alleles))
-            rare = rare_rows(calls, analysed, copies.grid, gate, single=copies.single(run))
+            rare = rare_rows(calls, analysed, copies.grid, gate)
             vetoes.append(rare if rule is None else rule.scan(calls, kept) | rare)
             made = genotype_streams(block, squares=bool(plan.weights), coding=copies.coding)
             yield replace(made, place=run.place)

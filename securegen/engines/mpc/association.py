@@ -142,7 +142,7 @@ def outsourced_genotype_run(
     def blocks(run: VariantRun) -> Iterator[vertical.Block]:
         rule, squares = rules[run.stratum], bool(opened[run.stratum]["q"])
         for block, calls in copies.blocks(run, vertical.block_size(samples, bits[run.stratum])):
-            rare = rare_rows(calls, sets[run.stratum], copies.grid, gate, single=copies.single(run))
+            rare = rare_rows(calls, sets[run.stratum], copies.grid, gate)
             veto = rare if rule is None else rule.scan(calls, kept) | rare
             session.send(roles.right, f"withheld/{block.start}", veto.astype(np.uint8))
             made = gwas.genotype_streams(block, squares=squares, coding=coding_of(reader))

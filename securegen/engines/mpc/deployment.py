@@ -33,6 +33,7 @@ from securegen.model import GenotypeReader, SelectableReader, Sums
 from securegen.results import outputs
 from securegen.scores.release import DIGITS
 from securegen.study.genotypes import open_genotypes
+from securegen.study.held import waiting_for
 from securegen.study.inputs import REGENIE, Inputs, Log, silent
 from securegen.vocabulary import ADDITIVE
 
@@ -155,7 +156,11 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
     task = replace(task, gate=gate, state=replace(task.state, study=parties.digest(), policies=gate.folders))
     outcome = Outcome(gate=gate)
     started = time.perf_counter()
-    reader = genotypes_of(task, split, log) if role == "genotypes" else None
+    reader = None
+    if role == "genotypes":
+        waiting = waiting_for(gate.policy, log)
+        gate.allowed = waiting.tell
+        reader = genotypes_of(task, split, waiting)
     if reader is not None:
         outputs.refuse_masks(reader.variants, gate.minor_alleles)
     if reader is not None and gate.policy is not None:

@@ -24,6 +24,7 @@ from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL
 from securegen.model import GenotypeBlock, GenotypeReader
+from securegen.results.people_behind import who_differ
 from securegen.study.inputs import Inputs, Log, silent
 
 
@@ -39,7 +40,7 @@ def gate_of_party(
     if parties[name].role == "genotypes" and gate.policy is not None:
         gate = replace(gate, inputs=inputs.asked_for())
         if scores:
-            gate.check([OutputFacts(SCORES, "scores", 0, 0)])
+            gate.check([OutputFacts(SCORES, "scores", 0, 0)], early=True)
     return gate
 
 
@@ -97,20 +98,19 @@ def _name(session: Session) -> str:
     return f"session {session.id.hex()}"
 
 
-def rare_rows(
-    block: GenotypeBlock, sets: np.ndarray, grid: int, gate: Gate | None, *, single: bool = False
-) -> np.ndarray:
-    """(V,) bool: variants with fewer minor alleles than the owner's policy shows, in some set, (N, S) bool, of people; of a
-    genetic model also those whose 1, or whose 0, fewer have. single: on Y and MT, where one copy is stored as two."""
+def rare_rows(block: GenotypeBlock, sets: np.ndarray, grid: int, gate: Gate | None) -> np.ndarray:
+    """(V,) bool: variants at which fewer people differ from the others than the owner's policy shows, in some set, (N, S)
+    bool, of people; of a genetic model also those whose 1, or whose 0, fewer have. People are counted, of X, Y and MT too."""
     out = np.zeros(len(block), bool)
     if gate is None or not gate.minor_alleles:
         return out
-    copies = block.dosage if block.alleles is None else block.alleles
     for people in sets.T:
-        called = int(people.sum()) - (0 if block.missing is None else block.missing[:, people].sum(axis=1))
-        count = copies[:, people].sum(axis=1, dtype=np.int64) / (grid * (1 + single))
-        out |= np.minimum(count, (2 - single) * called - count) < gate.minor_alleles
-        if block.alleles is not None:
-            ones = block.dosage[:, people].sum(axis=1, dtype=np.int64) / grid
-            out |= np.minimum(ones, called - ones) < gate.minor_alleles
+        missing = None if block.missing is None else block.missing[:, people]
+        for values in [block.dosage] if block.alleles is None else [block.dosage, block.alleles]:
+            g = values[:, people].astype(np.int64)
+            g = g if missing is None else np.where(missing, 0, g)
+            lacking = np.zeros(len(g), np.int64) if missing is None else missing.sum(axis=1)
+            out |= (
+                who_differ(people.sum() - lacking, g.sum(axis=1), (g * g).sum(axis=1), grid=grid) < gate.minor_alleles
+            )
     return out

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from securegen.engines.governed import pass_allele_counts, shown_counts
 from securegen.engines.mpc.association import announce_cohort, receive_cohort
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.scores import charge, model_side, people_side
@@ -28,6 +29,7 @@ from securegen.scores.plan import AlleleCounts, ScorePlan, plan_scores, used_var
 from securegen.scores.release import DIGITS, minimum_variants, release
 from securegen.scores.sscore import write_sscore
 from securegen.scores.sums import ScoreSums, count_alleles, second_copies
+from securegen.study.inputs import Log, silent
 
 
 def people_run(
@@ -39,13 +41,17 @@ def people_run(
     gate: Gate,
     digits: int = DIGITS,
     threads: int = 1,
+    log: Log = silent,
 ) -> str:
-    """The people's party: writes PREFIX.sscore and returns its path. gate: the door.
+    """The people's party: writes PREFIX.sscore and returns its path. gate: the door, which allele counts pass, too.
 
     Raises ProtocolError for a malformed reply, PolicyError where the policy refuses.
     """
     everything = np.arange(len(reader.variants))
-    counts = count_alleles(reader, everything)
+    counts = shown_counts(count_alleles(reader, everything), reader.dosage_grid, gate.minor_alleles, log)
+    pass_allele_counts(
+        gate, reader, len(everything), gate.minor_alleles, gate.inputs, "a session of parties", silent
+    )  # fmt: skip
     announce_cohort(session, roles.right, reader)
     session.send(roles.right, "allele counts", np.stack([counts.dosage, counts.second, counts.called]))
     announced = session.receive_json(roles.right, "scores/plan")

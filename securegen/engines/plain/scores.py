@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from securegen.engines.governed import gate_of_scores
+from securegen.engines.governed import door_of_scores, gate_of_scores
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.record.parts import part_record
 from securegen.record.run_log import RunLog
@@ -15,6 +15,7 @@ from securegen.scores.parts import SUMS, part_facts_of, write_sums
 from securegen.scores.released_table import write_scores
 from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores
 from securegen.scores.sums import plain_scores
+from securegen.study.held import held
 from securegen.study.inputs import Inputs
 
 
@@ -37,8 +38,9 @@ class PlainScores:
         Of a part (`blocks`), OUT is the prefix of its files, and OUT.sums.tsv is in the place of OUT.sscore.
         """
         gate = gate_of_scores(self.name, genotypes, inputs, log)
-        with log.stage("match"):
-            study = study or open_scores(genotypes, inputs, log=log, out=out)
+        with log.stage("match"), held(genotypes, log) as waiting:
+            study = study or open_scores(genotypes, inputs, log=waiting, out=out)
+        gate = door_of_scores(gate, waiting, study.reader, inputs.imputation, study.plan.names)
         with log.stage("score"):
             sums = plain_scores(study.reader, study.plan)
         table, facts = inputs.table(out), dict[str, Any]()

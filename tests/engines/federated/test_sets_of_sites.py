@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,17 @@ import pytest
 
 import securegen as sg
 from securegen.engines import set_sums
-from securegen.engines.federated import own_masks, own_sets, set_totals
+from securegen.engines.federated import own_masks, own_policy, own_sets, set_totals
+from securegen.engines.federated.study_sets import FILES, StudySets
 from securegen.errors import PolicyError, UsageError
 from securegen.governance import openings, set_rules
+from securegen.governance.opened_columns import opened_columns
 from securegen.vocabulary import SET_TESTS
 
 from .consortium import SITES, Consortium
 from .set_sites import SetRun
 from .test_masks_of_sites import GENES, PEOPLE, named, of_sites, rare_cohort
+from .test_openings import in_memory, study_of
 
 BOTH = {"QT": "quantitative", "CC": "case-control-12"}
 
@@ -229,6 +233,31 @@ def test_what_does_not_go_with_them(rare, tmp_path, terms, match):
     asked: dict[str, Any] = {**named(tmp_path, GENES), "vc_tests": ["skat"], **terms}
     with pytest.raises(UsageError, match=match):
         Consortium(tmp_path, rare).init("study", SITES, **asked)
+
+
+def test_the_columns_that_a_genotype_meets_are_told():
+    """The columns of the design, the other rows of a group, and Σg."""
+    steps = [
+        ("masks-flags", 40, 3),
+        ("sets-rows-00000", 6, 4),
+        ("sets-products-00000-12", 9, 1),
+        ("sets-rows-00001", 2, 4),
+    ]
+    rounds = [{"name": name, "rows": rows, "numbers": rows * fields} for name, rows, fields in steps]
+    record = {"samples": 900, "phenotypes": ["Y"], "covariates": 1, "engine": "federated", "opened": {"rounds": rounds}}
+    (share,) = opened_columns(record)
+    assert share.columns == 1 + 4 + 12
+
+
+def test_a_policy_counts_rows_of_sets(tmp_path):
+    """Before anything is sent: at most 16 % of the people as columns, as the ledger of sums allows."""
+    said = StudySets(tuple((name, "00" * 32) for name in FILES[:3]), ("0.01",), "max", ("skat",))
+    study = study_of([("Y", "quantitative")], sets=said, statistic="regenie", bits=24)
+    reader = in_memory(small(range(300))[0].astype(np.int8))
+    planned = [SimpleNamespace(mask=np.arange(900) < 500)]
+    facts = own_policy.products_of(study, planned, reader.samples, reader.variants, tmp_path)
+    assert facts.products == ((f"study {study.digest}, set tests", 80),)
+    assert [o.name for o in own_policy.opened_first(study, planned, 900)] == ["products of rows of sets"]
 
 
 def test_from_one_table(small_sets, tmp_path, forked_roles):

@@ -8,34 +8,24 @@ who carries it; so they pass the policy and the register of consent as quality c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from securegen.engines.ckks.scores.messages import ScoreRequest
-from securegen.engines.governed import gate_of_inputs
+from securegen.engines.governed import gate_of_inputs, pass_allele_counts, shown_counts
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import releases
-from securegen.governance.door import QUALITY, OutputFacts
-from securegen.governance.fingerprint import Fingerprints
-from securegen.governance.gate import Gate
-from securegen.governance.history import PeopleFacts
 from securegen.governance.pin import Pin
-from securegen.io.text import count
 from securegen.model import SelectableReader
 from securegen.scores.study import ScoreStudy, asked_for
 from securegen.scores.sums import count_alleles
 from securegen.study.inputs import Inputs, Log, silent
 
-COUNTS = "allele counts"
-
 
 def pass_counts(
     request: ScoreRequest, reader: SelectableReader, inputs: Inputs | None, folder: str | os.PathLike[str], log: Log
 ) -> ScoreRequest:
-    """The request as it may leave: variants with fewer minor alleles than a policy's floor have no counts, as if nobody were
+    """The request as it may leave: variants of fewer carriers than a policy's floor have no counts, as if nobody were
     called, and scores leave them out. The same request where it has no counts.
 
     inputs: what names the genotypes, and who asks. Raises UsageError where it is None, PolicyError where the policy refuses, or
@@ -51,13 +41,14 @@ def pass_counts(
         )
     gate = gate_of_inputs("ckks", inputs, log, more=[folder])
     floor = gate.minor_alleles
-    _pass(gate, reader, len(request.variants), floor, inputs.asked_for(), Path(folder).name, log)
-    rare = np.minimum(c.dosage, 2 * request.dosage_grid * c.called - c.dosage) < floor * request.dosage_grid
-    if rare.any():
-        few = count(int(rare.sum()), "variant")
-        log(f"{few} with fewer than {floor} minor alleles (policy): without counts, scores leave them out")
-    dosage, second, called = (np.where(rare, 0, x) for x in (c.dosage, c.second, c.called))
-    return replace(request, counts=replace(c, dosage=dosage, second=second, called=called))
+    pass_allele_counts(gate, reader, len(request.variants), floor, inputs.asked_for(), Path(folder).name, log)
+    return replace(request, counts=shown_counts(c, request.dosage_grid, floor, log))
+
+
+def tells_means(study: ScoreStudy) -> bool:
+    """Whether a public model has the cohort's mean of a variant."""
+    plan = study.plan
+    return plan.imputation == "cohort" and bool((plan.missing_weight[:, : len(plan.names)] != 0).any())
 
 
 def pass_means(
@@ -71,37 +62,17 @@ def pass_means(
     """
     plan, reader = study.plan, study.two_copies
     told = (plan.missing_weight[:, : len(plan.names)] != 0).any(axis=1)
-    if plan.imputation != "cohort" or not told.any():
+    if not tells_means(study):
         return
     gate = gate_of_inputs("ckks", study.genotypes, log, more=[*study.inputs.score, *places], pins=pins)
     minor = None
     if gate.policy is not None:
-        c = count_alleles(reader, plan.variant[told])
-        minor = int(np.minimum(c.dosage, 2 * reader.dosage_grid * c.called - c.dosage).min()) // reader.dosage_grid
+        minor = int(count_alleles(reader, plan.variant[told]).who_differ(reader.dosage_grid).min())
     try:
         asked = asked_for(study.genotypes, study.inputs) if gate.policy is not None else {}
-        _pass(gate, reader, int(told.sum()), minor, asked, "public model", log, check=check)
+        pass_allele_counts(gate, reader, int(told.sum()), minor, asked, "public model", log, check=check)
     except PolicyError as error:
         raise PolicyError(
             f"{error}. The model tells a server the cohort's mean of every variant: impute by the scoring file's frequencies "
             "(`--imputation file`) or nothing (`--imputation none`) and it tells none"
         ) from None
-
-
-def _pass(
-    gate: Gate, reader: SelectableReader, variants: int, minor: int | None, asked: Mapping[str, str], name: str, log: Log, *,
-    check: bool = False,
-) -> None:  # fmt: skip
-    """Counts of so many variants in everybody pass the policy and the register of consent. minor: fewest alleles of one."""
-    everybody, columns = np.ones(len(reader.samples), bool), np.ones((len(reader.samples), 1), np.int64)
-    facts = PeopleFacts(reader.samples, ((COUNTS, "", everybody),), (columns,), genotypes=Fingerprints(reader))
-    if gate.policy is not None:
-        gate = gate.of(facts, asked)
-    told = [OutputFacts(QUALITY, COUNTS, len(reader.samples), variants, minor=minor)]
-    if check:
-        gate.check(told)
-        return
-    gate.release(told)
-    gate.claim(reader.samples, [(releases.analysis_of(releases.ASSOCIATION, COUNTS), everybody)], name)
-    for line in gate.lines():
-        log(line)

@@ -26,7 +26,7 @@ from securegen.engines.ckks.scores.messages import (
     read_invitation,
     write_request,
 )
-from securegen.engines.governed import gate_of_scores
+from securegen.engines.governed import door_of_scores, gate_of_scores
 from securegen.engines.score_protocol import Bars, genotypes_of, no_bars
 from securegen.errors import UsageError
 from securegen.governance.gate import Gate
@@ -40,6 +40,7 @@ from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.scores.released_table import write_table
 from securegen.scores.study import ScoreInputs, ScoreStudy, digests
 from securegen.study import checks
+from securegen.study.held import held
 from securegen.study.inputs import Inputs
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
@@ -140,7 +141,9 @@ class PrivateModelScores(HiddenModel):
         with party_folders(out, "owner", "modeller", keep=self.keep_files, log=log) as at:
             owner, modeller = at["owner"], at["modeller"]
             with log.stage("match"):
-                reader = genotypes_of(genotypes, study, log)
+                with held(genotypes, log) as waiting:
+                    reader = genotypes_of(genotypes, study, waiting)
+                gate = door_of_scores(gate, waiting, reader, inputs.imputation)
                 write_request(make_request(reader, inputs.imputation), modeller / "study.request")
                 run_inside(modeller, "prs-step", "invite", request="study.request", out="study", **told)
             invitation = read_invitation(modeller / "study.invitation")
@@ -183,7 +186,9 @@ class EncryptedModelScores(HiddenModel):
         with party_folders(out, "owner", "modeller", "evaluator", keep=self.keep_files, log=log) as at:
             owner, modeller, evaluator = at["owner"], at["modeller"], at["evaluator"]
             with log.stage("match"):
-                reader = genotypes_of(genotypes, study, log)
+                with held(genotypes, log) as waiting:
+                    reader = genotypes_of(genotypes, study, waiting)
+                gate = door_of_scores(gate, waiting, reader, inputs.imputation)
                 write_request(make_request(reader, inputs.imputation), modeller / "study.request")
                 run_inside(evaluator, "prs-step", "challenge", out="study")
                 copy_file(evaluator / "study.challenge", modeller / "study.challenge")
@@ -238,7 +243,9 @@ class VendorKeyScores(HiddenModel):
         with party_folders(out, "hospital", "vendor", keep=self.keep_files, log=log) as at:
             hospital, vendor = at["hospital"], at["vendor"]
             with log.stage("match"):
-                reader = genotypes_of(genotypes, study, log)
+                with held(genotypes, log) as waiting:
+                    reader = genotypes_of(genotypes, study, waiting)
+                gate = door_of_scores(gate, waiting, reader, inputs.imputation)
                 write_request(make_request(reader, inputs.imputation), vendor / "study.request")
                 challenge(hospital / "study.challenge")
                 copy_file(hospital / "study.challenge", vendor / "study.challenge")

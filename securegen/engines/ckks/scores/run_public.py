@@ -14,7 +14,7 @@ from securegen.engines.ckks.owner import secret_key
 from securegen.engines.ckks.scores import public as steps
 from securegen.engines.ckks.scores.parameters import margin_bits
 from securegen.engines.ckks.scores.weights import stored_weights
-from securegen.engines.governed import gate_of_scores
+from securegen.engines.governed import door_of_scores, gate_of_scores
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.io.envelope import DRAWN_COST
 from securegen.local.launcher import party_folders, run_inside
@@ -22,6 +22,7 @@ from securegen.record.run_log import RunLog, folder_bytes, peak_rss_bytes
 from securegen.record.score_receipts import public_model
 from securegen.scores.released_table import write_scores
 from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores
+from securegen.study.held import held
 from securegen.study.inputs import Inputs
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
@@ -45,8 +46,9 @@ class CkksScores:
         """Writes OUT.sscore, OUT.log and OUT.run.json, and OUT.match.tsv where `study` is not opened yet."""
         gate = gate_of_scores(self.name, genotypes, inputs, log)
         with party_folders(out, "owner", "server", keep=self.keep_files, log=log) as at:
-            with log.stage("match"):
-                study = study or open_scores(genotypes, inputs, log=log, out=out, haploid=False)
+            with log.stage("match"), held(genotypes, log) as waiting:
+                study = study or open_scores(genotypes, inputs, log=waiting, out=out, haploid=False)
+            gate = door_of_scores(gate, waiting, study.two_copies, inputs.imputation, study.plan.names)
             with log.stage("keygen"):
                 passphrase = secrets.token_bytes(32).hex().encode()
                 key = steps.generate_score_key(study.plan, len(study.reader.samples))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.scores import encrypted_model, messages, private, promises, public, vendor_model
-from securegen.engines.ckks.scores.counted import pass_counts
+from securegen.engines.ckks.scores.counted import pass_counts, tells_means
 from securegen.engines.ckks.scores.messages import Invitation, ScoreRequest
 from securegen.engines.ckks.scores.promises import PrivacyRules
 from securegen.engines.ckks.scores.public import (
@@ -205,5 +205,5 @@ def withdraw(private_folder: Name, ledger: Name) -> None:
 __all__ = [
     "EncryptedScores", "accept", "add_model", "answer", "blind", "challenge", "check_means", "decrypt", "encrypt",
     "encrypt_model", "evaluate", "for_invitation", "for_offer", "gate_of_key", "generate_key", "invite", "offer",
-    "open_replies", "pin_beside", "reply", "request", "score", "unmask", "withdraw",
+    "open_replies", "pin_beside", "reply", "request", "score", "tells_means", "unmask", "withdraw",
 ]  # fmt: skip
