@@ -1,12 +1,13 @@
 # make demo: encrypted association on the example cohort.  make test: install everything, lint, type-check, test.
 # PYTHON names the interpreter (3.11 or later), TORCH the torch that the MPC engine and the tests install,
-# WORKERS how many processes run the tests, SECONDS how long `make fuzz` looks.
+# WORKERS how many processes run the tests, SECONDS how long `make fuzz` looks, KILLS how often `make test-long` kills a role.
 
 SHELL := /bin/bash
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 WORKERS ?= 2
 SECONDS ?= 600
+KILLS ?= 20
 VENV := .venv
 RUN := $(VENV)/bin/python
 OUT := demo-out
@@ -16,11 +17,12 @@ PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 # Every process of a test would compile the package's sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-mpc test fuzz lint coverage docs bench bench-page bench-published release clean check-prerequisites
+.PHONY: help demo demo-mpc test test-long fuzz lint coverage docs bench bench-page bench-published release clean check-prerequisites
 help:
 	@echo "make demo      encrypted association on the example cohort (no torch), table, plots and report in $(OUT)/"
 	@echo "make demo-mpc  the same cohort by secret sharing between parties"
 	@echo "make test      install every extra, ruff, mypy and the whole test suite"
+	@echo "make test-long kill -9 of every role at random times, KILLS=20 each, and the same command again: about an hour"
 	@echo "make fuzz      changed files, keys and messages for every parser, SECONDS=600 of them; what fails is kept in fuzz-out/"
 	@echo "make lint      ruff and mypy only"
 	@echo "make coverage  the test suite again, measured: slower; fails below the floor in pyproject.toml"
@@ -83,6 +85,13 @@ test: $(VENV)/all.stamp
 	@$(MAKE) --no-print-directory --output-sync=target -j 2 lint $(VENV)/kernels.stamp
 	$(RUN) -m pytest -q -rfEs -n $(WORKERS) --dist loadfile --no-loadscope-reorder -p no:benchmark
 
+# The shares run side by side; each prints its seed, which with --seed kills at the same times again.
+test-long: $(VENV)/all.stamp $(VENV)/kernels.stamp
+	@mkdir -p survival-out
+	set -o pipefail; status=0; for i in $$(seq $(WORKERS)); do \
+	  $(RUN) tests/survival --kills $(KILLS) --real --share $$i/$(WORKERS) > survival-out/share-$$i.jsonl & jobs="$$jobs $$!"; \
+	done; for job in $$jobs; do wait $$job || status=1; done; tail -n 1 survival-out/share-*.jsonl; exit $$status
+
 fuzz: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	$(RUN) tests/fuzz --seconds $(SECONDS) --keep fuzz-out
 
@@ -117,5 +126,5 @@ release: | $(VENV)/bin/python
 	$(RUN) release/release.py
 
 clean:
-	rm -rf $(VENV) $(OUT) bench-out docs-out fuzz-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OUT) bench-out docs-out fuzz-out survival-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	find securegen tests examples protocols benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

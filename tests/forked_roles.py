@@ -26,6 +26,8 @@ from collections.abc import Mapping, Sequence
 
 WORDS = ("-P", "-m", "securegen")
 NOT_IMPORTED = ("securegen.plot", "securegen.__main__", "crypten")  # slow, and no role needs them
+HOOK = "_ROLE_HOOK"  # a file that a role runs before its command
+WARM = "_NURSERY_WARM"  # a file that the process to fork runs first: what it compiles and imports, no role needs to
 STATUS = struct.Struct("i")
 _PR_SET_PDEATHSIG = 1
 
@@ -124,6 +126,8 @@ def _be_role(words: Sequence[str], folder: str, environment: Mapping[str, str], 
     from numba.core import config
 
     config.reload_config()
+    if (hook := os.environ.pop(HOOK, None)) is not None:
+        runpy.run_path(hook, run_name="__main__")
     sys.argv = ["securegen", *words]
     try:
         runpy.run_module("securegen", run_name="__main__", alter_sys=True)
@@ -160,6 +164,8 @@ def _serve(line: socket.socket) -> None:
     for module in pkgutil.walk_packages(securegen.__path__, "securegen."):
         if not any(name in module.name for name in NOT_IMPORTED):
             importlib.import_module(module.name)
+    if (warm := os.environ.pop(WARM, None)) is not None:
+        runpy.run_path(warm, run_name="__main__")
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a keeper
     while True:

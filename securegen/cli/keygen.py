@@ -45,23 +45,23 @@ def command(
     """Make a key for a plan.
 
     KEY.secret stays with the owner (mode 0600, encrypted with the passphrase); KEY.public holds no secret. Existing keys
-    are never overwritten. A key that names a policy decrypts nothing without it. securegen key changes a passphrase and
-    makes a backup.
+    are never overwritten; a killed run is ended. A key that names a policy decrypts nothing without it. securegen key
+    changes a passphrase and makes a backup.
     """
-    from securegen.engines.ckks import keys, steps
-    from securegen.engines.ckks.owner import secret_key
+    from securegen.engines.ckks import steps
+    from securegen.engines.ckks.owner.begun_key import keep_key
 
     log = CommandLog(out, "keygen", quiet=quiet)
     with log.stage("keygen"):
         plan = read_plan(plan_file)
-        for path in (f"{out}.secret", f"{out}.public"):  # neither half is left alone
+        begun = not os.path.lexists(f"{out}.public")  # a run that was killed between its halves is ended
+        for path in [f"{out}.secret"] * (not begun) + [f"{out}.public"]:
             if os.path.lexists(path):
                 raise StorageError(f"{path} exists and is not overwritten: choose another name or remove it")
         stop_rehearsal([f"{out}.secret", f"{out}.public", *log.files], parameters=plan.parameters.to_json())
         secret = None if plain_secret_key else passphrases.passphrase(passphrase_file, confirm=True)
         key = steps.generate_key(plan, policy=policy, beside=out)
-        secret_key.write_secret(f"{out}.secret", key, passphrase=secret)
-        keys.write_public(f"{out}.public", key.public)
+        key = keep_key(out, key, passphrase=secret, begun=begun)
     if plain_secret_key:
         log(f"{out}.secret is NOT encrypted: whoever reads the file reads the genotypes")
     if key.policy is not None:

@@ -53,10 +53,10 @@ def encrypt(
 ) -> None:  # fmt: skip
     """Owner, public model: make a key, encrypt the variants that the scores use.
 
-    OUT.cohort and OUT.model go to the server (securegen prs --cohort --model); OUT.secret and OUT.owner stay.
+    OUT.cohort and OUT.model go to the server (securegen prs --cohort --model); OUT.secret and OUT.owner stay. A killed run
+    goes on where it stopped: run the same command again.
     """
-    from securegen.engines.ckks import keys
-    from securegen.engines.ckks.owner import secret_key
+    from securegen.engines.ckks.owner.begun_key import keep_key
     from securegen.engines.ckks.scores import steps
     from securegen.scores.study import open_scores
     from securegen.study.held import held
@@ -70,8 +70,8 @@ def encrypt(
         steps.check_means(study, out, log)
     with log.stage("keygen"):
         key = replace(steps.generate_key(study), policy=steps.pin_beside(inputs, out))
-        secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
-        keys.write_public(f"{out}.public", key.public)
+        secret = passphrases.passphrase(passphrase_file, confirm=True)
+        key = keep_key(out, key, passphrase=secret, begun=steps.begun(out))
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         sent = steps.encrypt(study, key, out, encryptor=encryptor, progress=report, log=log)
     if steps.tells_means(study):  # which passed the door

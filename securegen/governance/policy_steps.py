@@ -40,7 +40,7 @@ def init(
 ) -> Policy:  # fmt: skip
     """Write a policy with every setting, which is not signed yet.
 
-    key: the steward's signing key, made when absent, with FILE.pub beside it; passphrase: of that file; identities: name ->
+    key: the steward's signing key, made when absent; FILE.pub beside it too; passphrase: of that file; identities: name ->
     role and verify key file; settings: by dotted key, in place of the defaults; issuers: of visas, name -> `iss` and a file of
     its public keys (JWKS), which stand in the policy from then on. Raises StorageError where a policy is there,
     PolicyError naming what is wrong with a setting: nothing is then written.
@@ -61,9 +61,11 @@ def init(
         algorithms = sorted({jwk.issuer_key(key, "key").algorithm for key in keys})
         signers.append({"name": who, "iss": iss, "algorithms": algorithms, "keys": keys})
     text = draft(name, steward.verify_key.hex(), people, settings, issuers=signers)
+    beside = f"{os.fspath(key).removesuffix('.secret')}.pub"
     if new:
         signing.write_identity(os.fspath(key), steward, passphrase=passphrase)
-        signing.write_verify_key(f"{os.fspath(key).removesuffix('.secret')}.pub", steward)
+    if new or (not os.path.lexists(beside) and os.fspath(key).endswith(".secret")):  # or a run that made it was killed
+        signing.write_verify_key(beside, steward)
     policy_file.write_draft(path, text)
     return policy_file.parse(text.encode(), str(path))
 

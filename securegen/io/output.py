@@ -7,6 +7,8 @@ on it, and so are the folders made for it private. All others get what the umask
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -29,6 +31,7 @@ os.umask(_umask)
 FOR_OTHERS, FOLDER_FOR_OTHERS = 0o666 & ~_umask, 0o777 & ~_umask  # what a process with keys writes for other parties
 
 _TRIES = 100
+_HERE, _NOREPLACE = -100, 1  # AT_FDCWD, RENAME_NOREPLACE
 _COPY_BYTES = 1 << 20
 
 
@@ -115,7 +118,7 @@ def atomic(
             if overwrite:
                 os.replace(temporary, path)
             else:
-                os.link(temporary, path)  # fails where the name exists, without a race
+                _rename_new(temporary, path)
         if durable:
             sync_folder(path.parent)
     except FileExistsError:
@@ -129,6 +132,21 @@ def atomic(
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _rename_new(temporary: str, path: Path) -> None:
+    """Rename where the name does not exist, without a race. Raises FileExistsError."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        os.link(temporary, path)  # a writer killed here leaves both names
+        return
+    if rename(_HERE, os.fsencode(temporary), _HERE, os.fsencode(path), _NOREPLACE) == 0:
+        return
+    if (error := ctypes.get_errno()) in (errno.EINVAL, errno.ENOSYS):  # a file system that cannot
+        os.link(temporary, path)
+        return
+    raise OSError(error, os.strerror(error), os.fspath(path))
 
 
 def _new_temporary(path: Path, mode: int | None) -> tuple[int, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from securegen.errors import MissingExtraError, StorageError, UsageError
 from securegen.io.digests import sha256
+from securegen.io.locks import only_one
 from securegen.io.output import make_folder, sync_folder
 from securegen.io.schema import one_line
 from securegen.io.secret_files import is_secret
@@ -73,19 +73,27 @@ def crate(
         receipt_steps.check_files(where)
     if os.path.lexists(folder):
         raise StorageError(f"{folder} exists and is not overwritten: choose another name or remove it")
-    made = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    try:
-        make_folder(made)
-        _package(where, record, one_line(project), [one_line(p) for p in asked], one_line(organisation), licence).write(
-            made
-        )
-        os.rename(made, folder)
-        sync_folder(folder.parent)
-    except OSError as problem:
-        raise StorageError(f"cannot write {folder}: {problem.strerror or problem}") from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    made = folder.with_name(f".{folder.name}.part")
+    with only_one(folder.with_name(f".{folder.name}.lock"), str(folder)):
+        _delete(made)  # of a run that was killed
+        try:
+            make_folder(made)
+            _package(
+                where, record, one_line(project), [one_line(p) for p in asked], one_line(organisation), licence
+            ).write(made)
+            os.rename(made, folder)
+            sync_folder(folder.parent)
+        except OSError as problem:
+            raise StorageError(f"cannot write {folder}: {problem.strerror or problem}") from None
+        finally:
+            _delete(made)
     return str(folder)
+
+
+def _delete(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def planned(prefix: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> str:

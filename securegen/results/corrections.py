@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,8 @@ class Corrections(ABC):
 @dataclass
 class Corrector(Corrections):
     """From genotypes in the clear. strata: whose analyses have `null`; read: (start, stop) -> genotypes of all stored samples;
-    grid: steps of a dosage in a copy; few: rows of few carriers are corrected, too."""
+    grid: steps of a dosage in a copy; few: rows of few carriers, and those at the largest value that
+    U has, are corrected too."""
 
     strata: Sequence[Stratum]
     read: Callable[[int, int], GenotypeBlock]
@@ -129,7 +130,7 @@ class Corrector(Corrections):
         variant = fit.variant(dosage, missing, most, float(of.mean[place]), of.coefficients[place], fast=self.fast)
         if variant is None or (variant.few is not None and not self.few):
             return None
-        return CORRECTIONS[self.method](fit, variant)
+        return CORRECTIONS[self.method](fit, replace(variant, singly=self.few))
 
     def _of(self, analysis: Analysis) -> NullFit:
         if self._fit is None or self._fit[0] is not analysis.null:

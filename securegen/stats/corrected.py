@@ -50,13 +50,15 @@ class Start:
 class Variant:
     """One variant of the analysed people, counted by A1. x: (n,) without what covariates say of it; start: of its sum; carriers:
     (n,) bool, where regenie's approximation sums over them alone, else None; few: (n,) bool, the called people with more
-    than `HOLDS` of a minor copy, where every outcome of these can be summed, else None; minor: minor alleles."""
+    than `HOLDS` of a minor copy, where every outcome of these can be summed, else None; minor: minor alleles; singly: what needs
+    each person's probability apart is done too, and as many points are taken as are needed: not over sites."""
 
     x: np.ndarray
     start: Start
     carriers: np.ndarray | None
     minor: float
     few: np.ndarray | None = None
+    singly: bool = True
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -19,7 +19,7 @@ from securegen.stats.corrected import Correction, NullFit, Variant
 from securegen.stats.pvalue import chisq_1
 
 FEWEST = 50  # minor alleles, below which regenie's approximation penalises carriers alone
-STEPS = 60
+STEPS, FEWER_STEPS = 60, 14  # points at most; the latter where each is a round of several sites
 SETTLED = 2.0**-17  # of β, in units of its error: from there a series to the second order reaches the maximum
 POINTS = 2.0**-30  # β are multiples of it
 REACH = 16.0  # logits a copy, the longest step
@@ -32,8 +32,10 @@ class Ascent:
     at: where Σ x(y − p), Σ x²p(1 − p), Σ x³p(1 − p)(½ − p) and minus the log likelihood are wanted next, None at the end;
     steps: points so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int = STEPS) -> None:
+        """limit: points at most."""
         self.at: float | None = 0.0
+        self._limit = limit
         self.steps = 0
         self._low, self._high = -math.inf, math.inf
         self._before: tuple[float, float] | None = None  # a point and the derivative there
@@ -83,7 +85,7 @@ class Ascent:
 
     def _go(self, b: float) -> None:
         b = round(b / POINTS) * POINTS if math.isfinite(b) else math.nan
-        if self.steps == STEPS or b == self.at or not abs(b) <= FARTHEST:
+        if self.steps == self._limit or b == self.at or not abs(b) <= FARTHEST:
             self.at = None
         else:
             self.at = b
@@ -122,6 +124,6 @@ def values(terms: Sequence[int]) -> list[float]:
 def firth(fit: NullFit, variant: Variant) -> Correction | None:
     """Effect, its error and the ratio from the people here. None where they were not found."""
     only = variant.carriers if variant.carriers is not None and variant.minor < FEWEST else slice(None)
-    ascent = Ascent()
+    ascent = Ascent(limit=STEPS if variant.singly else FEWER_STEPS)
     search(ascent, variant.x[only], fit.side[only], fit.firth_logits[only])
     return ascent.correction()

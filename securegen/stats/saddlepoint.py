@@ -21,7 +21,7 @@ from securegen.stats.corrected import Correction, NullFit, Start, Variant
 from securegen.stats.few_carriers import log_tails
 from securegen.stats.pvalue import chisq_1_inverse
 
-STEPS = 60
+STEPS, FEWER_STEPS = 60, 10  # points of a tail at most; the latter where each is a round of several sites
 SETTLED = 2.0**-12  # of t: from there a series to the third order reaches the saddlepoint
 POINTS = 2.0**-30  # t are multiples of it
 NEGLIGIBLE = 40.0  # of ln P: beside the other tail, e^-40 changes no digit
@@ -34,7 +34,8 @@ class Tail:
     """The search for P(S ≥ s) beyond s ≥ 0, for S as it is (side 1) or turned (side −1).
 
     at: where K of S as it is, K' and K'' are wanted next, None at the end; log_p: ln P then, NaN where it was not found; bound:
-    the least of the bounds ln P ≤ K(t) − ts so far (Chernoff); reached: s is the largest value; steps: points so far."""
+    the least of the bounds ln P ≤ K(t) − ts so far (Chernoff); reached: s is the largest value; limit, steps: points
+    at most, and so far."""
 
     s: float
     side: int
@@ -44,6 +45,7 @@ class Tail:
     rest: float = 0.0
     at: float | None = None
     log_p: float = math.nan
+    limit: int = STEPS
     bound: float = 0.0
     reached: bool = False
     steps: int = 0
@@ -73,7 +75,7 @@ class Tail:
 
     def _go(self, t: float) -> None:
         t = min(round(t / POINTS) * POINTS, FARTHEST)
-        self.at = self.side * t if self._low < t < self._high and self.steps < STEPS else None
+        self.at = self.side * t if self._low < t < self._high and self.steps < self.limit else None
 
     def take(self, k: float, first: float, second: float) -> None:
         """K, K' and K'' at `at`, of S as it is."""
@@ -123,12 +125,12 @@ class Tail:
 class Tails:
     """Both searches of a variant. A tail that adds nothing to the other is 0."""
 
-    def __init__(self, start: Start, rest: float = 0.0) -> None:
-        """rest: of the variance, that of a normal remainder."""
+    def __init__(self, start: Start, rest: float = 0.0, *, limit: int = STEPS) -> None:
+        """rest: of the variance, that of a normal remainder; limit: points of a tail at most."""
         ends = (start.most, start.least) if rest == 0 else (math.inf, math.inf)
         self.start = start
         self.both = [
-            Tail(abs(start.u), side, start.v, side * start.third, end, rest)
+            Tail(abs(start.u), side, start.v, side * start.third, end, rest, limit=limit)
             for side, end in zip((1, -1), ends, strict=True)
         ]
 
@@ -153,9 +155,9 @@ class Tails:
 
 def from_tails(start: Start, upper: float, lower: float) -> Correction | None:
     """P from ln of both tails, χ² and the effect that have it; SE stays the score test's. None where a tail was not found."""
-    log_p = min(float(np.logaddexp(upper, lower)), 0.0)
-    if not math.isfinite(log_p):
+    if math.isnan(upper) or math.isnan(lower) or max(upper, lower) == -math.inf:
         return None
+    log_p = min(float(np.logaddexp(upper, lower)), 0.0)
     log10p = -log_p / math.log(10)
     chisq = float(chisq_1_inverse(np.array([log10p]))[0])
     root = math.sqrt(start.v)
@@ -169,12 +171,12 @@ def log_tail(x: np.ndarray, mean: np.ndarray, tail: Tail) -> float:
     return log_at_most(tail.side * x, mean) if tail.reached else tail.log_p
 
 
-def search(x: np.ndarray, mean: np.ndarray, tails: Tails) -> None:
-    """Both searches over people here."""
+def search(x: np.ndarray, mean: np.ndarray, tails: Tails, *, singly: bool = True) -> None:
+    """Both searches over people here. singly: as of `Variant`, at the largest value."""
     while any(t is not None for t in tails.at):
         tails.take(*([v / UNIT for v in tilted_terms(x, mean, t)] if t is not None else () for t in tails.at))
     for tail in tails.both:
-        if tail.reached:
+        if tail.reached and singly:
             tail.log_p = log_at_most(tail.side * x, mean)
 
 
@@ -199,6 +201,6 @@ def saddlepoint(fit: NullFit, variant: Variant) -> Correction | None:
     if (m := variant.carriers) is not None:
         rest = max(start.v - float((fit.weight[m] * x[m] ** 2).sum()), 0.0)
         x, mean = x[m], mean[m]
-    tails = Tails(start, rest)
-    search(x, mean, tails)
+    tails = Tails(start, rest, limit=STEPS if variant.singly else FEWER_STEPS)
+    search(x, mean, tails, singly=variant.singly)
     return tails.correction()

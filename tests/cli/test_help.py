@@ -13,23 +13,16 @@ from pathlib import Path
 
 import click
 import pytest
-from bed_reader import open_bed, to_bed
-from support import securegen, write_tsv
+from example_walk import BEFORE, NEEDS, PARSED, begin, walked
+from support import securegen
 
 from securegen.cli.command import example
 from securegen.cli.examples import EXAMPLES
 from securegen.cli.main import COMMANDS, main
-from securegen.governance import audit_steps as audit
-from securegen.governance import policy_file
-from securegen.governance.policy_draft import draft
-from securegen.governance.signing import generate, write_identity, write_verify_key
 
 pytestmark = pytest.mark.usefixtures("forked_roles")
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIANTS = slice(0, None, 9)  # of the example cohort, beside those of its scoring file
-# needs other parties that run at the same time; the line is parsed, tests/engines run them
-PARSED = {"site run", "study join", "party", "dealer"}
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -84,33 +77,8 @@ def test_an_example_can_be_pasted_into_a_shell():
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory) -> Path:
-    """A folder with the example cohort, thinned, and what the examples of other parties would have left."""
     folder = tmp_path_factory.mktemp("walk")
-    for name in ("pheno", "covar", "score"):
-        shutil.copy(ROOT / "examples" / f"cohort.{name}.tsv", folder)
-    scored = {line.split("\t")[0] for line in (folder / "cohort.score.tsv").read_text().splitlines()}
-    with open_bed(ROOT / "examples" / "cohort.bed", count_A1=True) as bed:
-        keep = sorted({j for j, name in enumerate(bed.sid) if name in scored} | {*range(bed.sid_count)[VARIANTS]})
-        properties = {
-            "fid": bed.fid, "iid": bed.iid, "sid": bed.sid[keep], "chromosome": bed.chromosome[keep],
-            "bp_position": bed.bp_position[keep], "allele_1": bed.allele_1[keep], "allele_2": bed.allele_2[keep],
-        }  # fmt: skip
-        to_bed(folder / "cohort.bed", bed.read(dtype="int8")[:, keep], properties=properties)
-    ids = [line.split()[:2] for line in (folder / "cohort.fam").read_text().splitlines()]
-    for name in ("patients.txt", "leaving.txt"):  # the model of 119 weights answers 5 in its life
-        (folder / name).write_text(" ".join(ids[0]) + "\n")
-    consents = [[*own, "HMB", "2025-01-01"] for own in ids]
-    write_tsv(folder / "consents.tsv", ("FID", "IID", "DUO", "DATE"), consents)
-    for name in ("pass.txt", "new.txt", "safe.txt"):
-        (folder / name).touch(0o600)
-        (folder / name).write_text(f"correct horse battery {name}\n")
-    analyst = generate()
-    write_identity(folder / "analyst.secret", analyst)
-    write_verify_key(folder / "analyst.pub", analyst)
-    (folder / "governed").mkdir()
-    (folder / "governed" / "policy.toml").write_text(draft("Test", analyst.verify_key.hex(), [], {}))
-    policy_file.sign_policy(folder / "governed" / "policy.toml", analyst)
-    audit.record(folder / "governed" / "key.secret", "key", {"action": "unlocked", "key": "00" * 32})
+    begin(folder)
     return folder
 
 
@@ -124,54 +92,20 @@ def run(folder: Path, line: str) -> None:
     assert done.code == 0, f"{line}\n{done.err}"
 
 
-# before the example of a command: what another party, or an earlier example, has done
-BEFORE = {
-    "prs-step decrypt": ["prs --cohort enc.cohort --model enc.model --out enc"],
-    "prs-step encrypt-model": [
-        "prs-step invite --request mine.request --challenge evaluator.challenge --score cohort.score.tsv "
-        "--ledger ledger.json --out hidden",
-        "prs-step accept --invitation hidden.invitation --bfile cohort --keep patients.txt --passphrase-file pass.txt "
-        "--out person",
-    ],
-    "prs-step withdraw": [
-        "prs-step invite --request mine.request --score cohort.score.tsv --ledger ledger.json --out unwanted"
-    ],
-    "prs-step offer": ["prs-step challenge --out hospital"],
-    "check": ["gwas --bfile cohort --pheno cohort.pheno.tsv --pheno-name QT --covar cohort.covar.tsv --out plain"],
-    "merge": [
-        f"gwas --bfile cohort --pheno cohort.pheno.tsv --pheno-name QT --blocks {i}/2 --out array" for i in (2, 1)
-    ],
-    "site variants": ["site variants --bfile cohort --out oslo.variants.tsv",
-                      "site variants --bfile cohort --out turku.variants.tsv"],
-    "study init": ["site keygen --state oslo --out oslo.public", "site keygen --state turku --out turku.public"],
-}  # fmt: skip
-ORDER = [w for w in EXAMPLES if w not in PARSED and not isinstance(ALL[w], click.Group)]
-# a study is joined before its state is asked for, but after it was set up
-STUDY_WALK = [
-    "site keygen",
-    "site variants",
-    "study init",
-    "study join",
-    "study status",
-    "study continue",
-    "study leave",
-]
-ORDER.sort(key=lambda w: STUDY_WALK.index(w)
-           if w.startswith(("site", "study")) else -1)  # fmt: skip
+SINGLE = {words for words, command in ALL.items() if not isinstance(command, click.Group)}
 
 
 def test_the_examples_run_one_after_the_other(walk):
     """Every example but those of parties that need each other at the same time, as a new user would copy them."""
     ran = set()
-    for words in ORDER:
+    for words in walked(SINGLE):
         ran.add(words)
-        needs = {"twin": "msprime", "crate": "rocrate"}.get(words)  # of the extras [twin] and [gov]
-        if needs and importlib.util.find_spec(needs) is None:
+        if words in NEEDS and importlib.util.find_spec(NEEDS[words]) is None:
             continue
         for line in BEFORE.get(words, []):
             run(walk, line)
         run(walk, EXAMPLES[words])
-    assert ran | PARSED == {w for w in ALL if not isinstance(ALL[w], click.Group)}
+    assert ran | PARSED == SINGLE
     tables = [walk / f"{name}.QT.glm.linear" for name in ("result", "again")]
     assert tables[0].read_bytes() == tables[1].read_bytes()
 

@@ -7,6 +7,7 @@ folder: `progress`. Who learns what: the study file says it (`studyfile.opened_b
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -54,14 +55,19 @@ def keygen(
     """Make a site's signing key in its private folder, and write its public half. Returns the fingerprint.
 
     policy: the file that governs this site, by default one in `state`: the key and the study then name it, and the site takes
-    part under it alone. Raises StorageError where a file is there already, KeyFileError for a weak passphrase.
+    part under it alone. A run that was killed before it wrote `public` is ended. Raises StorageError where both are there
+    already, KeyFileError for a weak passphrase, and for another than that of the key which is there.
     """
-    made = signing.generate()
     private_folder(Path(state))
     pin = gate_of("federated", Asking(policy), [state]).pin
-    made = replace(made, policy=None if pin is None else pin.to_json())
-    key_used(state, "made", signing.key_digest(made.verify_key))
-    signing.write_identity(Path(state) / SITE_KEY, made, passphrase=passphrase)
+    named = None if pin is None else pin.to_json()
+    made, path = replace(signing.generate(), policy=named), Path(state) / SITE_KEY
+    begun = os.path.lexists(path) and not os.path.lexists(public)
+    if begun and (kept := signing.read_identity(path, passphrase=passphrase)).policy == named:
+        made = kept
+    else:
+        key_used(state, "made", signing.key_digest(made.verify_key))
+        signing.write_identity(path, made, passphrase=passphrase)
     signing.write_verify_key(public, made)
     return signing.fingerprint(made.verify_key)
 

@@ -26,11 +26,14 @@ def refuse_written(folder: Path) -> None:
 def write_folder(
     folder: Path, study: StudyFile, coordinator: SigningIdentity, listed: Variants, files: Mapping[str, bytes]
 ) -> StudyFile:
-    """Write a study, its variants, and other files by name where they are not empty. Returns the study with its digest."""
-    written = study_toml.write_study(folder, study, coordinator)
+    """Write a study, its variants, and other files by name where they are not empty. Returns the study with its digest.
+
+    study.toml is last: where a run was killed before, the next one writes all of it. Raises StorageError where one is there.
+    """
+    refuse_written(folder)
     variants.write_variants(folder / studyfile.VARIANTS, listed)
     for file, content in files.items():
         if content:
             with atomic(folder / file) as stream:
                 stream.write(content)
-    return written
+    return study_toml.write_study(folder, study, coordinator)

@@ -6,6 +6,7 @@ Who learns what: a study file is public to everybody who can read the shared fol
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import tomllib
 from pathlib import Path
@@ -219,10 +220,9 @@ def write_study(folder: Path, study: StudyFile, coordinator: SigningIdentity) ->
     content = render(study, opened_by(study))
     finished = parse(content, STUDY)
     signature = coordinator.sign(b"securegen study " + finished.digest.encode())
+    if not os.path.lexists(folder / STUDY):  # else the signature is of that one, which stays
+        write_json(folder / SIGNATURE, {"study": finished.digest, "signature": signature.hex()}, mode=FOR_OTHERS)
     write_text(folder / STUDY, content, mode=FOR_OTHERS, overwrite=False)
-    write_json(
-        folder / SIGNATURE, {"study": finished.digest, "signature": signature.hex()}, mode=FOR_OTHERS, overwrite=False
-    )
     return finished
 
 

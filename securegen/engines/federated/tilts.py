@@ -14,9 +14,10 @@ import numpy as np
 from securegen.catalogue import CORRECTIONS, FIRTH, NONE, SPA, Test
 from securegen.errors import UsageError
 from securegen.kernels.rounded_terms import FARTHEST, MOST_COPIES, UNIT, penalised_terms, score_terms, tilted_terms
+from securegen.stats import firth
 from securegen.stats.corrected import Correction, NullFit, Start
 from securegen.stats.firth import Ascent
-from securegen.stats.saddlepoint import Tails
+from securegen.stats.saddlepoint import FEWER_STEPS, Tails
 from securegen.study import checks
 from securegen.study.inputs import P_THRESH
 
@@ -69,7 +70,7 @@ class SaddlepointRow(Tilted):
     numbers = (5, 6)
     positive = ((1, 3, 4), (0, 2, 3, 5))
     columns = (1, 2)
-    rounds = 11
+    rounds = 1 + FEWER_STEPS
 
     def __init__(self) -> None:
         self._tails: Tails | None = None
@@ -88,7 +89,7 @@ class SaddlepointRow(Tilted):
 
     def take(self, totals: Sequence[int]) -> None:
         if self._tails is None:
-            self._tails = Tails(Start.of(totals))
+            self._tails = Tails(Start.of(totals), limit=FEWER_STEPS)
         else:
             values = [t / UNIT for t in totals]
             self._tails.take(values[:3], values[3:])
@@ -118,10 +119,10 @@ class FirthRow(Tilted):
     numbers = (4, 4)
     positive = ((1, 3), (1, 3))
     columns = (1, 1)
-    rounds = 14
+    rounds = firth.FEWER_STEPS
 
     def __init__(self) -> None:
-        self._ascent = Ascent()
+        self._ascent = Ascent(limit=firth.FEWER_STEPS)
 
     @property
     def points(self) -> tuple[float, ...]:

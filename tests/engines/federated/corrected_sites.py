@@ -76,7 +76,7 @@ def people(
 class Corrected:
     """All steps of three sites. rows: variant -> correction, None where it is uncorrected; opened: totals by step."""
 
-    def __init__(self, cohort: People, folder: Path, *, dealt=None, alter=None, keep=None, **terms) -> None:
+    def __init__(self, cohort: People, folder: Path, *, dealt=None, alter=None, keep=None, logs=None, **terms) -> None:
         traits, reader = cohort.traits, cohort.reader
         columns = tuple(
             TraitColumn(p.name, "case-control-01" if p.binary else "quantitative") for p in traits.phenotypes
@@ -85,7 +85,7 @@ class Corrected:
                  "correction": "spa", "p_thresh": 0.5, "common_samples": True} | terms  # fmt: skip
         self.study = study = make_study(KEYS, signing.generate(), phenotypes=columns, **terms)
         self.dealt = np.arange(len(reader.samples)) % SITES if dealt is None else np.asarray(dealt)
-        self.logs = [[] for _ in range(SITES)]
+        self.logs = logs or [[] for _ in range(SITES)]
         self.strata = [()] * SITES
         self.columns = {}
 

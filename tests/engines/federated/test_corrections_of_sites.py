@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from securegen.engines.federated import own_corrections
+import securegen as sg
+from securegen.engines.federated import own_corrections, tilts
 from securegen.engines.federated.admission import LEDGER, charge_numbers
 from securegen.engines.federated.own_corrections import genotypes_apart
 from securegen.engines.federated.tilts import ROWS, most_columns
 from securegen.errors import PolicyError, ProtocolError
 from securegen.governance.guard import REFUSAL, SiteGuard
 from securegen.governance.ledger_file import open_ledger
+from securegen.stats import firth, saddlepoint
 
 from .corrected_sites import SITES, Corrected, at_one_owner, people
 
@@ -53,6 +55,20 @@ def test_a_variant_of_19_carriers_gets_none_and_one_of_20_does(tmp_path):
     assert with_few[1] is not None and with_few[2] == run.rows[2]
 
 
+@pytest.mark.parametrize("method", ["spa", "firth"])
+def test_where_every_carrier_is_a_case(tmp_path, method):
+    """U is the largest value that it can be, whose probability is a product over people: sites leave the row, one owner has it.
+    Firth's effect is finite."""
+    cohort = people(600, 8, missing=0)
+    cohort.age[:] = np.where(np.arange(600) % 2, 40.0, 60.0)
+    cohort.cases = np.arange(600) % 20 < 2
+    cohort.dosage[1] = cohort.cases
+    run = Corrected(cohort, tmp_path, correction=method)
+    assert as_numbers(run.rows) == as_numbers(at_one_owner(cohort, correction=method))
+    assert (run.rows[1] is None) == (method == "spa")
+    assert at_one_owner(cohort, correction=method, few=True)[1].log10p > 20
+
+
 def test_under_rules_each_site_has_nobody_or_enough_with_every_genotype(tmp_path):
     """At each site nobody or 20 carriers; 15 at one is withheld there, and nobody's numbers are opened."""
     cohort = people(1500, 20, low=0.2, missing=0)
@@ -87,7 +103,7 @@ def test_groups_of_a_row():
 
 
 @pytest.mark.parametrize("method", ["spa", "firth"])
-def test_each_round_is_charged_once(cohort, tmp_path, method):
+def test_each_round_is_charged_once(tmp_path, method):
     large = people(1200, 30, low=0.2, missing=0)
     run = Corrected(large, tmp_path, openings="strict", correction=method)
     columns = run.strata[0][0].design.columns.values.shape[1]
@@ -102,10 +118,11 @@ def test_each_round_is_charged_once(cohort, tmp_path, method):
 
 
 def test_a_study_for_which_the_budget_is_too_small_is_refused_before_a_sum(tmp_path):
-    """21 columns of corrections do not fit beside those of the design at 150 people a site; without a correction they do."""
-    small = people(450, 8, low=0.3, missing=0)
+    """21 columns of corrections do not fit beside those of the design at 150 people a site, 16 % of whom are 24; with consent."""
+    small, logs = people(450, 8, low=0.3, missing=0), [[], [], []]
     with pytest.raises(PolicyError, match=REFUSAL[:30]):
-        Corrected(small, tmp_path / "a", openings="strict")
+        Corrected(small, tmp_path / "a", openings="strict", logs=logs)
+    assert any("corrections among them, for 150 people; 16% are the most" in line for log in logs for line in log)
     Corrected(small, tmp_path / "b", openings="strict", consent_openings=True)
 
 
@@ -148,3 +165,27 @@ def most_spent(folder) -> int:
 def test_sites_with_other_rows_are_named_before_a_sum(cohort, tmp_path):
     with pytest.raises(ProtocolError, match="other integers"):
         Corrected(cohort, tmp_path, keep=lambda study, site: replace(study, p_thresh=0.5 if site else 0.4))
+
+
+@pytest.mark.parametrize("method", ["spa", "firth"])
+def test_a_row_that_is_not_settled_after_the_last_round_stays(cohort, tmp_path, monkeypatch, method):
+    """One owner who leaves what sites leave takes as few points: tables stay equal."""
+    of = saddlepoint if method == "spa" else firth
+    monkeypatch.setattr(of, "FEWER_STEPS", 3)
+    if method == "spa":
+        monkeypatch.setattr(tilts, "FEWER_STEPS", 3)
+    monkeypatch.setattr(ROWS[method], "rounds", 4 if method == "spa" else 3)
+    run = Corrected(cohort, tmp_path, correction=method)
+    assert as_numbers(run.rows) == as_numbers(at_one_owner(cohort, correction=method))
+    assert any(c is None for c in run.rows.values()) and any(c is not None for c in run.rows.values())
+    assert all(c is not None for c in at_one_owner(cohort, correction=method, few=True).values())
+
+
+def test_a_dry_run_says_what_corrections_cost(reference):
+    cohort = reference("sim_500x5k")
+    lines: list[str] = []
+    study = sg.open_study(cohort.bfile, pheno=cohort.pheno, pheno_name="CC", correction="firth", chr="1", to_bp=300_000)
+    sg.Federated(sites=3).describe(study, lines.append)
+    assert lines == [
+        "--correction firth: at most 14 rounds of all sites, which count as 14 columns a phenotype in the budgets (CC)"
+    ]

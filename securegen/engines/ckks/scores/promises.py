@@ -36,6 +36,7 @@ from securegen.scores.study import ScoreInputs
 from securegen.study import checks
 from securegen.study.inputs import Log, silent
 
+PLAN = "plan.json"  # of an invitation that is outstanding
 TOKEN_BYTES = 16
 KEPT = record(
     plan=record_of_plan, token=hex_text(TOKEN_BYTES), models=list_of(text(identity.MOST_NAME), 1, MOST_SCORES)
@@ -175,13 +176,13 @@ def keeping_plan(plan: ScorePlan, token: str, match: Match, private: Path) -> It
     """
     private_folder(private)
     with only_one(private / ".lock", str(private)):
-        for name in ("plan.json", *(f"{a}.npy" for a in (*public_model.PLAN_ARRAYS, "second_weight"))):
+        for name in (PLAN, *(f"{a}.npy" for a in (*public_model.PLAN_ARRAYS, "second_weight"))):
             (private / name).unlink(missing_ok=True)
         for name, array in public_model.plan_arrays(plan).items():
             keep_array(private / f"{name}.npy", array, mode=0o600)
         yield
         kept = {"plan": public_model.plan_header(plan), "token": token, "models": model_names(match.scoring)}
-        keep_json(private / "plan.json", kept, mode=0o600)
+        keep_json(private / PLAN, kept, mode=0o600)
 
 
 def kept_plan(private: Path) -> ScorePlan:
@@ -193,7 +194,7 @@ def kept_plan(private: Path) -> ScorePlan:
 
 def _kept(private: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = kept_json(private / "plan.json", "a plan of an invitation", KEPT)
+        found: dict[str, Any] = kept_json(private / PLAN, "a plan of an invitation", KEPT)
         return found
     except FileNotFoundError:
         raise ArtefactError(f"{private} holds no plan of an invitation") from None

@@ -91,6 +91,11 @@ def encrypt_scores(
     return encrypt_here(study, key, prefix, encryptor=encryptor, progress=progress)
 
 
+def begun(prefix: str | os.PathLike[str]) -> bool:
+    """Whether PREFIX is not that of scores that were encrypted to the end: `encrypt_scores` may go on there."""
+    return not (score_paths(prefix).owner / f"{MODEL}.box").exists()
+
+
 def check_means(study: ScoreStudy, prefix: str | os.PathLike[str], log: Log = silent) -> None:
     """Before a key is made: raise as `encrypt_scores` would. Enters nothing."""
     pass_means(study, [prefix], log, check=True)

@@ -24,6 +24,7 @@ from securegen.engines.ckks.scores.promises import PrivacyRules
 from securegen.engines.ckks.scores.public import (
     EncryptedScores,
     add_model,
+    begun,
     check_means,
     decrypt_scores,
     encrypt_scores,
@@ -203,7 +204,7 @@ def withdraw(private_folder: Name, ledger: Name) -> None:
 
 
 __all__ = [
-    "EncryptedScores", "accept", "add_model", "answer", "blind", "challenge", "check_means", "decrypt", "encrypt",
+    "EncryptedScores", "accept", "add_model", "answer", "begun", "blind", "challenge", "check_means", "decrypt", "encrypt",
     "encrypt_model", "evaluate", "for_invitation", "for_offer", "gate_of_key", "generate_key", "invite", "offer",
     "open_replies", "pin_beside", "reply", "request", "score", "tells_means", "unmask", "withdraw",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ from securegen.engines.ckks.scores.messages import Announcement
 from securegen.engines.ckks.scores.modeller import read_encryption_key
 from securegen.engines.ckks.scores.parameters import SUM_LIMIT
 from securegen.engines.ckks.scores.private import missing_calls, plan_private, score_weights, use_once
-from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan, promise, spend
+from securegen.engines.ckks.scores.promises import PLAN, PrivacyRules, keeping_plan, kept_plan, promise, spend
 from securegen.engines.ckks.scores.schema import MAXIMUM_SAMPLES, read_message, refuse_residues, whole
 from securegen.engines.ckks.scores.vendor import VendorParameters
 from securegen.engines.ckks.scores.weights import ScoreReader, second_rows
@@ -36,6 +36,7 @@ from securegen.governance.pin import Pin, pinned
 from securegen.governance.policy import PIN
 from securegen.io.envelope import DRAWN_COST, canonical, read_drawn, write_drawn
 from securegen.io.kept_arrays import keep_array, keep_json, kept_array, kept_json
+from securegen.io.locks import only_one
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder, private_folder
 from securegen.io.schema import hex_text, integer, record, text
 from securegen.model import SelectableReader
@@ -125,26 +126,41 @@ def offer(
         log(f"{len(batches)} keys, each for {vendor.batch} people; at most {cap} replies in the model's life")
         entries: list[Any] = []
         private_folder(private)
-        drawn = write_drawn(private / DRAWN, passphrase)  # refused where an offer is outstanding
-        with keeping_plan(plan, token, match, private):
-            for i in range(len(batches)):
-                key = secret_key.generate(vendor.key)
-                secret_key.write_secret(private / f"batch-{i:04d}.secret", key, passphrase=drawn, cost=DRAWN_COST)
-                model = vendor_side.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
-                name = f"batch-{i:04d}"
-                entries.append(write_ciphertexts(folder, name, model))
-                publickey = key.encryption_key(vendor_side.batch_nonce(nonce, i))
-                write_encryption_key(publickey, folder / f"{name}.publickey", key)
-            kept = {
-                "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
-            }  # fmt: skip
-            keep_json(private / BATCHES, kept, mode=0o600)
-        about = Announcement(
-            plan.variant, second_rows(plan), plan.names, plan.exponent, plan.imputation, inputs.digits, bound, cap
-        )
-        body = about.about(folder) | {"blur": str(blur), "rows": len(weights.dosage), "batches": entries}
-        artefact.write_manifest(folder, "score offer", body, None)
+        with only_one(private / ".offer.lock", str(private)):
+            _forget_begun(private)
+            drawn = write_drawn(private / DRAWN, passphrase)  # refused where an offer is outstanding
+            with keeping_plan(plan, token, match, private):
+                for i in range(len(batches)):
+                    key = secret_key.generate(vendor.key)
+                    name = f"batch-{i:04d}"
+                    secret_key.write_secret(private / f"{name}.secret", key, passphrase=drawn, cost=DRAWN_COST)
+                    model = vendor_side.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
+                    entries.append(write_ciphertexts(folder, name, model))
+                    publickey = key.encryption_key(vendor_side.batch_nonce(nonce, i))
+                    write_encryption_key(publickey, folder / f"{name}.publickey", key)
+                kept = {
+                    "people": request.samples, "dosage_max": 2 * request.dosage_grid, "bound": str(bound), "blur": str(blur),
+                }  # fmt: skip
+                keep_json(private / BATCHES, kept, mode=0o600)
+                about = Announcement(
+                    plan.variant,
+                    second_rows(plan),
+                    plan.names,
+                    plan.exponent,
+                    plan.imputation,
+                    inputs.digits,
+                    bound,
+                    cap,
+                )
+                body = about.about(folder) | {"blur": str(blur), "rows": len(weights.dosage), "batches": entries}
+                artefact.write_manifest(folder, "score offer", body, None)
     return vendor
+
+
+def _forget_begun(private: Path) -> None:
+    """Delete the keys of an offer that was killed before its plan was kept: nobody has its ciphertexts."""
+    for path in () if (private / PLAN).exists() else (private / DRAWN, *private.glob("batch-*.secret")):
+        path.unlink(missing_ok=True)
 
 
 def read_offer(folder: Path) -> Offer:
@@ -224,15 +240,15 @@ def answer(
     paths = [private / f"batch-{i:04d}.secret" for i in range(len(batches))]
     drawn = read_drawn(private / DRAWN, passphrase)
     opened = [secret_key.read_secret(path, passphrase=drawn) for path in paths]
-    spend(private, inputs, rules)
-    for path in (*paths, private / DRAWN):
-        use_once(path)  # a key answers once
     ring, rounded = vendor.key.ring, []
     for entry, key, people in zip(body["batches"], opened, batches, strict=True):
         k, count = len(ring.primes), len(people)
         top = artefact.load_array(blinded, entry["top"], (k, count, weights.columns))
         c1 = artefact.load_array(blinded, entry["c1"], (count * weights.columns, k, ring.n))
         rounded.append(vendor_side.round_reply(top, c1, key, vendor, weights.constant, kept["blur"]))
+    spend(private, inputs, rules)  # last: whatever stops the work before costs nothing
+    for path in (*paths, private / DRAWN):
+        use_once(path)  # a key answers once
     make_folder(folder, FOLDER_FOR_OTHERS)
     whole = np.concatenate(rounded)
     entry = vars(artefact.write_entry(folder, "rounded.npy", whole.astype("<i8")))

@@ -112,11 +112,12 @@ class PartyIdentity(envelope.Unpicklable):
 def init_ca(directory: Path, *, days: int = 365, passphrase: bytes | None = None) -> Path:
     """Make the study authority: `ca.pem` (for every party) and `ca.key` (0600, stays here). Returns ca.pem.
 
-    passphrase: of ca.key; None leaves it unprotected on disk. Raises KeyFileError for one that is too weak.
+    passphrase: of ca.key; None leaves it unprotected on disk. A run that was killed between the two files is ended. Raises
+    KeyFileError for a passphrase that is too weak, or where both are there.
     """
     directory = Path(directory)
     make_folder(directory, PRIVATE_FOLDER)
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = _begun_key(directory / "ca.key", directory / "ca.pem", passphrase)
     name = _name("securegen study authority")
     certificate = (
         _builder(name, name, key.public_key(), days)
@@ -125,7 +126,6 @@ def init_ca(directory: Path, *, days: int = 365, passphrase: bytes | None = None
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    _write_key(directory / "ca.key", key, passphrase)
     _write_new(directory / "ca.pem", certificate.public_bytes(_PEM))
     return directory / "ca.pem"
 
@@ -133,14 +133,13 @@ def init_ca(directory: Path, *, days: int = 365, passphrase: bytes | None = None
 def request(directory: Path, name: str, *, passphrase: bytes | None = None) -> Path:
     """Make a party's key `NAME.key` (0600) and its signing request `NAME.csr`, which goes to the authority.
 
-    passphrase: as in `init_ca`.
+    passphrase, and a run that was killed: as in `init_ca`.
     """
     _check_name(name)
     directory = Path(directory)
     make_folder(directory, PRIVATE_FOLDER)
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = _begun_key(directory / f"{name}.key", directory / f"{name}.csr", passphrase)
     csr = x509.CertificateSigningRequestBuilder().subject_name(_name(name)).sign(key, hashes.SHA256())
-    _write_key(directory / f"{name}.key", key, passphrase)
     _write_new(directory / f"{name}.csr", csr.public_bytes(_PEM))
     return directory / f"{name}.csr"
 
@@ -227,13 +226,28 @@ def protect(path: Path, passphrase: bytes) -> None:
         stream.write(envelope.sealed(KEY_MAGIC, {}, pem, passphrase))
 
 
+def _begun_key(path: Path, public: Path, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
+    """The key at `path`, made where there is none; `public` is what will be made of it and must not be there."""
+    if os.path.lexists(path) and not os.path.lexists(public):
+        return load_key(private_pem(path, passphrase), path)
+    _refuse_old(path)
+    _refuse_old(public)
+    key = ec.generate_private_key(ec.SECP256R1())
+    _write_key(path, key, passphrase)
+    return key
+
+
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey, passphrase: bytes | None) -> None:
     data = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     _write_new(path, data if passphrase is None else envelope.sealed(KEY_MAGIC, {}, data, passphrase), PRIVATE)
 
 
-def _write_new(path: Path, data: bytes, mode: int = FOR_OTHERS) -> None:
+def _refuse_old(path: Path) -> None:
     if os.path.lexists(path):
         raise KeyFileError(f"{path} exists already and is never overwritten; remove it by hand first")
+
+
+def _write_new(path: Path, data: bytes, mode: int = FOR_OTHERS) -> None:
+    _refuse_old(path)
     with atomic(path, mode=mode, overwrite=False, durable=True) as file:
         file.write(data)
