@@ -73,7 +73,7 @@ def measured(told: dict[str, Any]) -> list[str]:
         ]
         for s in studies:
             found = s["steps"]["site"]
-            peak = max(found["peak_bytes"], s.get("peak_rss_bytes") or 0)
+            peak = found["peak_bytes"]
             out.append(
                 f"| {s['sites']} × {s['samples']:,} | {s['variants']:,} | {found['seconds']:.1f} | {found['cpu_seconds']:.1f} "
                 f"| {peak / 1e6:.0f} |"

@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from measure import bytes_of, commands, make_cohort, pass_file, securegen
+from cohort import COVARIATES
+from measure import Measured, bytes_of, commands, make_cohort, pass_file, securegen, together
 
 STEPS = ("plan", "keygen", "encrypt", "server", "decrypt", "gwas")
 WRITTEN = {"encrypt": ("study.cohort", "study.design", "study.owner"), "server": ("sums.results",)}
@@ -63,34 +64,49 @@ def chromosomes(options: argparse.Namespace, clock: Callable[[], float]) -> Iter
         longest = max(longest, time.monotonic() - begin)
 
 
+SITES = ("uppsala", "tartu", "leiden")
+
+
 def sites(options: argparse.Namespace, clock: Callable[[], float]) -> Iterator[dict[str, Any]]:
-    """Three sites and their pooled table, at three numbers of people a site: the memory of the largest process."""
+    """A study of three sites, each with its own files and process, at three numbers of people a site: the largest process."""
     for people in (options.people // 4, options.people // 2, options.people):
         if clock() < 30:
             return
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
-            folder, told = Path(name), []
-            for s in range(3):
-                make_cohort(folder / f"s{s}", people, options.site_variants, s + 1, s * people)
-                told += ["--bfile", f"s{s}", "--pheno", f"s{s}.pheno.tsv", "--covar", f"s{s}.covar.tsv"]
-            words = [
-                "run-local",
-                "gwas",
-                "--engine",
-                "federated",
-                *told,
-                "--pheno-name",
-                "QT",
-                "--quiet",
-                "--out",
-                "pooled",
-            ]
-            found = securegen(*words, folder=folder, threads=1).to_json()
-            record = json.loads((folder / "pooled.run.json").read_text())
+            folder = Path(name)
+            for s, site in enumerate(SITES):
+                make_cohort(folder / site, people, options.site_variants, s + 1, s * people)
+                one("site", "keygen", "--state", f"{site}.state", "--out", f"{site}.public", folder=folder)
+                one("site", "variants", "--bfile", site, "--out", f"{site}.variants.tsv", folder=folder)
+            named = [w for s in SITES for w in ("--site", f"{s}={s}.public", "--variants", f"{s}.variants.tsv")]
+            covariates = [w for k in range(COVARIATES) for w in ("--covariate", f"C{k + 1}")]
+            one(
+                "study", "init", "--dir", "shared", "--key", "coordinator.secret", "--name", "scale", *named, *covariates,
+                "--phenotype", "QT=quantitative", "--purpose", "scale", "--contact", "x@example.org", "--expires", "2099-12-31",
+                folder=folder,
+            )  # fmt: skip
+            for site in SITES:
+                one("study", "join", "--dir", "shared", "--state", f"{site}.state", "--trust-study-file", folder=folder)
+            runs = [
+                ["site", "run", "--dir", "shared", "--state", f"{s}.state", "--bfile", s, "--pheno", f"{s}.pheno.tsv", "--covar",
+                 f"{s}.covar.tsv", "--wait", 3600, "--out", f"{s}.out"] for s in SITES
+            ]  # fmt: skip
+            found = together(runs, folder=folder, threads=1)
+            whole = Measured(
+                max(m.seconds for m in found), sum(m.cpu_seconds for m in found), max(m.peak_bytes for m in found),
+                bytes_of(folder / "shared"),
+            )  # fmt: skip
             yield {
-                "sites": 3, "samples": people, "variants": options.site_variants, "steps": {"site": found},
-                "bytes": record.get("bytes", {}), "peak_rss_bytes": record.get("peak_rss_bytes"),
-            }  # fmt: skip
+                "sites": len(SITES),
+                "samples": people,
+                "variants": options.site_variants,
+                "steps": {"site": whole.to_json()},
+            }
+
+
+def one(*words: object, folder: Path) -> None:
+    """A step of the deployment that takes no time worth a number."""
+    securegen(*words, folder=folder, threads=1)
 
 
 def grid(options: argparse.Namespace, clock: Callable[[], float]) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ from securegen.engines.protocol import noise_facts, strata_facts
 from securegen.errors import PolicyError
 from securegen.record.run_log import print_end
 from securegen.results.forms import TableForm, convert
+from securegen.results.sets import SUFFIX
 from securegen.results.summary import coding_facts, covariate_facts, print_summaries, promises, summary_json
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs
@@ -126,7 +127,8 @@ def take_part(
             raise
     written = [t.path for t in result.tables]
     convert(result.tables, out, form, log)
-    renamed = dict(zip(written, (t.path for t in result.tables), strict=True))
+    files = [form.finish([path])[0] if path.endswith(f".{SUFFIX}") else path for path in result.scores]
+    renamed = dict(zip([*written, *result.scores], [*(t.path for t in result.tables), *files], strict=True))
     receipt = replace(result.receipt, released=tuple(renamed.get(r, r) for r in result.receipt.released))
     print_summaries(result.tables, log, filters)
     quality = form.finish(result.quality)
@@ -139,8 +141,8 @@ def take_part(
         samples=max(a.model.samples for a in tests), samples_stored=result.people,
         variants=result.study.variants, **covariate_facts(a.model for a in tests),
         phenotypes=[a.phenotype for a in tests], missing=result.study.missing, promise=promises(result.tables),
-        files=result.scores, planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
+        files=files, planned_noise_margin_bits=None, receipt=receipt.to_json(), opened=result.opened,
         **result.governance, **result.correction, **noise_facts(inputs, result.analyses),
         summaries=[summary_json(t) for t in result.tables], **strata_facts(result.strata), **coding_facts(tests[0].coding),
     )  # fmt: skip
-    print_end(log, [*result.predictions, *result.scores, *quality, *(t.path for t in result.tables)])
+    print_end(log, [*result.predictions, *files, *quality, *(t.path for t in result.tables)])

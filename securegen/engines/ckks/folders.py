@@ -6,16 +6,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from securegen.engines.ckks.artefact import MANIFEST, manifest_digest
+from securegen.engines.ckks.artefact import MANIFEST
 from securegen.errors import StorageError
 from securegen.io.folder import Folder
 from securegen.io.folders import place_of
 from securegen.io.store_urls import local_prefix
-
-if TYPE_CHECKING:
-    from securegen.engines.ckks.owner.secret_key import SecretKey
 
 
 @dataclass(frozen=True)
@@ -34,19 +30,16 @@ def encrypted_paths(prefix: str | os.PathLike[str]) -> Encrypted:
     return Encrypted(cohort, design, Path(f"{local_prefix(text)}.owner"))
 
 
-def refuse_others(paths: Encrypted, key: SecretKey, *, overwrite: bool) -> None:
-    """Raise StorageError where a cohort lies in a store that is not the one which the owner's folder knows by its digest.
+def refuse_others(paths: Encrypted, *, overwrite: bool) -> None:
+    """Raise StorageError where a cohort lies in a store that this owner's folder knows nothing of.
 
     Whoever encrypts from another folder would not see it: on a disk the owner's folder lies beside it.
     """
-    from securegen.engines.ckks.owner.state import OwnerState
-
-    cohort = paths.cohort
-    if isinstance(cohort, Path) or overwrite or cohort.size(MANIFEST) is None:
+    if isinstance(paths.cohort, Path) or overwrite or any(paths.owner.glob("*.box")):
         return
-    if manifest_digest(cohort) != OwnerState(paths.owner, key).cohort_digest():
+    if paths.cohort.size(MANIFEST) is not None:
         raise StorageError(
-            f"{cohort} is complete, and this owner's folder did not encrypt it: choose another --out, or `overwrite`"
+            f"{paths.cohort} is complete, and this owner's folder did not encrypt it: choose another --out, or `overwrite`"
         )
 
 

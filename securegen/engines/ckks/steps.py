@@ -114,7 +114,7 @@ def encrypt(
     paths = encrypted_paths(prefix)
     refuse_complete(paths.owner, design=True, overwrite=overwrite)
     compare_with_plan(study.analyses, key.planned, log, other_covariates=other_covariates)
-    refuse_others(paths, key, overwrite=overwrite)
+    refuse_others(paths, overwrite=overwrite)
     paths = encrypt_cohort(
         study.reader, key, prefix, encryptor=encryptor, squares=squares, overwrite=overwrite or blocks is None,
         progress=progress, inputs=study.inputs, blocks=blocks,
@@ -155,7 +155,7 @@ def encrypt_cohort(
         raise UsageError("`blocks` and `overwrite`: remove what is to be replaced, parts run at the same time")
     refuse_complete(paths.owner, design=False, overwrite=overwrite)
     state = OwnerState(paths.owner, key)
-    refuse_others(paths, key, overwrite=overwrite)
+    refuse_others(paths, overwrite=overwrite)
     make = make_encryptor(encryptor, key)
     report, reader = progress or no_progress, counting_copies(reader, 2)
     pin = pin_of_cohort(key, inputs, local_prefix(os.fspath(prefix)), reader=reader if part is None else None)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from set_files import flags
+from support import securegen
 
 import securegen as sg
 from securegen.engines import set_sums
@@ -17,6 +19,7 @@ from securegen.engines.federated.study_sets import FILES, StudySets
 from securegen.errors import PolicyError, UsageError
 from securegen.governance import openings, set_rules
 from securegen.governance.opened_columns import opened_columns
+from securegen.results.read import read_frame
 from securegen.vocabulary import SET_TESTS
 
 from .consortium import SITES, Consortium
@@ -260,11 +263,14 @@ def test_a_policy_counts_rows_of_sets(tmp_path):
     assert [o.name for o in own_policy.opened_first(study, planned, 900)] == ["products of rows of sets"]
 
 
-def test_from_one_table(small_sets, tmp_path, forked_roles):
-    """Through the processes of a deployment, as sg.run and run-local have it."""
-    study = small_sets(tmp_path)
-    done = sg.run(study, sg.Federated(openings="all"), tmp_path / "r")
-    assert list(done) == ["QT.sets"] and done["QT.sets"].equals(sg.run(study)["QT.sets"])
+def test_from_one_table(rare, small_sets, tmp_path, forked_roles):
+    """Through the processes of a deployment, packed, and compared with the plain engine."""
+    study, files = small_sets(tmp_path), named(tmp_path, GENES)
+    words = [*flags(files), "--bfile", rare.bfile, "--pheno", rare.pheno, "--pheno-name", "QT", "--covar", rare.covar]
+    words += ["--vc-tests", "skato,acatv", "--vc-max-aaf", "0.1", "--gzip", "--out", tmp_path / "r"]
+    done = securegen("run-local", "gwas", "--engine", "federated", "--compare-plain", *words)
+    assert done.code == 0 and "identical to the plain engine: yes" in done.err + done.out, done.err
+    assert read_frame(tmp_path / "r.QT.sets.gz").equals(sg.run(study)["QT.sets"])
 
 
 @pytest.fixture
