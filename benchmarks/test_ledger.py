@@ -34,7 +34,7 @@ def test_charge(benchmark, samples, tmp_path, what):
         charge(first)
     benchmark.pedantic(charge, (second if what == "more" else first,), rounds=1)
     benchmark.extra_info |= {"work": PEOPLE, "bytes": path.stat().st_size}
-    assert path.stat().st_size < PEOPLE * (20 + (1 + what.count("more")) * (4 * COLUMNS + 1)) + 10_000
+    assert path.stat().st_size < PEOPLE * (24 + (1 + what.count("more")) * (4 * COLUMNS + 1)) + 10_000
 
 
 @pytest.mark.parametrize("what", ["first", "again", "renamed"])
