@@ -22,7 +22,7 @@ help:
 	@echo "make demo      encrypted association on the example cohort (no torch), table, plots and report in $(OUT)/"
 	@echo "make demo-mpc  the same cohort by secret sharing between parties"
 	@echo "make test      install every extra, ruff, mypy and the whole test suite"
-	@echo "make test-long kill -9 of every role at random times, KILLS=20 each, and the same command again: about an hour"
+	@echo "make test-long kill -9 of every role at random times, KILLS=20 each, and the same command again: hours"
 	@echo "make fuzz      changed files, keys and messages for every parser, SECONDS=600 of them; what fails is kept in fuzz-out/"
 	@echo "make lint      ruff and mypy only"
 	@echo "make coverage  the test suite again, measured: slower; fails below the floor in pyproject.toml"

@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from securegen.cli import manners
 from securegen.cli.config import command_words, load_config, path_options
 from securegen.errors import ArtefactError, InputError, SecuregenError, StorageError
 from securegen.io.folders import folder_of
@@ -51,6 +52,8 @@ class Group(click.Group):
             names = self.list_commands(ctx)
             near = difflib.get_close_matches(args[0], names, n=2)
             hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {', '.join(names)}."
+            if here := manners.hint(f"--{args[0]}"):  # glm, freq, hardy, …
+                hint = f"Here: {here}."
             ctx.fail(f"No such command {args[0]!r}. {hint}")
         return super().resolve_command(ctx, args)
 

@@ -40,7 +40,7 @@ def command(
 
     opt.use_threads(threads)
     planned = [f"{out}.{name}" for name in ("eigenvec", "eigenval", "loadings.tsv")]
-    then = f"next: --covar {out}.eigenvec, beside other covariates in one table"
+    then = f"next: --covar {out}.eigenvec, or join it with your table of covariates by IID"
     run_structure(
         write_components, opt.inputs_from(options), out, "pca", planned, then, quiet=quiet, unit="steps", pcs=pcs,
         unrelated=unrelated, cutoff=cutoff,

@@ -107,7 +107,9 @@ def read_plink(prefix: str | os.PathLike[str]) -> PlinkReader:
         with bed.open("rb") as stream:
             size, magic = os.fstat(stream.fileno()).st_size, stream.read(3)
     except OSError as error:
-        raise InputError(f"{bed} cannot be read: {error.strerror}") from None
+        packed = beside(bed)
+        remedy = f"; {packed} is there: unpack it" if packed != bed else ""
+        raise InputError(f"{bed} cannot be read: {error.strerror}{remedy}") from None
     expected = 3 + len(variants) * ((len(samples) + 3) // 4)
     if magic == SAMPLE_MAJOR:
         raise InputError(

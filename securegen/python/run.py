@@ -34,6 +34,7 @@ from securegen.results.summary import summary_json, summary_of
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
+from securegen.study.parts import RunPart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,10 +45,10 @@ class Results(Mapping[str, "pd.DataFrame"]):
 
     def __init__(
         self, run: EngineRun, prefix: str, record: dict[str, Any],
-        folder: str | None = None,
+        folder: str | None = None, part: RunPart | None = None,
     ) -> None:  # fmt: skip
-        """folder: where the tables lie, when they go with these results."""
-        self._run, self._prefix = run, prefix
+        """folder: where the tables lie, when they go with these results; part: of the study, of whose variants they are."""
+        self._run, self._prefix, self._part = run, prefix, part
         if folder is not None:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._frames: dict[str, pd.DataFrame] = {}
@@ -89,7 +90,8 @@ class Results(Mapping[str, "pd.DataFrame"]):
         self, prefix: str | os.PathLike[str], *, format: str = PLINK2, digits: int = 17, genome_build: str | None = None,
         frequency_floor: float = 0.0, gzip: bool = False, cols: str | None = None,
     ) -> list[str]:  # fmt: skip
-        """Write the tables as PREFIX.<PHENO>.<TEST>, or as the format names them; returns their names.
+        """Write the tables as PREFIX.<PHENO>.<TEST>, or as the format names them; returns their names. Those of a study with
+        `blocks` begin with PREFIX.3of22; for `sg.merge` give `out` to `run`.
 
         format: plink2, regenie or gwas-ssf (genome_build, frequency_floor: of it); cols: columns, as chrom,pos,p.
         Raises UsageError for fewer digits than
@@ -98,13 +100,14 @@ class Results(Mapping[str, "pd.DataFrame"]):
         form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
         if format == PLINK2 and digits != 17:
             raise UsageError("tables of plink2's columns have the digits of their run: give run(…, digits=)")
+        base = os.fspath(prefix) if self._part is None else self._part.prefix(os.fspath(prefix))
         tables = []
         for t in self._run.tables:
             own = Path(self._prefix).name
-            path = os.fspath(prefix) + Path(t.path).name.removeprefix(own)
+            path = base + Path(t.path).name.removeprefix(own)
             copy_file(t.path, path)
             tables.append(summary_of(summary_json(t), path))
-        convert(tables, os.fspath(prefix), form, lambda _: None, covariates=self.record.get("covariate_names", ()))
+        convert(tables, base, form, lambda _: None, covariates=self.record.get("covariate_names", ()))
         return [t.path for t in tables]
 
     def plot(
@@ -168,7 +171,7 @@ def run(
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Results(made, prefix, log.record, folder)
+    return Results(made, prefix, log.record, folder, study.part)
 
 
 def qc(

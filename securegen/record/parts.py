@@ -55,7 +55,9 @@ def read_parts(prefix: str | os.PathLike[str], *, files: Iterable[str] = ()) -> 
         p for path in sorted(glob.glob(f"{glob.escape(base)}.*of*.run.json")) if (p := _read(base, path)) is not None
     ]
     if not found:
-        raise UsageError(f"no part of {base} is here: {base}.1of22.run.json and so on, of runs with `blocks`")
+        raise UsageError(
+            f"no part of {base} is here: {base}.1of22.run.json and so on, of runs with `blocks` (from Python: with `out`)"
+        )
     counts = Counter(p.of for p in found)
     if len(counts) > 1:
         kinds = " and ".join(f"{n} of {of}" for of, n in sorted(counts.items()))

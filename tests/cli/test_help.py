@@ -115,6 +115,7 @@ def test_the_nearest_name_is_suggested(small, tmp_path):
         (["gwass"], "Did you mean 'gwas'?"),
         (["run-local", "gwsa"], "Did you mean 'gwas'?"),
         (["prs-step", "acept"], "Did you mean 'accept'"),
+        (["glm"], "Here: the command is gwas"),
         (["blorb"], "There are: example, run-local, plan, keygen"),
         (["gwas", "--phenoname", "QT"], "--pheno-name"),
         (["plan", *small.options(), "--modle", "linear"], "--model"),

@@ -118,6 +118,12 @@ def test_missing_files_are_named(copy, suffix):
         read_plink(copy)
 
 
+def test_a_packed_bed_is_named(copy):
+    copy.with_suffix(".bed").rename(copy.with_suffix(".bed.gz"))
+    with pytest.raises(InputError, match=r"c\.bed cannot be read: .*; .*c\.bed\.gz is there: unpack it"):
+        read_plink(copy)
+
+
 def test_a_bed_that_shrinks_while_it_is_read(copy):
     reader = read_plink(copy)
     damage(copy, ".bed", lambda b: b[:50])

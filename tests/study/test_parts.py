@@ -60,6 +60,15 @@ def test_tables_of_parts_are_the_table_of_one_run(name, options, layout, referen
         assert sg.merge(tmp_path / "p").facts["strata"] == whole.record["strata"]
 
 
+def test_written_tables_of_parts_do_not_take_the_name_of_the_whole(cohort, tmp_path):
+    for i in (1, 2):
+        sg.run(opened(cohort, f"{i}/2", chr="1", to_bp=300_000)).write(tmp_path / "p")
+    names = [f"p.{i}of2.QT.glm.linear" for i in (1, 2)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    with pytest.raises(UsageError, match="from Python: with `out`"):
+        sg.merge(tmp_path / "p")
+
+
 def test_quality_control_of_parts(cohort, tmp_path):
     for i in (1, 2):
         sg.qc(sg.open_qc(cohort.bfile, chr="1", to_bp=400_000, blocks=f"{i}/2"), out=tmp_path / "p")

@@ -171,15 +171,13 @@ def _one(
 def _compared(world, step, before, whole, again, same, told, there) -> list[str]:
     now, wrong = world.files(), []
     passing = lambda n: n.startswith(STATE) or n.endswith((*LOGS, ".lock")) or "audit/" in n  # noqa: E731
-    expected, found = set(whole), set(now)
+    expected, found = set(whole), {n for n in now if not (there and is_left(n))}
     if set(again) != expected:  # names drawn at random: their number counts
         expected, found = set(map(_shape, whole)), set(map(_shape, now))
     record = {n for n in expected if n.endswith(".run.json")} if there else set()  # that of a run that had ended
     if missing := {n for n in expected - found - record if not passing(n) or n.endswith(".run.json")}:
         wrong.append(f"missing at the end: {sorted(missing)[:5]}")
-    if surplus := {
-        n for n in found - expected if not (passing(n) and not n.endswith(".lock")) and not (there and is_left(n))
-    }:
+    if surplus := {n for n in found - expected if not (passing(n) and not n.endswith(".lock"))}:
         wrong.append(f"left at the end: {sorted(surplus)[:5]}")
     wrong += [
         f"{n} differs from an undisturbed run's"

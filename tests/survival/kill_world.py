@@ -22,7 +22,8 @@ TEMPORARY = re.compile(r"(^|/)\.[^/]+\.[0-9a-f]{8}$")  # of a writer that was ki
 WORKING = re.compile(r"\.(parties|sites)\.[a-z0-9_]{8}(/|$)")  # of run-local
 LOCK = re.compile(r"\.(lock|new)$")
 STATE = ".state"  # XDG_STATE_HOME: what is remembered for a user
-LOGS = (".log", ".run.json", ".receipt.json", "/seen.json")  # times are in them
+# times, or counts of sessions, are in them
+LOGS = (".log", ".run.json", ".receipt.json", "/seen.json", ".state.json", ".state.json.ledger")
 
 
 @dataclass(frozen=True)

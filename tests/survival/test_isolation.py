@@ -134,7 +134,6 @@ LINES = {  # roles with secrets, and a file that they open late
     "keygen": ("keygen --plan study.plan.json --passphrase-file pass.txt --out k2", ".k2.secret"),
     "owner": (OWNER, "served.results/block"),
     "server": (SERVER, "again.results/.block"),
-    "site": ("site keygen --state st --out st.public", "site.secret"),
     "authority": ("certs init-ca --dir ca", ".ca.key"),
 }
 
