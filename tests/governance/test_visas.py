@@ -416,7 +416,8 @@ SMALL = rsa.generate_private_key(65537, 1024)
      {**HOME.jwk, "crv": "P-521"}, {**HOME.jwk, "x": "AA"}, {**BROKER.jwk, "use": "enc"}, {**RSA.jwk, "e": "AQ"},
      {"kty": "RSA", "kid": "k", "e": "AQAB", "n": packed(SMALL.public_key().public_numbers().n.to_bytes(128))},
      {**BROKER.jwk, "x": BROKER.jwk["x"] + "="}, {k: v for k, v in BROKER.jwk.items() if k != "kid"}, "x", 3],
-    ids=str,
+    ids=("symmetric", "private", "another algorithm", "another curve", "P-521", "short", "encryption", "exponent", "1024 bits",
+         "padded", "nameless", "text", "number"),
 )  # fmt: skip
 def test_a_policy_pins_no_other_keys(key):
     table = {**BROKER.table, "keys": [key if isinstance(key, str) else json.dumps(key)]}

@@ -23,7 +23,7 @@ WORKING = re.compile(r"\.(parties|sites)\.[a-z0-9_]{8}(/|$)")  # of run-local
 LOCK = re.compile(r"\.(lock|new)$")
 STATE = ".state"  # XDG_STATE_HOME: what is remembered for a user
 # times, or counts of sessions, are in them
-LOGS = (".log", ".run.json", ".receipt.json", "/seen.json", ".state.json")
+LOGS = (".log", ".run.json", ".receipt.json", "/seen.json", ".state.json", ".state.json.ledger")
 
 
 @dataclass(frozen=True)
