@@ -4,7 +4,8 @@ Of a set, every variant that nobody withholds is a row; those whose carriers are
 (`set_sums.SetRows`), made inside each site before anything of it is opened. Whoever sees the products of rows also has those of
 all their integer combinations, with the phenotypes too. So before anything is summed a site looks, at its own people, at all
 rows of sets that share a variant: each by itself, beside every other one of the chromosome, in integer combinations with each
-other and with covariates and phenotypes of few values, and at everybody's leverage in them and in the design. Votes are added
+other and with covariates and phenotypes of few values, at everybody's leverage in them and in the design, and of a null model's
+weights at who has both of two rows (`set_weights`). Votes are added
 under masks. A mask with a row that anybody withholds has no result.
 
 Missing calls count 0 here, as in masks: their people are in no sum. Who learns what: everybody, how many sites withhold a row.
@@ -23,6 +24,7 @@ from securegen.design.strata import Stratum, in_order
 from securegen.engines.federated.admission import charge_products
 from securegen.engines.federated.own_inputs import OwnInputs
 from securegen.engines.federated.own_masks import Classes
+from securegen.engines.federated.set_weights import withheld_products
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.set_sums import SetRows, rarity_in, rows_of
 from securegen.governance import openings, ridge_rules, set_rules
@@ -111,11 +113,23 @@ class OwnSets:
             veto = rule.scan(block, kept)
             stratum = next(s for a, b, s in runs if a <= first < b)
             veto |= self._together(x[:, self.people].astype(np.int64), stratum)
+            if binary:
+                self._weighed(group, x, veto, cap)
             veto[cap:] = True
             out[rows, 0] = veto
         if out.any():
             log(f"{count(int(out.sum()), 'row')} of set tests withheld here: few people would stand out in them")
         return out
+
+    def _weighed(self, group: IntArray, x: np.ndarray, veto: np.ndarray, cap: int) -> None:
+        """Add to (R,) bool rows whose weighed product with another one of their set would be of few people."""
+        grid = self.sets.reader.dosage_grid
+        at = 0
+        for i in group.tolist():
+            here = at + np.flatnonzero(~veto[at : at + len(self.made[i])])
+            here, at = here[here < cap], at + len(self.made[i])
+            codes = np.minimum((x[np.ix_(here, np.flatnonzero(self.people))].astype(np.int64) + grid // 2) // grid, 2)
+            veto[here] = withheld_products(codes, self.guard.fewest)
 
     def _dense(self, group: IntArray) -> tuple[IntArray, np.ndarray]:
         """Rows of these sets among all, and their dosages (R, N)."""

@@ -4,7 +4,7 @@
 |---|---|---|
 | sets-flags | sites that withhold a row | every row |
 | sets-rows | Σ g x of each column x of the design | rows of masks of which nobody withholds any |
-| sets-products | Σ w g g′ of two rows of a mask; w 1, or the weights of a null model | the same |
+| sets-products | Σ w g g′ of two rows of a mask; w 1, or the weights of a null model (`set_weights`) | the same |
 
 With `openings = all`, for rehearsals, missing calls are at the mean as in the plain engine, and their sums are opened beside.
 Statistics are made of the totals by the functions of the plain engine: the same integers give the same table.
@@ -23,12 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from securegen.design.exact import exact_gram
+from securegen.design.logistic import ScoreModel
 from securegen.design.strata import Stratum, in_order
 from securegen.engines.federated.fields import field_bits
 from securegen.engines.federated.own_inputs import OwnInputs
 from securegen.engines.federated.own_masks import Classes
 from securegen.engines.federated.own_sets import OwnSets, own_sets
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, Step, not_below_own
+from securegen.engines.federated.set_weights import weighed_products
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.set_sums import Summed, summed_in
 from securegen.errors import PolicyError
@@ -177,6 +179,15 @@ class _Side:
             out.append((np.flatnonzero(pairs.diagonal()), np.argwhere(np.triu(pairs))))
         return out
 
+    @cached_property
+    def _averages(self) -> dict[int, int]:
+        """Of the columns of null models' weights, where rules hold, everybody's average."""
+        models = {s.weighing: s.analysis.model for s in self.summed}
+        return {
+            j: round(m.weight_total / m.samples)
+            for j, m in models.items() if isinstance(m, ScoreModel) and self.mine.guard.on
+        }  # fmt: skip
+
     @property
     def _apart(self) -> bool:
         """Whether sums over people without a call are opened: where no rule holds."""
@@ -227,6 +238,10 @@ class _Side:
                 sums = set_products(g, m, weight, x if k == 0 else none)
                 if k == 0:
                     lines.append(np.concatenate([sums.gx, sums.mx], axis=1)[rows] if self._apart else sums.gx[rows])
+                average = self._averages.get(j)
+                if average is not None:
+                    fewest, grid = self.mine.guard.fewest, self.mine.sets.reader.dosage_grid
+                    sums = sums._replace(gg=weighed_products(g, weight, self.mine.people, average, grid, fewest))
                 here.append(sums.gg[a, b])
                 if self._apart:
                     here += [sums.gm[a, b], sums.gm[b, a], sums.mm[a, b]]
@@ -261,6 +276,8 @@ class _Side:
                     out[pairs[:, 0], pairs[:, 1]] = out[pairs[:, 1], pairs[:, 0]] = values[:, k * each]
                 # a weight is at most the root of the squares of all
                 largest = self.top * (math.isqrt(math.isqrt(self.norms[j]) + 1) + 1)
+                if j in self._averages:  # averaged products of a few people are not those of anybody's rows
+                    part, whole = (np.diag(m.diagonal()) for m in (part, whole))
                 for m in self.mine.made[i].masks:
                     if self.shown[first + m.index].all():
                         at = np.ix_(m.index, m.index)

@@ -181,10 +181,12 @@ def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None
     past = [s for s in every if s.cohort_digest in ended]
     known = [s for s in every if s.cohort_digest not in ended]
     names = [name for name in state.designs() if name not in {state_name(s.digest) for s in past}]
-    listed = "".join(f"\n  --design {s.folder}: {s.line()}" for s in known)
+    listed = "; ".join(f"--design {s.folder} is {s.line()}" for s in known)
     if design is None:
         if len(names) > 1:
-            raise UsageError(f"{state.folder} knows {len(names)} designs: say with --design which one to open{listed}")
+            raise UsageError(
+                f"{state.folder} knows {len(names)} designs: say with --design which one to open: {listed}"
+            )
         if names and not known:
             read_one(state, names[0])  # says what is wrong with it
         if not known and past:
@@ -194,7 +196,7 @@ def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None
         return known[0]
     found = [s for s in every if _is(s, design, state.key.public)]
     if len(found) != 1:
-        which = "several designs" if found else "no such design; it knows" + (listed or " none")
+        which = "several designs" if found else "no such design; it knows " + (listed or "none")
         raise ArtefactError(f"--design {os.fspath(design)}: {state.folder} has {which}{_taken_out(state)}")
     written = _written(every, design)
     if written is not None and written.digest != found[0].digest:
