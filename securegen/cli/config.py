@@ -20,6 +20,7 @@ from securegen.io.folders import folder_of
 from securegen.io.genotypes import FIELDS, FORMATS, named_files
 from securegen.io.store_urls import is_url
 from securegen.local.launcher import toml_text
+from securegen.study.noise_place import is_told
 
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
@@ -178,9 +179,15 @@ def store_options(ctx: click.Context) -> Iterator[tuple[str, str]]:
 
 
 def digests_of(ctx: click.Context) -> dict[str, str]:
-    """Path or URL -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half."""
+    """Path or URL -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half. With
+    noise on phenotypes no table of people is told."""
     named: list[tuple[str, str | Path]] = [*path_options(ctx), *store_options(ctx)]
-    found = {str(place): digest_of(place) for name, place in named if name not in NOT_DIGESTED}
+    noisy = ctx.params.get("dp_epsilon") is not None
+    found = {
+        str(place): digest_of(place)
+        for name, place in named
+        if name not in NOT_DIGESTED and (not noisy or is_told(name, place))
+    }
     return {path: digest for path, digest in found.items() if digest}
 
 

@@ -98,13 +98,14 @@ def _run(
     from securegen.governance.people_noise import people_noise_of
     from securegen.noisy.release import asked_of, write_summary
     from securegen.noisy.summary import ENDINGS
-    from securegen.record.run_log import print_end
+    from securegen.record.run_log import print_end, refuse_other_commands
 
     opt.use_threads(options.pop("threads"))
     options.pop("memory")
     out, quiet = options.pop("out"), options.pop("quiet")
     noise = people_noise_of(options.pop("epsilon"), options.pop("delta"))
     inputs = opt.inputs_from(options)
+    refuse_other_commands(out, "dp")
     log = CommandLog(out, f"dp {kind}", quiet=quiet, digests=False)
     if dry_run():
         asked_of(inputs, kind, log, **more)

@@ -130,7 +130,7 @@ def command(
             written = [paths.cohort, paths.design]
     if blocks is not None:
         log(f"part {blocks} of {paths.cohort} is encrypted; when all are, the same command without --blocks ends it")
-        log.write(inputs=inputs.digests(), key=key.public.fingerprint, blocks=blocks)
+        log.write(inputs=inputs.told_digests(), key=key.public.fingerprint, blocks=blocks)
         return
     sizes = {path.name.rpartition(".")[2]: folder_bytes(path) for path in written}
     log.stored = [os.fspath(path) for path in written if is_url(path)]
@@ -140,7 +140,7 @@ def command(
     if append:
         log("the server needs the manifest and the new blocks beside what it has; then the design is encrypted "
             f"again: securegen encrypt --owner {paths.owner}, with all genotypes")  # fmt: skip
-        log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint)
+        log.write(bytes=sizes, inputs=inputs.told_digests(), key=key.public.fingerprint)
         return
     cohort = Path(owner).with_suffix(".cohort") if owner else paths.cohort
     at, of = ((str(p) if p in written and log.stored else p.name) for p in (cohort, paths.design))
@@ -151,7 +151,7 @@ def command(
         log(made.line() if free else f"design {made.digest[:16]}")
     hidden = () if free else ("samples",)
     record = {} if made is None else {"design": {k: v for k, v in made.record().items() if k not in hidden}}
-    log.write(bytes=sizes, inputs=inputs.digests(), key=key.public.fingerprint, **record)
+    log.write(bytes=sizes, inputs=inputs.told_digests(), key=key.public.fingerprint, **record)
 
 
 def _refuse_masks(inputs: Inputs, *, elsewhere: bool) -> None:

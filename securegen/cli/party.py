@@ -150,7 +150,7 @@ def command(
     if outcome.study is not None:
         sizes |= strata_facts(outcome.study.strata)
     write_record(
-        log, me, outcome, inputs=inputs.digests(), split=split, reveal=reveal, receipt=made.to_json(),
+        log, me, outcome, inputs=inputs.told_digests(), split=split, reveal=reveal, receipt=made.to_json(),
         samples_stored=outcome.samples_stored, files=outcome.files, **outcome.gate.record(),
         summaries=[summary_json(t) for t in outcome.tables], **sizes,
     )  # fmt: skip

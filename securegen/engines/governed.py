@@ -27,7 +27,7 @@ from securegen.scores.plan import AlleleCounts
 from securegen.scores.study import ScoreInputs, asked_for
 from securegen.study.held import Held
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.noised import place_of
+from securegen.study.noise_place import place_of
 from securegen.study.opening import Study
 
 COUNTS = "allele counts"

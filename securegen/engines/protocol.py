@@ -257,11 +257,11 @@ def strata_facts(strata: Sequence[Stratum]) -> dict[str, Any]:
 def digests_of(members: Sequence[Inputs]) -> dict[str, str]:
     """SHA-256 of every input file; with a cohort a site, under the site's name."""
     if len(members) == 1:
-        return members[0].digests()
+        return members[0].told_digests()
     out: dict[str, str] = {}
     for i, own in enumerate(members):
         mine = own.genotypes.files()
-        out |= {f"site{i + 1}.{name}" if name in mine else name: digest for name, digest in own.digests().items()}
+        out |= {f"site{i + 1}.{name}" if name in mine else name: digest for name, digest in own.told_digests().items()}
     return out
 
 

@@ -98,7 +98,7 @@ def chosen_options(inputs: Inputs) -> dict[str, Any]:
 def open_cohort(inputs: Inputs, log: Log, *, autosomes: bool = False) -> CountedCohort:
     """Open what inputs name. The log is told of variants, never of people. autosomes: these alone. Raises UsageError,
     InputError."""
-    reader = inputs.genotypes.open(log)
+    reader = inputs.genotypes.open()  # what it says of several files is of people: their order, their sexes
     if inputs.split_par is not None:
         named = split_par(reader.variants, inputs.split_par)
         reader = Relabelled(reader, reader.samples, named)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from securegen.errors import InputError, PeerError
+from securegen.errors import InputError, PeerError, UsageError
 from securegen.io import schema
 from securegen.io.folders import folder_of
 from securegen.io.output import PRIVATE, write_json, write_text
@@ -211,6 +211,18 @@ def records_in(path: str | Path) -> list[dict[str, Any]]:
         return read_records(path)
     except (FileNotFoundError, InputError):
         return []
+
+
+def refuse_other_commands(out: str, group: str) -> None:
+    """Raise UsageError where OUT.log or OUT.run.json is of a command outside a group: it would go along with this one's."""
+    told = [str(r["command"]) for r in records_in(f"{out}.run.json")]
+    with contextlib.suppress(OSError):
+        parts = re.split(_STARTS, Path(f"{out}.log").read_text(errors="replace"))
+        told += [p.split("\n")[0].partition(",")[0].partition(" ")[2].partition(" ")[2] for p in parts if p.strip()]
+    if other := next((command for command in told if command.split()[:1] != [group]), None):
+        raise UsageError(
+            f"`out` {out}: its log and record are of {other!r} too, with exact numbers of people: give it a prefix of its own"
+        )
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:

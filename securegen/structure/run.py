@@ -107,7 +107,7 @@ def ask_door(inputs: Inputs, reader: SelectableReader, log: Log, kind: str = PEO
 def facts_of(inputs: Inputs, reader: SelectableReader, gate: Gate) -> dict[str, Any]:
     """What run.json says of any of these."""
     return {
-        "engine": "plain", "inputs": inputs.digests(), "samples": len(reader.samples),
+        "engine": "plain", "inputs": inputs.told_digests(), "samples": len(reader.samples),
         "variants": len(reader.variants), **gate.record(),
     }  # fmt: skip
 

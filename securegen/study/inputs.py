@@ -20,6 +20,7 @@ from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFile
 from securegen.io.loco import read_prediction_list
 from securegen.study import checks
 from securegen.study.mask_options import FILES as MASK_FILES
+from securegen.study.noise_place import asked_digests, told_digests
 from securegen.study.parts import part_of
 from securegen.study.set_fields import SetFields
 from securegen.vocabulary import ADDITIVE, CODINGS
@@ -280,7 +281,11 @@ class Inputs(SetFields):
         """SHA-256 of every input file."""
         return {name: sha256(path) for name, path in self.files().items()}
 
+    def told_digests(self) -> dict[str, str]:
+        """SHA-256 of the files that records may name: with noise on phenotypes of no table of people."""
+        return told_digests(self)
+
     def asked_for(self) -> dict[str, str]:
-        """What a policy is asked for: `digests`, and one of every option that names no file."""
+        """What a policy is asked for: digests of files, and one of every option that names no file."""
         named = {*FORMATS, *LISTS, *TABLES, *ASKING, *(o.name for o in OPTIONS.values() if o.metavar)}
-        return self.digests() | {"options": digest_of({k: v for k, v in vars(self).items() if k not in named})}
+        return asked_digests(self) | {"options": digest_of({k: v for k, v in vars(self).items() if k not in named})}

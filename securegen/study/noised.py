@@ -17,7 +17,6 @@ import numpy as np
 from securegen.design.columns import AppliedNoise
 from securegen.design.strata import Stratum
 from securegen.errors import PolicyError
-from securegen.governance import policy_file
 from securegen.governance.gate import LEDGER
 from securegen.governance.label_noise import LabelNoise, in_units
 from securegen.governance.ledger_file import open_ledger
@@ -26,6 +25,7 @@ from securegen.governance.noise_store import has_draws, open_draws
 from securegen.governance.policy import Policy
 from securegen.model import Samples
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.noise_place import place_of
 from securegen.study.people import Phenotype
 
 
@@ -96,12 +96,6 @@ def most_of(policy: Policy | None) -> tuple[float, float]:
     if policy is None:
         return DEFAULT_EPSILON, DEFAULT_DELTA
     return float(policy["noise.epsilon"]), float(policy["noise.delta"])
-
-
-def place_of(inputs: Inputs) -> tuple[Path, Policy | None]:
-    """The folder of the draws, and the policy that stands there."""
-    policy, folder = policy_file.governing(inputs.policy, policy_file.beside(inputs.files().values()))
-    return folder if policy is not None else Path(os.path.realpath(inputs.pheno or ".")).parent, policy
 
 
 def refuse_left(folder: Path, policy: Policy | None, name: str, samples: Samples, known: np.ndarray) -> None:

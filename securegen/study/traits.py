@@ -54,7 +54,8 @@ def read_traits(
     log_pasted(table, joined, log)
     if among is not None:
         joined = replace(joined, row=np.where(among, joined.row, -1))
-    exact = tuple(_phenotype(inputs, reader, table, name, joined, log, fewest) for name in table.columns)
+    say = log if inputs.label_noise is None else silent  # what exact values look like is one person's, too
+    exact = tuple(_phenotype(inputs, reader, table, name, joined, say, fewest) for name in table.columns)
     phenotypes = noised(inputs, reader.samples, exact, log)
     names: list[str] = []
     columns: list[np.ndarray] = []

@@ -173,7 +173,7 @@ class Mpc(Engine):
         sizes = traffic(records, log)
         log.seconds["online"] = first["seconds"]["online"]
         facts = {name: first[name] for name in TOLD} | {n: first[n] for n in ("governance",) if n in first} | {
-            "split": self.split, "inputs": study.inputs.digests(), "planned_noise_margin_bits": None,
+            "split": self.split, "inputs": study.inputs.told_digests(), "planned_noise_margin_bits": None,
             "samples_stored": sum(r["samples_stored"] for r in records.values() if "samples_stored" in r),
             "variants": max(r.get("variants", 0) for r in records.values()),
             "peak_rss_bytes": max(r["peak_rss_bytes"] for r in records.values()),
