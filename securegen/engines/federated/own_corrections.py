@@ -2,8 +2,8 @@
 
 A row's numbers at many points would be what each of few carriers has. So at each site nobody or 2k people carry the minor
 allele, and nobody or 2k do not; of the three genotypes, and of missing calls, each is nobody's or k people's. At a point the
-variance rests on k of the site's people, and nobody stands out in how the numbers depend on genotypes. Where one of these
-fails, or the budget is spent, the site sends noise in the row's place and votes no.
+variance rests on k of the site's people, and so does what is of one side of it alone; nobody stands out in how the numbers
+depend on genotypes. Where one of these fails, or the budget is spent, the site sends noise in the row's place and votes no.
 
 Who learns what: nobody, until the numbers are summed over the sites (`corrections`).
 """
@@ -127,6 +127,8 @@ class OwnTilts:
             return "few people with a genotype"
         if any(rests_on(w) < self.fewest for w in tilted.weights(self.fit, x)):
             return "variances that rest on few people"
+        if any(w.any() and rests_on(w) < self.fewest for w in tilted.one_sided(self.fit, x)):
+            return "ends that rest on few people"
         if any(self._stands_out(type(tilted), t) for t in tilted.points):
             return "a person who stands out"
         return None

@@ -58,6 +58,11 @@ class Tilted(ABC):
     def weights(self, fit: NullFit, x: np.ndarray) -> list[np.ndarray]:
         """(n,) what each person has of the variances that these sums hold."""
 
+    @abstractmethod
+    def one_sided(self, fit: NullFit, x: np.ndarray) -> list[np.ndarray]:
+        """(n,) what each person has of numbers that count the people on one side of a point alone: of Σ|x|, who is above 0. Sites
+        that steer the coefficients of x, or a point, choose who that is."""
+
     @staticmethod
     @abstractmethod
     def told(fit: NullFit, point: float) -> np.ndarray:
@@ -104,6 +109,11 @@ class SaddlepointRow(Tilted):
             out.append(x * x * share * (1 - share))
         return out
 
+    def one_sided(self, fit: NullFit, x: np.ndarray) -> list[np.ndarray]:
+        if self._tails is None:
+            return [np.maximum(x, 0.0), np.maximum(-x, 0.0)]
+        return [part for t in self.points for part in _sides(x, _share(fit.mean, t * x))]
+
     @staticmethod
     def told(fit: NullFit, point: float) -> np.ndarray:
         if point == 0:
@@ -140,6 +150,9 @@ class FirthRow(Tilted):
     def weights(self, fit: NullFit, x: np.ndarray) -> list[np.ndarray]:
         return [x * x * p * (1 - p) for b in self.points for p in [_logistic(fit.firth_logits + b * x)]]
 
+    def one_sided(self, fit: NullFit, x: np.ndarray) -> list[np.ndarray]:
+        return [part for b in self.points for part in _sides(x, _logistic(fit.firth_logits + b * x))]
+
     @staticmethod
     def told(fit: NullFit, point: float) -> np.ndarray:
         p = _logistic(fit.firth_logits + point)
@@ -169,6 +182,11 @@ def most_columns(method: str) -> int:
     """What the correction of one phenotype counts in the budgets at most."""
     row = ROWS[method]
     return row.columns[0] + (row.rounds - 1) * row.columns[1]
+
+
+def _sides(x: np.ndarray, share: np.ndarray) -> list[np.ndarray]:
+    """What each person has of Σ|x|p and Σ|x|(1 − p), which far out are sums over one side."""
+    return [np.abs(x) * share, np.abs(x) * (1 - share)]
 
 
 def _share(mean: np.ndarray, a: np.ndarray) -> np.ndarray:

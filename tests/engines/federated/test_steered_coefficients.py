@@ -1,0 +1,75 @@
+"""A deviating site chooses, by the totals of a row, what a correction subtracts of it: the ends of S are then sums over few."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from securegen.engines.federated.tilts import FirthRow, SaddlepointRow
+from securegen.kernels.rounded_terms import UNIT
+
+from .corrected_sites import Corrected, people
+from .test_corrections_attacks import ROW, with_carriers
+
+N, MEAN = 3600, 0.9
+
+
+def scaled_age(run: Corrected) -> np.ndarray:
+    out = np.empty(N)
+    for site, strata in enumerate(run.strata):
+        out[site::3] = strata[0].analysis("logistic", "CC").null.centred[:, 1] / 2**30
+    return out
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_the_age_of_the_oldest_from_coefficients_that_a_site_steers(tmp_path, monkeypatch, protected):
+    """Nobody of two sites carries a variant. The third says totals by which x = −ḡ − γ·age is above 0 for the oldest person
+    alone: Σ|x| is hers, so her age."""
+    cohort = with_carriers(people(N, 3, low=0.3, missing=0), ROW, {0: (0, 0), 1: (0, 0), 2: (40, 0)})
+    rng = np.random.default_rng(2)
+    cohort.age = np.round(50 + 5 * rng.normal(size=N).clip(-2, 2), 3)
+    cohort.age[0] = 64
+    cohort.cases = rng.random(N) < 1 / (1 + np.exp(0.3 - 0.01 * (cohort.age - 50)))
+    honest = Corrected(cohort, tmp_path / "honest", openings="strict", p_thresh=0.99)
+    assert all(row is not None for row in honest.rows.values())
+    c, model = scaled_age(honest), honest.strata[0][0].design.analyses[0].model
+    slope = -MEAN / np.sort(c)[-2:].mean()
+
+    def alter(name, own):
+        own = own.astype(object)
+        if name == "variants-00000-counts":
+            own[ROW, 1] = round(MEAN * N)
+        if name == "variants-00000-columns":
+            own[ROW, 0] = N * round(60 / model.residual_unit)
+            own[ROW, 1] = N * round(slope * model.weight_gram[1][1] / model.weight_units[1])
+            own[ROW, 2] = round(1.2 * model.weight_total)
+        return own
+
+    if not protected:
+        monkeypatch.setattr(SaddlepointRow, "one_sided", lambda self, fit, x: [])
+    run = Corrected(cohort, tmp_path / "run", openings="strict", p_thresh=0.99, alter={2: alter})
+    assert run.say("ends that rest on few people") == protected
+    place = sorted(run.rows).index(ROW)
+    opened = run.of("0000-sums")[place] / UNIT
+    others = np.arange(N) % 3 != 2
+    x = cohort.dosage[ROW] - MEAN - slope * c
+    absolute = float(opened[3] + opened[4]) - np.abs(x[~others]).sum()  # the third site has its own people
+    plain = -MEAN * others.sum() - slope * c[others].sum()  # of everybody's Σc, which is opened
+    hers = (absolute + plain) / 2
+    read = (hers + MEAN) / -slope
+    assert (abs(read - c[0]) < 0.01) != protected  # a hundredth of a year is 0.00125
+
+
+def test_a_side_of_few_people_far_out():
+    """At a far point Σ x p is a sum over who is on one side of it: here one person, whom no variance shows."""
+    x, mean = np.full(400, -1.0), np.full(400, 0.01)
+    x[0] = 1.0
+
+    class Fit:
+        firth_logits = np.full(400, -4.6)
+
+    Fit.mean = mean
+    row = FirthRow()
+    row._ascent.at = 7.0
+    shares = [part.sum() ** 2 / (part**2).sum() for part in row.one_sided(Fit, x)]
+    assert shares[0] < 2 and shares[1] > 300
