@@ -158,17 +158,16 @@ class NoiseEntries:
             alike = sum(marks[p] == v for p, v in both)
             if both and (trait.name == name or alike == len(both)):
                 raise PolicyError(
-                    f"{EXACT_RULE}: phenotype {name} has noise here, as {trait.name}, in {len(both)} of these people: exact "
+                    f"{EXACT_RULE}: phenotype {name} has noise here, as {trait.name}, in some of these people: exact "
                     "statistics of it would undo that; give the same `dp_epsilon`"
                 )
 
     def _refuse_changed(self, name: str, places: Sequence[int], marks: Sequence[str]) -> None:
         asked = dict(zip(places, marks, strict=True))
         for trait in (t for t in self.traits if t.name == name):
-            changed = sum(asked.get(p, v) != v for p, v in zip(trait.people, trait.values, strict=True))
-            if changed:
-                raise PolicyError(
-                    f"{CHANGED_RULE}: {changed} values of phenotype {name} differ from those its noise was drawn for: a second "
+            if any(asked.get(p, v) != v for p, v in zip(trait.people, trait.values, strict=True)):
+                raise PolicyError(  # without their number: it would be how many of a list of guesses are right
+                    f"{CHANGED_RULE}: values of phenotype {name} differ from those its noise was drawn for: a second "
                     "draw would tell whose; bring them back, or name the column anew, which is charged"
                 )
 

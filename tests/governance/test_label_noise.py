@@ -166,7 +166,7 @@ def test_a_value_that_changes_is_not_drawn_again(tmp_path):
         draw(entries)
     other = TRUTH.copy()
     other[7] = 1 - other[7]
-    with pytest.raises(PolicyError, match=r"noise\.changed: 1 "), open_draws(tmp_path) as entries:
+    with pytest.raises(PolicyError, match=r"noise\.changed: "), open_draws(tmp_path) as entries:
         draw(entries, values=other)
 
 

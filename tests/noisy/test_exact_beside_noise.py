@@ -11,6 +11,7 @@ from support import Cohort, securegen
 
 import securegen as sg
 from securegen.cli import config
+from securegen.errors import PolicyError
 from securegen.governance.noise_ledger import NoiseEntries
 from securegen.governance.noise_store import open_draws
 from securegen.io.digests import sha256
@@ -180,3 +181,19 @@ def test_the_log_of_noisy_phenotypes_says_nothing_of_exact_values(own, monkeypat
     assert "99999" not in said()
     monkeypatch.setattr(traits, "silent", exact.append)  # the protection
     assert "99999" in said()
+
+
+def test_a_refusal_does_not_count_the_right_guesses(own):
+    """How many of a list of guesses are wrong, under the name that has noise, would give each of them by a question a guess."""
+
+    def refused(*rows: int) -> str:
+        was = Path(own.pheno).read_bytes()
+        for row in rows:
+            Path(own.pheno).write_bytes(edited(own.pheno, row, "QT", "1.5"))
+        with pytest.raises(PolicyError, match=r"^noise\.changed") as error:
+            sg.open_study(own.bfile, pheno=own.pheno, pheno_name="QT", dp_epsilon=1.0, dp_bounds="0,60", **FEW)
+        Path(own.pheno).write_bytes(was)
+        return str(error.value)
+
+    sg.open_study(own.bfile, pheno=own.pheno, pheno_name="QT", dp_epsilon=1.0, dp_bounds="0,60", **FEW)
+    assert refused(5) == refused(5, 6, 7)
