@@ -97,15 +97,22 @@ class SiteGuard(fp.Guard):
             people = (together != 0).any(axis=1)
             self._check(f"{what} beside what is open", openings.leverage_fault(together[people], self._limit))
 
-    def singles_out(self, columns: np.ndarray, analysed: np.ndarray) -> str | None:
+    def singles_out(self, columns: np.ndarray, analysed: np.ndarray, noise: float = 0.0) -> str | None:
         """What is wrong with opening numbers of some variants, in which the genotypes of people `analysed`, (N,) bool, have
-        the factors `columns`, (n, p) float64: somebody's leverage beside what is open."""
+        the factors `columns`, (n, p) float64: somebody's leverage beside what is open. noise: standard deviation of what rounding
+        adds to each of these numbers, which counts as one more person's genotype."""
         if not self.on:
             return None
         out = np.zeros((len(analysed), columns.shape[1]))
         out[analysed] = columns
-        together = np.column_stack([*self._columns, out])
-        return openings.leverage_fault(together[analysed], self._limit)
+        together = np.column_stack([analysed, *self._columns, out])[analysed].astype(np.float64)
+        rounding = np.eye(together.shape[1])[-columns.shape[1] :] * noise
+        most = openings.leverages(np.concatenate([together, rounding]), intercept=False)[: len(together)].max(
+            initial=0.0
+        )
+        if most > self._limit:
+            return f"one person has leverage {most:.3f} in what is open and these numbers; {self._limit} is the most"
+        return None
 
     def moments(self, own: Sequence[int], opened: Sequence[int]) -> None:
         self._check("moments of a column", openings.moments_fault(own, opened))

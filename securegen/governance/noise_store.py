@@ -158,8 +158,12 @@ def _read(folder: Path, log: Callable[[str], None] | None) -> tuple[NoiseEntries
             f"{COPY_RULE}: these draws of noise were made in {place}: a copy would draw apart, and each draw more gives "
             "the phenotype away; work there, or move the folder back"
         )
-    if latest == 0:  # killed before the first draws were whole
-        return NoiseEntries(fresh_key() + fresh_key()), 0
+    if (
+        latest == 0
+    ):  # killed before the first draws were whole; where there are some, they are the first or it was edited
+        if not any(name.removeprefix(f"{DRAWS}.").isdecimal() for name in os.listdir(folder)):
+            return NoiseEntries(fresh_key() + fresh_key()), 0
+        latest = 1
     path = _file(folder, latest)
     try:
         raw = read_regular(path, "draws of noise", most=_MOST, error=StorageError)

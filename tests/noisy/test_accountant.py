@@ -20,6 +20,7 @@ from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import noise_store
 from securegen.governance.noise_ledger import NoiseEntries
 from securegen.governance.people_noise import PeopleNoise
+from securegen.io import envelope
 from securegen.io.genotypes import FORMATS, LISTS, OPTIONS
 from securegen.noisy import release
 from securegen.noisy.cohort import TAKEN, chosen_options
@@ -370,3 +371,38 @@ def test_options_that_noise_does_not_cover_are_refused(inputs):
 
 def test_a_noise_is_one_line_and_two_are_equal():
     assert PeopleNoise(1.0) == PeopleNoise(1.0) and "ε = 1" in PeopleNoise(1.0, 1e-6).line()
+
+
+def test_a_key_file_that_names_no_draws_forgets_none(inputs):
+    """Its line has a digest and no key: whoever writes it again, with 0 for the latest, would begin a new life."""
+    folder = Path(inputs.bfile).parent
+    key = folder / "noise.draws.key"
+    first = people(sg.dp.counts(inputs, **ONE))
+    header, secret = envelope.read(key, noise_store.MAGIC, noise_store.WHAT)
+    edited = envelope.sealed(noise_store.MAGIC, {"folder": header["folder"], "latest": 0}, secret, None)
+    key.write_bytes(edited)
+    with pytest.raises(StorageError):
+        sg.dp.counts(inputs, **ONE)
+    for path in folder.glob("noise.draws.[0-9]*"):  # without them it is the state of a first run that was killed
+        path.unlink()
+    again = sg.dp.counts(inputs, **ONE)
+    assert again.attrs["people_noise"]["charged"] and isinstance(first, int)
+
+
+def test_first_draws_that_the_key_file_does_not_name_yet_are_kept(tmp_path, monkeypatch):
+    right = noise_store._write_key
+
+    def killed(folder: Path, latest: int, key: bytes) -> None:
+        if latest:
+            raise KeyboardInterrupt
+        right(folder, latest, key)
+
+    monkeypatch.setattr(noise_store, "_write_key", killed)
+    with pytest.raises(KeyboardInterrupt), noise_store.open_draws(tmp_path) as entries:
+        entries.enter_answer(entries.question("q"), PeopleNoise(1.0), [7], (4.0, 1e-5))
+    monkeypatch.undo()
+    with noise_store.open_draws(tmp_path) as entries:
+        assert entries.most_spent() == (1.0, 0.0)
+        entries.enter_answer(entries.question("r"), PeopleNoise(1.0), [8], (4.0, 1e-5))
+    with noise_store.open_draws(tmp_path) as entries:
+        assert entries.answer(entries.question("q")) == [7] and entries.most_spent() == (2.0, 0.0)

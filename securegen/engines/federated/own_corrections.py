@@ -10,6 +10,7 @@ Who learns what: nobody, until the numbers are summed over the sites (`correctio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -20,13 +21,13 @@ from securegen.design.strata import Stratum
 from securegen.engines.federated.tilts import Tilted
 from securegen.governance.guard import SiteGuard
 from securegen.governance.openings import FEWEST, too_few
-from securegen.kernels.rounded_terms import takes
+from securegen.kernels.rounded_terms import UNIT, takes
 from securegen.model import GenotypeReader, IntArray
 from securegen.results.corrections import most_copies
 from securegen.stats.corrected import HOLDS, CovariateParts, NullFit, copies_of, minor_copies
 
 READ = 512  # variants read at a time
-CELL = 2  # points of a logit a copy at which people are looked at
+FAR = 16  # logits a copy, up to which people are looked at at every whole one
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class OwnTilts:
     guard: SiteGuard
     fewest: int = FEWEST
     vetoes: dict[str, int] = field(default_factory=dict)
-    _cells: dict[float, bool] = field(default_factory=dict)
+    _ladders: dict[tuple[int, int], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.flagged.analysis.null is None:
@@ -129,16 +130,20 @@ class OwnTilts:
             return "variances that rest on few people"
         if any(w.any() and rests_on(w) < self.fewest for w in tilted.one_sided(self.fit, x)):
             return "ends that rest on few people"
-        if any(self._stands_out(type(tilted), t) for t in tilted.points):
+        low, high = (sign(*tilted.points, end) for sign, end in zip((min, max), tilted.reach, strict=True))
+        if self._stands_out(type(tilted), math.floor(low), math.ceil(high)):
             return "a person who stands out"
         return None
 
-    def _stands_out(self, method: type[Tilted], point: float) -> bool:
-        """Whether somebody stands out in what numbers at a point say of genotypes."""
-        cell = round(point * CELL) / CELL if point else 0.0
-        if cell not in self._cells:
-            self._cells[cell] = self.guard.singles_out(method.told(self.fit, cell), self._analysed) is not None
-        return self._cells[cell]
+    def _stands_out(self, method: type[Tilted], low: int, high: int) -> bool:
+        """Whether somebody stands out in what the numbers of a row at all of its points, from `low` to `high`, say of genotypes:
+        between two whole points a combination of the numbers there is what it is at any other."""
+        if (low, high) not in self._ladders:
+            points = sorted({low, high, *range(max(low, -FAR), min(high, FAR) + 1)})
+            told = np.concatenate([method.told(self.fit, float(t)) for t in points], axis=1)
+            noise = math.sqrt(len(told) / 12) / UNIT  # of terms that are rounded a person
+            self._ladders[low, high] = self.guard.singles_out(told, self._analysed, noise) is not None
+        return self._ladders[low, high]
 
     def lines(self) -> list[str]:
         """For this site's log."""

@@ -29,13 +29,15 @@ class Tilted(ABC):
     """One row. A point is a number of logits a copy; a round asks for one or two of them.
 
     numbers: of a round at the start and later; positive: those of them that are sums of terms that are never negative;
-    columns: what a round counts in the budgets at most, at the start and later; rounds: the most there are.
+    columns: what a round counts in the budgets at most, at the start and later; rounds: the most there are; reach: the least
+    and the largest point of which totals are open.
     """
 
     numbers: tuple[int, int]
     positive: tuple[tuple[int, ...], tuple[int, ...]]
     columns: tuple[int, int]
     rounds: int
+    reach: tuple[float, float] = (0.0, 0.0)
 
     @property
     @abstractmethod
@@ -46,9 +48,14 @@ class Tilted(ABC):
     def of(self, fit: NullFit, x: np.ndarray) -> list[int]:
         """Sums of people at these points, as many as `numbers`. x: (n,) as of `NullFit.x`."""
 
-    @abstractmethod
     def take(self, totals: Sequence[int]) -> None:
         """Their sums over the sites."""
+        self.reach = min(self.reach[0], *self.points), max(self.reach[1], *self.points)
+        self._take(totals)
+
+    @abstractmethod
+    def _take(self, totals: Sequence[int]) -> None:
+        """Go on from these totals."""
 
     @abstractmethod
     def correction(self) -> Correction | None:
@@ -92,7 +99,7 @@ class SaddlepointRow(Tilted):
         parts = [tilted_terms(x, fit.mean, t) if t is not None else [0, 0, 0] for t in self._tails.at]
         return [*parts[0], *parts[1]]
 
-    def take(self, totals: Sequence[int]) -> None:
+    def _take(self, totals: Sequence[int]) -> None:
         if self._tails is None:
             self._tails = Tails(Start.of(totals), limit=FEWER_STEPS)
         else:
@@ -141,7 +148,7 @@ class FirthRow(Tilted):
     def of(self, fit: NullFit, x: np.ndarray) -> list[int]:
         return penalised_terms(x, fit.side, fit.firth_logits, *self.points)
 
-    def take(self, totals: Sequence[int]) -> None:
+    def _take(self, totals: Sequence[int]) -> None:
         self._ascent.take(*(t / UNIT for t in totals))
 
     def correction(self) -> Correction | None:

@@ -1,12 +1,19 @@
-"""A deviating site chooses, by the totals of a row, what a correction subtracts of it: the ends of S are then sums over few."""
+"""Corrections whose coefficients or points a deviating site chooses by a row's totals: sums over few, or a person by many."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from securegen.design.null_people import NullPeople
+from securegen.engines.federated.own_corrections import FlaggedRows, OwnTilts
 from securegen.engines.federated.tilts import FirthRow, SaddlepointRow
+from securegen.governance.guard import SiteGuard
+from securegen.governance.openings import leverages
 from securegen.kernels.rounded_terms import UNIT
+from securegen.stats.corrected import NullFit
 
 from .corrected_sites import Corrected, people
 from .test_corrections_attacks import ROW, with_carriers
@@ -73,3 +80,39 @@ def test_a_side_of_few_people_far_out():
     row._ascent.at = 7.0
     shares = [part.sum() ** 2 / (part**2).sum() for part in row.one_sided(Fit, x)]
     assert shares[0] < 2 and shares[1] > 300
+
+
+@pytest.mark.parametrize("method", [SaddlepointRow, FirthRow])
+def test_all_points_of_a_row_together_read_one_person(method):
+    """At each point nobody's leverage is above a quarter; a combination of the numbers of several rounds, rounded as they are, is
+    one person's genotype. All points of a row are looked at together."""
+    n, everybody = 500, np.ones(500, bool)
+    rng = np.random.default_rng(1)
+    eta = -2 + 0.6 * rng.normal(size=n).clip(-2, 2)
+    mean = 1 / (1 + np.exp(-eta))
+    null = NullPeople(np.arange(n), rng.random(n) < mean, np.full((n, 1), 1 << 30), mean, eta)
+    fit = NullFit(null)
+    flagged = FlaggedRows(None, SimpleNamespace(null=null), np.arange(1), None)
+    own = OwnTilts(people(n, 1).reader, flagged, SiteGuard(lambda line: None))
+    points = range(-6, 6)
+    each = [leverages(method.told(fit, float(t))).max() for t in points]
+    assert max(each) < 0.25 and not any(own._stands_out(method, t, t) for t in points)
+    told = np.column_stack([np.ones(n), *(method.told(fit, float(t)) for t in points)])
+    noise = np.sqrt(n / 12) / UNIT
+    rounded = np.vstack([told, noise * np.eye(told.shape[1])])
+    place = int(leverages(rounded, intercept=False)[:n].argmax())
+    reader = np.linalg.lstsq(rounded, np.eye(len(rounded))[place], rcond=1e-13)[0]
+    genotypes = rng.binomial(2, 0.3, (3000, n)).astype(float)
+    opened = genotypes @ told + noise * rng.normal(size=(3000, told.shape[1]))
+    assert np.corrcoef(opened @ reader, genotypes[:, place])[0, 1] > 0.55
+    assert own._stands_out(method, -6, 5) and not own._stands_out(method, -1, 1)
+    assert SiteGuard(lambda line: None, level="all").singles_out(told, everybody) is None
+
+
+def test_a_row_remembers_how_far_its_points_reached():
+    row = FirthRow()
+    row.take([1 << 32, 1 << 32, 0, 1 << 40])
+    (far,) = row.points
+    assert row.reach == (0.0, 0.0) and far > 0
+    row.take([-(1 << 31), 1 << 32, 0, 1 << 40])
+    assert row.reach == (0.0, far)
