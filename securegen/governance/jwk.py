@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +79,22 @@ def issuer_key(value: object, where: str) -> IssuerKey:
         bits, e = int.from_bytes(raw["n"]).bit_length(), int.from_bytes(raw["e"])
         if not _RSA_BITS[0] <= bits <= _RSA_BITS[1] or e < 3 or not e & 1:
             raise Refused(f"{where} has {bits} bits: RSA needs {_RSA_BITS[0]} to {_RSA_BITS[1]} and an odd exponent")
+        if anybody_signs(int.from_bytes(raw["n"])):
+            raise Refused(f"{where} has a modulus that anybody can factor: whoever reads it signs under it")
     elif key["crv"] != _CURVES[kind] or any(len(part) != 32 for part in raw.values()):
         raise Refused(f"{where} is no key on {_CURVES[kind]}")
     return IssuerKey(key["kid"], _OF_KIND[kind], raw["x"] if kind == "OKP" else b"", value)
+
+
+@functools.lru_cache(64)
+def anybody_signs(modulus: int) -> bool:
+    """Whether the private key of an RSA modulus is seen at a glance: it is a prime or a square, or has a factor below 1000.
+
+    >>> anybody_signs(2**2203 - 1), anybody_signs((2**1279 - 1) * (2**2203 - 1))
+    (True, False)
+    """
+    small = any(modulus % p == 0 for p in (2, *range(3, 1000, 2)))
+    return small or math.isqrt(modulus) ** 2 == modulus or pow(2, modulus - 1, modulus) == 1  # Fermat's test
 
 
 def keys_of_set(path: str | Path) -> list[str]:

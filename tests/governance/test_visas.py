@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from dataclasses import replace
@@ -10,7 +11,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
-from visa_tools import DAY, GRANT, Signer, hmac_of, packed, token
+from visa_tools import DAY, GRANT, Signer, hmac_of, number, packed, token
 
 from securegen.errors import PolicyError
 from securegen.governance import jwk, policy_file, visa, visa_roles
@@ -405,6 +406,27 @@ def test_a_key_that_anybody_signs_under_signs_no_visa(tmp_path):
     assert is_weak(weak)
     with pytest.raises(PolicyError, match="altered, or is not signed by"):
         role(text, tmp_path, ruled([signer]))
+
+
+def test_an_rsa_key_that_anybody_signs_under_is_not_pinned(tmp_path, monkeypatch):
+    """A prime modulus is as public as its exponents: OpenSSL verifies what anybody signs."""
+    n = 2**2203 - 1
+    signer = replace(RSA, more={"keys": [json.dumps({**RSA.jwk, "n": number(n)})]})
+
+    def forge(said: bytes) -> bytes:
+        info = bytes.fromhex("3031300d060960864801650304020105000420") + hashlib.sha256(said).digest()
+        size = (n.bit_length() + 7) // 8
+        padded = b"\0\1" + b"\xff" * (size - 3 - len(info)) + b"\0" + info
+        return pow(int.from_bytes(padded), pow(65537, -1, n - 1), n).to_bytes(size)
+
+    text = token(signer.header(), signer.payload(), forge)
+    with pytest.raises(PolicyError, match="anybody can factor"):
+        ruled([signer])
+    for other in (n * 3, (2**1279 - 1) ** 2):
+        with pytest.raises(PolicyError, match="anybody can factor"):
+            ruled([replace(RSA, more={"keys": [json.dumps({**RSA.jwk, "n": number(other)})]})])
+    monkeypatch.setattr(jwk, "anybody_signs", lambda _: False)  # the protection
+    assert role(text, tmp_path, ruled([signer])) == "analyst"
 
 
 SMALL = rsa.generate_private_key(65537, 1024)
