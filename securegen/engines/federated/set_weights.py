@@ -2,7 +2,8 @@
 
 Σ w g g′ is the weights of who carries both rows, and of rare rows that is one person: her w, thus her covariates. So the weights
 of few of a site's people with the same copies of both are the average of everybody analysed, which tells how many they are.
-What is left must not be of few people beside Σw, Σwg, Σwg², Σwg′ and Σwg′² either (of a row nearly inside the other, who is not).
+What is left must not be of few people beside Σw, Σwg, Σwg², Σwg′ and Σwg′² either (of a row nearly inside the other, who is not),
+nor integer combinations of all products of a set.
 
 Who learns what: nobody, until products are summed over the sites (`set_totals`).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from securegen.governance import set_rules
 from securegen.governance.openings import FEWEST, too_few
 from securegen.kernels.carrier_sums import Carriers, carriers_of, set_products
 from securegen.model import IntArray
@@ -79,4 +81,25 @@ def withheld_products(codes: np.ndarray, fewest: int = FEWEST) -> np.ndarray:
     out = np.zeros(size, bool)
     for row in range(size):
         out[row] = bool((bad[row, :row] & ~out[:row]).any())
+    return _alike(codes.astype(np.int64), cells, out, fewest)
+
+
+def _alike(codes: IntArray, cells: IntArray, out: np.ndarray, fewest: int) -> np.ndarray:
+    """Rows that are out, and those of which products, as they are opened, single few out beside products of other rows: of the
+    carriers of one row few may tell two others apart."""
+    taken = np.flatnonzero(~out)
+    columns, later = [codes[taken]], taken.tolist()
+    for j in taken.tolist():
+        if codes[j].max(initial=0) > 1:
+            columns.append(codes[j : j + 1] ** 2)
+            later.append(j)
+        for i in taken[taken < j].tolist():
+            shown = cells[i, j] >= fewest
+            if shown[1:, 1:].any():
+                columns.append((codes[i] * codes[j] * shown[codes[i], codes[j]])[None])
+                later.append(j)
+    rows = np.concatenate(columns)
+    withheld = set_rules.withheld_combinations(rows, fewest)
+    out = out.copy()
+    out[np.array(later, np.int64)[withheld]] = True
     return out

@@ -185,6 +185,7 @@ def test_weights_of_one_homozygote(tmp_path, monkeypatch):
     for module in (own_masks, own_sets):
         inner = module.RowRule
         monkeypatch.setattr(module, "RowRule", lambda *a, _of=inner, **k: _of(*a, **{**k, "quadratic": False}))
+    monkeypatch.setattr(own_sets, "withheld_products", lambda codes, fewest: np.zeros(len(codes), bool))
     free = SetRun(dosage, age, disease, files, tmp_path / "off", **asked)
     weight = 3  # of the columns of the score test
     products = free.opened["sets-products-00000-1"][:, 0]

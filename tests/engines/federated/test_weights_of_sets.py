@@ -44,6 +44,19 @@ def test_weights_of_who_carries_one_of_two_nearly_nested_variants(tmp_path, monk
     assert free.lines[0, 3] - free.opened["sets-products-00000-2"][1, 0] == free.columns[0, 3]
 
 
+def test_products_of_three_rows_that_differ_by_a_person(tmp_path, monkeypatch):
+    """Of the carriers of a variant one alone tells two others apart: Σ w g g′ − Σ w g g″ is her weight. No pair shows it."""
+    dosage, age, _ = small(range(300), range(150, 450), [*range(151, 300), *range(600, 800)], people=2400)
+    disease = (np.random.default_rng(2).random(2400) < 0.4).astype(float)
+    files = named(tmp_path, {"G": [0, 1, 2]}, "a", "A a\n")
+    asked = {"binary": True, "consent_openings": True}
+    assert SetRun(dosage, age, disease, files, tmp_path / "on", **asked).results["G.A.all"].withheld
+    monkeypatch.setattr(set_weights, "_alike", lambda codes, cells, out, fewest: out)
+    free = SetRun(dosage, age, disease, files, tmp_path / "off", **asked)
+    products = free.opened["sets-products-00000-3"][:, 0]  # of rows 0 0, 0 1, 0 2, …
+    assert products[1] - products[2] == free.columns[150, 3]
+
+
 def test_products_of_pairs_that_single_nobody_out():
     """Copies of two rows that are independent, and every genotype of many people: nothing is withheld or averaged."""
     rng = np.random.default_rng(8)
