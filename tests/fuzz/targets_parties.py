@@ -100,14 +100,16 @@ def _sites(folder: Path) -> Iterator[Target]:
     study = study_toml.write_study(folder, _study(), COORDINATOR)
     toml, seal = folder / study_toml.STUDY, folder / study_toml.SIGNATURE
     text = toml.read_bytes()
+    (folder / "signed").mkdir()
+    another, anothers_seal = folder / "signed" / study_toml.STUDY, folder / "signed" / study_toml.SIGNATURE
 
     def signed(data: bytes) -> None:
         """By a coordinator that signs anything."""
-        toml.write_bytes(data)
+        another.write_bytes(data)
         digest = study_toml.parse(data.decode("utf-8", "replace"), "study.toml").digest
         signature = COORDINATOR.sign(b"securegen study " + digest.encode()).hex()
-        seal.write_text(json.dumps({"study": digest, "signature": signature}))
-        study_toml.read_study(toml)
+        anothers_seal.write_text(json.dumps({"study": digest, "signature": signature}))
+        study_toml.read_study(another)
 
     yield changed("study-signature", seal, JSON, lambda: study_toml.read_study(toml))
     yield changed("study", toml, TEXT, lambda: study_toml.read_study(toml))
