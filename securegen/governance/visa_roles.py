@@ -121,12 +121,14 @@ def _valid(visas: Sequence[Visa], now: int) -> list[Visa]:
 
 
 def _mine(policy: Policy, who: Identity, valid: Sequence[Visa]) -> set[str]:
-    """Subjects of somebody: those of the policy, and those linked to one by an issuer who may link the other's. One step."""
+    """Subjects of somebody: those of the policy, and those linked to one by an issuer who may link the other's. One step; whose
+    subject the policy gives to another identity stays that one's."""
     mine = set(who.subjects)
+    others = {subject for i in policy.identities if i.name != who.name for subject in i.subjects}
     may_link = {issuer.name: issuer.links for issuer in policy.issuers}
     for visa in valid:
         if visa.type == LINKED and visa.by in _MAY_LINK and visa.subject in who.subjects and not visa.conditions:
-            mine |= {subject for issuer, subject in visa.links if issuer in may_link.get(visa.issuer, ())}
+            mine |= {subject for issuer, subject in visa.links if issuer in may_link.get(visa.issuer, ())} - others
     return mine
 
 

@@ -265,6 +265,15 @@ def test_a_link_of_a_link_is_none(tmp_path):
     assert role(f"{linking(two, signer=one)} {HOME.visa('anna')}", tmp_path, policy, "mallory") == "analyst"
 
 
+def test_nobody_is_linked_to_a_subject_that_the_policy_gives_to_another(tmp_path):
+    """An account that was linked to somebody else's, and that one's visa, stolen: the steward's word counts, not the link."""
+    gives, one = [{**GIVES, "issuer": "home"}], Signer(more={"links": ["broker", "home"]})
+    shown = f"{linking(('anna', 'https%3A%2F%2Fhome.example'), signer=one, sub='mallory')} {HOME.visa('anna')}"
+    assert role(shown, tmp_path, ruled([one, HOME], gives), "mallory") == "analyst"  # while she is nobody's
+    named = ruled([one, HOME], gives, anna=[subject_of(HOME.iss, "anna")])
+    assert role(shown, tmp_path, named, "mallory") == "none" and role(shown, tmp_path, named, "anna") == "analyst"
+
+
 CONDITION = {"type": "AffiliationAndRole", "value": "pattern:faculty@*.example", "by": "const:so"}
 STAFF = {"type": "AffiliationAndRole", "value": "faculty@med.example", "source": "https://med.example", "by": "so"}
 
