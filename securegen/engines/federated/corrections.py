@@ -93,6 +93,16 @@ class _Rows:
         self.place = np.concatenate([np.arange(len(o.flagged.rows)) for o in own])
         self.tilted: list[Tilted] = [ROWS[method]() for _ in self.of]
         self.given_up = np.zeros(len(self.of), bool)
+        self._alike: dict[tuple[str, int], list[int]] = {}
+        for i, k in enumerate(self.of.tolist()):
+            here = self.own[k].flagged
+            self._alike.setdefault((here.stratum.name, int(here.rows[self.place[i]])), []).append(i)
+
+    def _beside(self, k: int, place: int) -> list[tuple[OwnTilts, Tilted]]:
+        """The same variant as at a place of an analysis, in all others."""
+        here = self.own[k].flagged
+        name = here.stratum.name, int(here.rows[place])
+        return [(self.own[self.of[i]], self.tilted[i]) for i in self._alike[name] if self.of[i] != k]
 
     def active(self) -> IntArray:
         return np.array([i for i, t in enumerate(self.tilted) if t.points and not self.given_up[i]], np.int64)
@@ -117,6 +127,7 @@ class _Rows:
                     len(layout.widths),
                     start=start,
                     allowed=allowed[k],
+                    beside=partial(self._beside, k),
                 )
         if no.any():
             # of this site alone, and the same if the step is made again before it was sent

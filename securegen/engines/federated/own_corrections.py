@@ -11,8 +11,9 @@ Who learns what: nobody, until the numbers are summed over the sites (`correctio
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class OwnTilts:
     guard: SiteGuard
     fewest: int = FEWEST
     vetoes: dict[str, int] = field(default_factory=dict)
-    _ladders: dict[tuple[int, int], bool] = field(default_factory=dict)
+    _ladders: dict[tuple[Any, ...], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.flagged.analysis.null is None:
@@ -96,11 +97,12 @@ class OwnTilts:
             at = stop
 
     def numbers(
-        self, places: IntArray, tilted: Sequence[Tilted], width: int, *, start: bool, allowed: bool
+        self, places: IntArray, tilted: Sequence[Tilted], width: int, *, start: bool, allowed: bool,
+        beside: Callable[[int], Sequence[tuple[OwnTilts, Tilted]]] = lambda place: (),
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
         """(F, width) numbers of these rows as Python integers, (F,) bool, which this site vetoes, and (F,) its carriers.
 
-        start: of the first round; allowed: the budget holds."""
+        start: of the first round; allowed: the budget holds; beside: of a place, the same variant in other analyses."""
         out, no = np.zeros((len(places), width), object), np.zeros(len(places), bool)
         carriers = np.zeros(len(places), np.int64)
         most = most_copies(self.flagged.analysis, self.flagged.stratum)
@@ -109,7 +111,11 @@ class OwnTilts:
             called = slice(None) if missing is None else ~missing
             carriers[j] = int((minor[called] > HOLDS).sum())
             x = self.fit.x(copies, self.flagged.parts.coefficients[places[j]])
-            fault = self._fault(tilted[j], x, copies, missing, minor, start) if allowed else "the budget"
+            fault = (
+                self._fault(tilted[j], x, copies, missing, minor, start, beside(int(places[j])))
+                if allowed
+                else "the budget"
+            )
             if fault is not None:
                 no[j], self.vetoes[fault] = True, self.vetoes.get(fault, 0) + 1
                 continue
@@ -117,7 +123,8 @@ class OwnTilts:
         return out, no, carriers
 
     def _fault(
-        self, tilted: Tilted, x: np.ndarray, copies: np.ndarray, missing: np.ndarray | None, minor: np.ndarray, start: bool
+        self, tilted: Tilted, x: np.ndarray, copies: np.ndarray, missing: np.ndarray | None, minor: np.ndarray, start: bool,
+        beside: Sequence[tuple[OwnTilts, Tilted]],
     ) -> str | None:  # fmt: skip
         """Why a row is not summed at these points."""
         if not takes(x):
@@ -130,20 +137,31 @@ class OwnTilts:
             return "variances that rest on few people"
         if any(w.any() and rests_on(w) < self.fewest for w in tilted.one_sided(self.fit, x)):
             return "ends that rest on few people"
-        low, high = (sign(*tilted.points, end) for sign, end in zip((min, max), tilted.reach, strict=True))
-        if self._stands_out(type(tilted), math.floor(low), math.ceil(high)):
+        if self._stands_out(((self, type(tilted), tilted.span), *((own, type(t), t.span) for own, t in beside))):
             return "a person who stands out"
         return None
 
-    def _stands_out(self, method: type[Tilted], low: int, high: int) -> bool:
-        """Whether somebody stands out in what the numbers of a row at all of its points, from `low` to `high`, say of genotypes:
-        between two whole points a combination of the numbers there is what it is at any other."""
-        if (low, high) not in self._ladders:
-            points = sorted({low, high, *range(max(low, -FAR), min(high, FAR) + 1)})
-            told = np.concatenate([method.told(self.fit, float(t)) for t in points], axis=1)
-            noise = math.sqrt(len(told) / 12) / UNIT  # of terms that are rounded a person
-            self._ladders[low, high] = self.guard.singles_out(told, self._analysed, noise) is not None
-        return self._ladders[low, high]
+    def told(self, method: type[Tilted], low: int, high: int) -> np.ndarray:
+        """(N, p) what the numbers of a row from one point to another say of genotypes: between two whole points a combination of
+        the numbers there is what it is at any other."""
+        points = sorted({low, high, *range(max(low, -FAR), min(high, FAR) + 1)})
+        out = np.zeros((len(self._analysed), 0))
+        for t in points:
+            each = method.told(self.fit, float(t))
+            here = np.zeros((len(out), each.shape[1]))
+            here[self.people] = each
+            out = np.concatenate([out, here], axis=1)
+        return out
+
+    def _stands_out(self, of: tuple[tuple[OwnTilts, type[Tilted], tuple[int, int]], ...]) -> bool:
+        """Whether somebody stands out in what the numbers of a variant say of genotypes, at all points and in all analyses."""
+        key = tuple((id(own), span) for own, _, span in of)
+        if key not in self._ladders:
+            told = np.concatenate([own.told(method, *span) for own, method, span in of], axis=1)
+            analysed: np.ndarray = np.logical_or.reduce([own._analysed for own, _, _ in of])
+            noise = math.sqrt(len(self.people) / 12) / UNIT  # of terms that are rounded a person
+            self._ladders[key] = self.guard.singles_out(told[analysed], analysed, noise) is not None
+        return self._ladders[key]
 
     def lines(self) -> list[str]:
         """For this site's log."""

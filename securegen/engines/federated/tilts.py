@@ -6,6 +6,7 @@ Who learns what: nobody here; `corrections` opens the sums.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -47,6 +48,12 @@ class Tilted(ABC):
     @abstractmethod
     def of(self, fit: NullFit, x: np.ndarray) -> list[int]:
         """Sums of people at these points, as many as `numbers`. x: (n,) as of `NullFit.x`."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Whole points between which all are of which totals are open, or wanted next."""
+        low, high = min(self.reach[0], *self.points, 0.0), max(self.reach[1], *self.points, 0.0)
+        return math.floor(low), math.ceil(high)
 
     def take(self, totals: Sequence[int]) -> None:
         """Their sums over the sites."""

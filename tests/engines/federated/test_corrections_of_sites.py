@@ -131,10 +131,10 @@ def test_a_round_beyond_the_budget_is_withheld(tmp_path, monkeypatch):
     cohort = people(1200, 20, low=0.3, missing=0)
     real = own_corrections.OwnTilts.numbers
 
-    def spending(self, places, tilted, width, *, start, allowed):
+    def spending(self, places, tilted, width, *, start, allowed, **more):
         if not start and self.reader.samples.iid[0] == "p1":
             allowed = False
-        return real(self, places, tilted, width, start=start, allowed=allowed)
+        return real(self, places, tilted, width, start=start, allowed=allowed, **more)
 
     monkeypatch.setattr(own_corrections.OwnTilts, "numbers", spending)
     run = Corrected(cohort, tmp_path, openings="strict")

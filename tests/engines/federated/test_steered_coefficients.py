@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from securegen.design.null_people import NullPeople
+from securegen.engines.federated.corrections import _Rows
 from securegen.engines.federated.own_corrections import FlaggedRows, OwnTilts
 from securegen.engines.federated.tilts import FirthRow, SaddlepointRow
 from securegen.governance.guard import SiteGuard
@@ -96,7 +97,7 @@ def test_all_points_of_a_row_together_read_one_person(method):
     own = OwnTilts(people(n, 1).reader, flagged, SiteGuard(lambda line: None))
     points = range(-6, 6)
     each = [leverages(method.told(fit, float(t))).max() for t in points]
-    assert max(each) < 0.25 and not any(own._stands_out(method, t, t) for t in points)
+    assert max(each) < 0.25 and not any(own._stands_out(((own, method, (t, t)),)) for t in points)
     told = np.column_stack([np.ones(n), *(method.told(fit, float(t)) for t in points)])
     noise = np.sqrt(n / 12) / UNIT
     rounded = np.vstack([told, noise * np.eye(told.shape[1])])
@@ -105,7 +106,7 @@ def test_all_points_of_a_row_together_read_one_person(method):
     genotypes = rng.binomial(2, 0.3, (3000, n)).astype(float)
     opened = genotypes @ told + noise * rng.normal(size=(3000, told.shape[1]))
     assert np.corrcoef(opened @ reader, genotypes[:, place])[0, 1] > 0.55
-    assert own._stands_out(method, -6, 5) and not own._stands_out(method, -1, 1)
+    assert own._stands_out(((own, method, (-6, 5)),)) and not own._stands_out(((own, method, (-1, 1)),))
     assert SiteGuard(lambda line: None, level="all").singles_out(told, everybody) is None
 
 
@@ -116,3 +117,24 @@ def test_a_row_remembers_how_far_its_points_reached():
     assert row.reach == (0.0, 0.0) and far > 0
     row.take([-(1 << 31), 1 << 32, 0, 1 << 40])
     assert row.reach == (0.0, far)
+
+
+def test_a_variant_in_several_phenotypes_is_looked_at_once():
+    """The same genotypes are in the numbers of every disease: what these say of them is looked at together."""
+    n = 500
+    rng = np.random.default_rng(6)
+    owns = []
+    for _ in range(4):
+        eta = -2 + 0.5 * rng.uniform(-1.7, 1.7, n)
+        mean = 1 / (1 + np.exp(-eta))
+        null = NullPeople(np.arange(n), rng.random(n) < mean, np.full((n, 1), 1 << 30), mean)
+        flagged = FlaggedRows(SimpleNamespace(name="autosomes"), SimpleNamespace(null=null), np.array([7]), None)
+        owns.append(OwnTilts(people(n, 1).reader, flagged, SiteGuard(lambda line: None)))
+    rows = _Rows(owns, "spa", bytes(32))
+    for t in rows.tilted:
+        t.reach = (-4.5, 3.5)
+    beside = rows._beside(0, 0)
+    assert [own for own, _ in beside] == owns[1:] and beside[0][1].span == (-5, 4)
+    each = [((own, SaddlepointRow, t.span),) for own, t in zip(owns, rows.tilted, strict=True)]
+    assert not any(of[0][0]._stands_out(of) for of in each)
+    assert owns[0]._stands_out(tuple(of[0] for of in each))
