@@ -211,7 +211,9 @@ def test_a_site_cannot_take_out_votes_or_people(rare, step, alter):
 
 
 @pytest.mark.parametrize(("terms", "match"), [
-    ({"openings": "consortium"}, "`openings` consortium"), ({"build_mask": "sum", "interaction": "AGE"}, "`interaction`"),
+    ({"openings": "consortium"}, "`openings` consortium"),
+    ({"openings": "strict", "minimum_cohort": 50, "aaf_bins": (0.001, 0.005, 0.01, 0.02, 0.05)}, "4 at most"),
+    ({"build_mask": "sum", "interaction": "AGE"}, "`interaction`"),
     ({"build_mask": "sum", "qc": True}, "`qc`"), ({"recessive": True}, "masks count several"),
     ({"anno_file": None}, "give `anno_file` too"),
 ])  # fmt: skip
