@@ -153,7 +153,15 @@ def test_components_of_sites_are_columns_once_a_study(governed, monkeypatch, pro
     planned = [SimpleNamespace(mask=np.ones(90, bool), phenotype=SimpleNamespace(name="QT"))]
 
     def enter(digest: str) -> None:
-        terms = {"openings": "all", "consent_openings": False, "phenotypes": (), "step1": None, "pcs": 1, "variants": 9}
+        terms = {
+            "openings": "all",
+            "consent_openings": False,
+            "phenotypes": (),
+            "step1": None,
+            "pcs": 1,
+            "variants": 9,
+            "sets": None,
+        }
         study = SimpleNamespace(digest=digest, **terms)
         own_policy.enter_products(gate, study, planned, reader, reader.variants, "", state)
 

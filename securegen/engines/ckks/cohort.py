@@ -77,7 +77,7 @@ class EncryptedCohort:
         there = self.folder.sizes()
         for entry in self.stored():
             name = artefact.name_of(self.folder, entry)
-            if name not in there:
+            if name not in there and self.folder.size(name) is None:
                 raise ArtefactError(
                     f"{self.folder.at(name)} cannot be read: No such file or directory: copy all that its owner sent; "
                     "what was appended belongs beside the blocks before"

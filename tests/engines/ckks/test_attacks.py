@@ -372,4 +372,4 @@ def test_measured_noise_reaches_no_file_and_no_message(
     record = silent[0]["t.run.json"]
     assert record["planned_noise_margin_bits"] == small_key.public.parameters.margin_bits
     texts = json.dumps(silent)
-    assert measured and not any(f"{value:.4g}" in texts for value in measured)
+    assert measured and not any(f"{value:.6g}" in texts for value in measured)

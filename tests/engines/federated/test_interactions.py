@@ -67,7 +67,7 @@ def test_the_age_of_one_homozygote(tmp_path, monkeypatch, protected):
     dosage, x, y = cohort(frequency=(0.03, 0.08), variants=120)
     if not protected:
         monkeypatch.setattr(openings, "squares_apart", lambda copies, called, fewest: np.ones(len(copies), bool))
-        monkeypatch.setattr(rows, "_genotypes_apart", lambda codes, at, allowed, fewest: allowed)
+        monkeypatch.setattr(rows, "_genotypes_apart", lambda codes, at, allowed, *_: allowed)
     study = run(dosage, x, y, tmp_path / "s")
     index, age = opened_rows(study, len(dosage)), ages(study, 900)
     homozygous = (dosage[index] == 2).sum(axis=1) == 1
@@ -90,7 +90,7 @@ def test_two_rows_that_differ_in_one_homozygote(tmp_path, monkeypatch, protected
     dosage[:, :120] = 2
     dosage[1, 120] = 2
     if not protected:
-        monkeypatch.setattr(rows, "_genotypes_apart", lambda codes, at, allowed, fewest: allowed)
+        monkeypatch.setattr(rows, "_genotypes_apart", lambda codes, at, allowed, *_: allowed)
     study = run(dosage, x, y, tmp_path / "s")
     index = opened_rows(study, 2)
     if protected:
