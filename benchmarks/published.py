@@ -89,7 +89,7 @@ SETTINGS = (
     Setting(
         "idash-2018",
         "case/control association, 245 people × 10,643 variants × 3 covariates, encrypted",
-        "43 s; the winner of iDASH 2018's track, on its 4 cores",
+        "43 s",
         "[Kim et al. 2020](https://doi.org/10.1186/s12920-020-0724-z)",
         lambda folder: write_cohort(folder, 245, 10_643, 3),
         f"run-local gwas --engine ckks --model logistic --bfile cohort --pheno cohort.pheno.tsv --pheno-name CC {COVAR}",
