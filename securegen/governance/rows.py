@@ -21,7 +21,13 @@ from securegen.governance import openings
 from securegen.kernels.row_distance import MISSING, planes, take_rows
 from securegen.model import GenotypeBlock
 
-CHUNK = 4096  # rows compared at a time
+CHUNK = 4096  # rows compared at a time, at most
+HELD = 1 << 26  # genotypes compared at a time
+
+
+def rows_at_once(people: int) -> int:
+    """How many rows of so many people are compared at a time; which are withheld does not depend on it."""
+    return max(1, min(CHUNK, HELD // max(people, 1)))
 
 
 def genotype_codes(block: GenotypeBlock, people: np.ndarray, grid: int, *, summed: bool = False) -> np.ndarray:
@@ -105,8 +111,9 @@ class RowRule:
         """
         sets = None if among is None else frozenset(s.tobytes() for s in among)
         out = []
-        for first in range(0, len(block), CHUNK):
-            part = rows_of(block, np.arange(first, min(first + CHUNK, len(block))))
+        size = rows_at_once(block.dosage.shape[1])
+        for first in range(0, len(block), size):
+            part = rows_of(block, np.arange(first, min(first + size, len(block))))
             veto = self._chunk(part, kept, sets)
             out.append(veto)
             last = part.start + len(part)

@@ -22,7 +22,7 @@ from securegen.engines.federated.rounds import OUT_OF_BOUNDS, SecureSum, not_bel
 from securegen.errors import DesignError, PolicyError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
-from securegen.governance.rows import CHUNK, RowRule
+from securegen.governance.rows import RowRule, rows_at_once
 from securegen.model import FloatArray, GenotypeBlock, IntArray, SelectableReader, iterate_blocks
 from securegen.structure.totals import Counts, OwnTotals
 
@@ -114,7 +114,7 @@ def _flags(
     rule = RowRule(sets, reader.dosage_grid, strict=strict, fewest=guard.fewest)
     kept: list[GenotypeBlock] = []
     alike = _Alike(people, PRUNED if prune else MOST_ALIKE)
-    for block in iterate_blocks(reader, CHUNK):
+    for block in iterate_blocks(reader, rows_at_once(len(reader.samples))):
         veto = rule.scan(block, kept) if guard.on else np.zeros(len(block), bool)
         if guard.on and block.missing is not None:
             for some in sets:

@@ -31,7 +31,7 @@ from securegen.engines.federated.rounds import SecureSum, not_below_own
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.governance import openings, set_rules
 from securegen.governance.guard import SiteGuard
-from securegen.governance.rows import CHUNK, RowRule, code_counts, genotype_codes
+from securegen.governance.rows import RowRule, code_counts, genotype_codes, rows_at_once
 from securegen.io.text import count
 from securegen.model import GenotypeBlock, IntArray, SelectableReader, iterate_blocks
 from securegen.structure.totals import OwnTotals
@@ -142,7 +142,7 @@ def _flags(
     rule = RowRule(sets, grid, strict=True, fewest=guard.fewest, quadratic=binary)
     kept: list[GenotypeBlock] = []
     out = np.zeros((len(reader.variants), 2 + len(bins)), np.int64)
-    for block in iterate_blocks(reader, CHUNK):
+    for block in iterate_blocks(reader, rows_at_once(len(reader.samples))):
         at = slice(block.start, block.start + len(block))
         veto = rule.scan(block, kept)
         few = np.zeros(len(block), bool)

@@ -13,7 +13,7 @@ import numpy as np
 from securegen.design.strata import Stratum, in_order
 from securegen.engines.federated.variant_sums import READ, SiteSums
 from securegen.governance import openings
-from securegen.governance.rows import CHUNK, RowRule, taken_row
+from securegen.governance.rows import RowRule, rows_at_once, taken_row
 from securegen.model import GenotypeBlock, GenotypeReader, OpenedSums
 
 MOST_VARIANTS = 65536  # of a segment
@@ -73,8 +73,9 @@ class OwnRows:
             out[s.name] = own = np.zeros((s.stop - s.start, 1 + len(masks)), np.int64)
             if s.empty:
                 continue
-            for start in range(s.start, s.stop, CHUNK):
-                block = self._genotypes.read(start, min(start + CHUNK, s.stop))
+            size = rows_at_once(len(self._genotypes.samples))
+            for start in range(s.start, s.stop, size):
+                block = self._genotypes.read(start, min(start + size, s.stop))
                 at = slice(start - s.start, start - s.start + len(block))
                 if block.missing is not None:
                     for k, people in enumerate(masks):

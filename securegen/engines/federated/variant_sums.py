@@ -25,7 +25,8 @@ from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Sums, codin
 from securegen.stats.imputed import exactly, filled
 from securegen.vocabulary import ADDITIVE
 
-READ = 512  # variants read at a time
+READ = 512  # variants read at a time, at most
+HELD = 1 << 24  # genotypes read at a time: what is made of them takes some fifty bytes each
 NEAR = 0.0625  # copies between a mean and one at which two genotypes weigh the same
 
 
@@ -124,7 +125,8 @@ class SiteSums:
         hidden: np.ndarray = (flags[:, self.by_sex] != 0).any(axis=1) & self.rules & (not self.rounds)
         return hidden
 
-    def blocks(self, start: int, stop: int, size: int = READ) -> Iterator[GenotypeBlock]:
+    def blocks(self, start: int, stop: int) -> Iterator[GenotypeBlock]:
+        size = min(READ, max(1, HELD // max(len(self.reader.samples), 1)))
         for at in range(start, stop, size):
             yield self.reader.read(at, min(at + size, stop))
 

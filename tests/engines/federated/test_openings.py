@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.federated import association
+from securegen.engines.federated import association, variant_sums
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.cohort import _unlike, federated_strata, places_at, plan_analyses, sample_sets
@@ -18,7 +18,7 @@ from securegen.engines.federated.studyfile import TraitColumn
 from securegen.engines.federated.withheld import Withheld
 from securegen.engines.plain.sums import block_sums
 from securegen.errors import PolicyError
-from securegen.governance import signing
+from securegen.governance import rows, signing
 from securegen.governance.guard import REFUSAL, guarded
 from securegen.io.arrays import ArrayReader
 from securegen.model import Samples
@@ -375,3 +375,19 @@ def test_a_vote_that_a_deviating_site_takes_out(tmp_path, monkeypatch, protected
     columns = run("steered", alter=steer)
     person = columns.designs[100 % 3].columns.values[100 // 3]
     assert (columns.of("columns")[7] / 900).tolist() == person[1:].tolist()
+
+
+@pytest.mark.parametrize("level", ["all", "strict"])
+def test_rows_of_large_cohorts_are_read_few_at_a_time_and_tables_stay(level, tmp_path, monkeypatch):
+    """Memory follows the genotypes that are read at once, not people times a fixed number of rows."""
+    reader, x, y = small(people=1500)
+    study, traits = study_of([("Y1", "quantitative")], openings=level), traits_of(x, y[:, 0])
+    (whole,) = Run(reader, traits, study, tmp_path / "whole").tables()
+    read, sizes = ArrayReader.read, set()
+    monkeypatch.setattr(ArrayReader, "read", lambda self, a, b: (sizes.add(b - a), read(self, a, b))[1])
+    for module in (variant_sums, rows):
+        monkeypatch.setattr(module, "HELD", 500 * 7 + 3)
+    (few,) = Run(reader, traits, study, tmp_path / "few").tables()
+    assert max(sizes) == 7 and whole.keys() == few.keys()
+    for name, column in whole.items():
+        assert np.array_equal(column, few[name], equal_nan=column.dtype.kind == "f"), name
