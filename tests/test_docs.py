@@ -288,7 +288,7 @@ def test_files_named_in_prose_exist():
 
 
 def test_tests_named_in_prose_exist():
-    """A file and a test after two colons name a test of that file, `test_name` one of any file, `test_begin…` one that begins so."""
+    """A file, two colons and a test name a test of that file; `test_name` one of any file, `test_begin…` one that begins so."""
     files = [p for part in ("tests", "benchmarks") for p in (ROOT / part).rglob("test_*.py")]
     all_tests = {name for p in files for name in re.findall(r"^def (test_\w+)\(", p.read_text(), re.MULTILINE)}
     stems, lost, count = {p.stem for p in files}, [], 0
