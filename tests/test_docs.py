@@ -306,6 +306,17 @@ def test_tests_named_in_prose_exist():
     assert not lost, "tests that do not exist: " + "; ".join(sorted(lost))
 
 
+def test_every_row_of_the_page_for_reviewers_names_a_test():
+    """Tables of parties and claims, and the advisories; a header is the line above `|---`."""
+    for page in (ROOT / "docs" / "explanation" / "security.md", ROOT / "SECURITY.md"):
+        text = page.read_text()
+        lines = text[text.find("\n## Advisories") :].splitlines() if page.name == "SECURITY.md" else text.splitlines()
+        rows = [
+            a for a, b in zip(lines, [*lines[1:], ""], strict=True) if a.startswith("| ") and not b.startswith("|-")
+        ]
+        assert len(rows) >= 30 and not [row for row in rows if "test_" not in row], page.name
+
+
 def moved() -> dict[str, str]:
     """The table of names that moved in the changelog: old name, and what its row says of it."""
     return dict(re.findall(r"^\| `([\w.]+)` \| (.+) \|$", CHANGELOG, re.MULTILINE))
