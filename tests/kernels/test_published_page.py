@@ -1,7 +1,6 @@
 """The table of published settings is that of the run that is kept, and each row says where the other figure stands."""
 
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -27,20 +26,3 @@ def test_every_setting_was_run_and_has_a_source():
     of_results = {s["name"]: (s["what"], s["published"], s["source"], s["run"]) for s in RESULTS["settings"]}
     assert of_results == of_settings
     assert all("](https://" in source for _, _, source, _ in of_settings.values())
-
-
-def test_sizes_of_messages_of_scores_are_those_of_the_runs():
-    """The column `size` of docs/explanation/prs-protocols.md."""
-    page = (ROOT / "docs" / "explanation" / "prs-protocols.md").read_text()
-    sizes = {s["name"]: s["bytes"] for s in RESULTS["settings"]}
-    told = {
-        ("## Public model", "scores-1146"): {"cohort": "cohort", "model": "model", "results": "results"},
-        ("## Encrypted model", "scores-1146-hidden"): {
-            "request": "request", "invitation": "invitation", "encryption key": "publickey", "cohort": "cohort",
-            "encrypted model": "encmodel", "replies": "replies",
-        },
-    }  # fmt: skip
-    for (heading, run), messages in told.items():
-        section = page[page.index(f"{heading}\n") :].split("\n## ")[0]
-        rows = dict(re.findall(r"^\| ([\w ]+?)(?:: [^|]*)? \|.* \| ([\d.]+ [GM]B) \|$", section, re.MULTILINE))
-        assert rows == {word: published_page.amount(sizes[run][key]) for word, key in messages.items()}
