@@ -97,13 +97,14 @@ def _processor() -> str:
     return f"{facts.get('model name', platform.machine())}, {vectors}"
 
 
-def _commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=HERE.parent, capture_output=True, text=True).stdout.strip()
+def _said(*words: str) -> str:
+    return subprocess.run(words, cwd=HERE.parent, capture_output=True, text=True).stdout.strip()
 
+
+def _commit() -> str:
     made = (":!benchmarks/results", ":!docs")  # what a run of benchmarks writes
-    changes = " and changes" if git("status", "--porcelain", "--untracked-files=no", "--", ".", *made) else ""
-    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + changes
+    changes = " and changes" if _said("git", "status", "--porcelain", "--untracked-files=no", "--", ".", *made) else ""
+    return (_said("git", "rev-parse", "--short=12", "HEAD") or "unknown") + changes
 
 
 def _versions() -> dict[str, str]:
@@ -114,7 +115,9 @@ def _versions() -> dict[str, str]:
             out[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    if "OPENFHE_PYTHON" in os.environ:
+        asked = "import importlib.metadata; print(importlib.metadata.version('openfhe'))"
+        out["openfhe"] = _said(os.environ["OPENFHE_PYTHON"], "-c", asked)
     if shutil.which("plink2"):
-        said = subprocess.run(["plink2", "--version"], capture_output=True, text=True, check=True).stdout
-        out["plink2"] = said.split()[1].removeprefix("v")
+        out["plink2"] = _said("plink2", "--version").split()[1].removeprefix("v")
     return out

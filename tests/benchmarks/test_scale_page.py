@@ -27,6 +27,16 @@ def test_a_cohort_is_what_it_was_asked_for(tmp_path):
     assert len(sg.run(study).frame) == 60
 
 
+def test_a_cohort_of_the_command_line_has_the_columns_it_names(tmp_path, monkeypatch):
+    words = ["samples=40", "variants=8", "seed=2", "people_from=40", "covariates=3"]
+    monkeypatch.setattr("sys.argv", ["cohort.py", str(tmp_path / "c"), *words])
+    cohort.main()
+    head, first, *_ = (tmp_path / "c.covar.tsv").read_text().splitlines()
+    assert head.split("\t") == ["#FID", "IID", "C1", "C2", "C3"] and first.startswith("P40\t")
+    assert len((tmp_path / "c.weights.tsv").read_text().splitlines()) == 9
+    assert len(read_plink(tmp_path / "c").variants) == 8
+
+
 def told(terms: list[float]) -> dict:
     shapes = [(1_000, 10_000), (1_000, 40_000), (4_000, 10_000), (16_000, 10_000), (4_000, 40_000)]
     keys = ("cpu_seconds", "disk_bytes", "seconds", "peak_bytes")
