@@ -88,9 +88,12 @@ def _check_packed(path: Path, record: Any) -> None:
     if record.compression == "zstd":
         return
     try:
-        zlib.decompress(raw[at:end])
+        inflating = zlib.decompressobj()
+        found = len(inflating.decompress(raw[at:end], unpacked + 1))
     except zlib.error as error:
         raise ValueError(f"its packed genotypes are damaged ({error})") from None
+    if found != unpacked or not inflating.eof:
+        raise ValueError("its packed genotypes have another size than is announced: the file is damaged")
 
 
 def _number(raw: bytes, at: int, size: int) -> int:
