@@ -177,8 +177,11 @@ def accept(
     invitation: str, passphrase_file: str | None, encryptor: str, out: str, threads: int | None, memory: int | None,
     quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Genotype owner, private model: a fresh key; OUT.cohort and OUT.publickey for the model owner."""
-    from securegen.engines.ckks.owner import secret_key
+    """Genotype owner, private model: a fresh key; OUT.cohort and OUT.publickey for the model owner.
+
+    A killed run goes on where it stopped: run the same command again.
+    """
+    from securegen.engines.ckks.owner.begun_key import keep_key
     from securegen.engines.ckks.scores import steps
     from securegen.study.genotypes import held_genotypes
 
@@ -187,9 +190,10 @@ def accept(
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
         inputs = opt.inputs_from(options)
         reader, _ = held_genotypes(inputs, log)  # the door is where scores are opened
-        key = steps.accept(invitation, reader, out, encryptor=encryptor, progress=report, asking=inputs.asking)
-        key = replace(key, policy=steps.pin_beside(inputs, out))
-        secret_key.write_secret(f"{out}.secret", key, passphrase=passphrases.passphrase(passphrase_file, confirm=True))
+        key = replace(steps.key_for(invitation, reader), policy=steps.pin_beside(inputs, out))
+        secret = passphrases.passphrase(passphrase_file, confirm=True)
+        key = keep_key(out, key, passphrase=secret, begun=not steps.accepted(out), told=False)
+        steps.accept(invitation, reader, out, key=key, encryptor=encryptor, progress=report, asking=inputs.asking)
     log(f"for the model owner: {out}.cohort, {out}.publickey; keep {out}.secret and {out}.owner")
     log.write(engine="ckks", parameters=key.public.parameters.to_json())
 

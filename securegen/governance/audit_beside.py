@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -68,8 +69,13 @@ def key_used(path: str | os.PathLike[str], action: str, key: str) -> None:
 
 
 def make_log(folder: str | os.PathLike[str], identity: SigningIdentity) -> AuditLog:
-    """A new, empty log, whole or not at all. Raises StorageError where something is there."""
+    """A new, empty log, whole or not at all; what a killed attempt left is deleted. Raises StorageError where something is there.
+
+    One process at a time, as `log_of`."""
     folder = Path(folder)
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        if re.fullmatch("[0-9a-f]{8}", left.suffix[1:]):
+            shutil.rmtree(left, ignore_errors=True)
     made = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     key = LogKey.of(identity.verify_key)
     try:

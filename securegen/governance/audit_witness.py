@@ -7,7 +7,6 @@ proof shows one entry, and that the log only grew since earlier checkpoints, to 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ def _parts(value: Any) -> Iterator[Any]:
         if isinstance(value.get("payload"), str) and "payloadType" in value:
             try:
                 inside = base64.b64decode(value["payload"], validate=True)
-            except binascii.Error:
+            except ValueError:  # of binascii, or of characters beyond ASCII
                 raise ArtefactError("the payload of an envelope is damaged: it is not Base 64") from None
             yield from _parts(parse_json(inside, "the payload of an envelope"))
         for inner in value.values():

@@ -130,6 +130,7 @@ def _read(path: Path, ledger: Entries) -> list[Line | Released]:
             f"{path} has {len(lines)} lines, its ledger remembers {count}: this is an older register, or another one; what was "
             "withdrawn since would be used again. Bring back the latest"
         )
+    ledger.register = len(lines), mark  # a kill may have left the register ahead of it
     return lines
 
 

@@ -45,7 +45,8 @@ def open_ledger(
     """
     path = Path(path)
     make_folder(path.parent, PRIVATE_FOLDER)
-    beside = path.with_name(path.name + ".lock")
+    beside = _lock_path(path)
+    held = os.path.lexists(beside)
     lock = _regular(beside, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -54,7 +55,7 @@ def open_ledger(
         mark = read_mark(lock, beside)
         if mark and not (path.exists() or _key_path(path).exists()):
             raise StorageError(f"{path} and its key are gone, {mark} changes were made: bring them back from a backup")
-        entries, before = _read(path)
+        entries, before = _read(path, begun=held and not mark)
         if entries.changes < mark:
             raise StorageError(
                 f"{path} is older than the mark in {beside} ({entries.changes} changes, {mark} were made): what was opened and "
@@ -124,17 +125,16 @@ def _read_private(path: Path, what: str) -> bytearray | None:
     return raw
 
 
-def _read(path: Path) -> tuple[Entries, bytes]:
-    """A ledger, and the digest of what it holds; a new one where there is none."""
+def _read(path: Path, *, begun: bool) -> tuple[Entries, bytes]:
+    """A ledger, and the digest of what it holds; a new one where there is none. begun: its lock is there, and no change was ever
+    kept: a key alone is then of a first call that was killed."""
     key = _read_private(_key_path(path), "the key of a ledger")
     raw = _read_private(path, "a ledger")
     if key is None and raw is None:
         made = fresh_key() + fresh_key()
         write_text(_key_path(path), made.hex() + "\n", mode=PRIVATE, overwrite=False)
-        body = ledger_format.pack(Entries(made))
-        write_bytes(path, ledger_format.framed(made, body, 0), mode=PRIVATE)
-        return Entries(made), ledger_format.digest(body)
-    if key is None or raw is None:
+        return _empty(path, made)
+    if key is None or (raw is None and not begun):
         gone = _key_path(path) if key is None else path
         raise StorageError(f"{gone} is gone, and with it what was opened of these people: bring it back from a backup")
     secret = bytes.fromhex(
@@ -142,12 +142,36 @@ def _read(path: Path) -> tuple[Entries, bytes]:
             b'"' + key.strip() + b'"', f"{_key_path(path)}, the key of a ledger,", hex_text(32), error=StorageError
         )
     )
+    if raw is None:
+        return _empty(path, secret)
     if raw.startswith(ledger_format.MAGIC):
         return ledger_format.unpack(memoryview(raw).toreadonly(), secret, path)
     if raw.startswith(b"securegen ledger "):
         raise StorageError(f"{path} is a ledger of a later version: use the program that wrote it")
     entries = read_former(bytes(raw), secret, path)
     return entries, ledger_format.digest(ledger_format.pack(entries))
+
+
+def _empty(path: Path, key: bytes) -> tuple[Entries, bytes]:
+    body = ledger_format.pack(Entries(key))
+    write_bytes(path, ledger_format.framed(key, body, 0), mode=PRIVATE)
+    return Entries(key), ledger_format.digest(body)
+
+
+def begin_ledger(path: str | Path) -> None:
+    """Make an empty ledger that releases tell of (`audit_release`) where none is, and none was: no key and no mark, or what a
+    first call left that was killed. Raises as `open_ledger`."""
+    path = Path(path)
+    if os.path.lexists(path) or (os.path.lexists(_key_path(path)) and not os.path.lexists(_lock_path(path))):
+        return
+    if os.path.lexists(_lock_path(path)) and _lock_path(path).stat().st_size:  # its mark: it was taken away
+        return
+    with open_ledger(path, audited=False):
+        pass
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 def _key_path(path: Path) -> Path:

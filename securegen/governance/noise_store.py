@@ -172,7 +172,17 @@ def _read(folder: Path, log: Callable[[str], None] | None) -> tuple[NoiseEntries
         raise StorageError(f"{path} is gone, and with it what noise was drawn: bring it back from a backup") from None
     except (InvalidTag, ValueError):
         raise StorageError(f"{path} was altered, or is not the latest: bring it back with its key file") from None
+    _forget_before(folder, latest)
     return _entries(parse_json(content, f"{path}, draws of noise,", _CONTENT, error=StorageError), path), latest
+
+
+def _forget_before(folder: Path, latest: int) -> None:
+    """Delete draws that the latest replaced, whose key is gone: those of a writer that was killed too."""
+    for name in os.listdir(folder):
+        number = name.removeprefix(f"{DRAWS}.")
+        if number != name and number.isdecimal() and int(number) < latest:
+            with contextlib.suppress(OSError):
+                os.unlink(folder / name)
 
 
 def _named(latest: int) -> bytes:
@@ -188,8 +198,7 @@ def _write(folder: Path, content: str, latest: int) -> None:
     with atomic(_file(folder, latest), mode=PRIVATE) as stream:
         stream.write(nonce + AESGCM(key).encrypt(nonce, content.encode(), _named(latest)))
     _write_key(folder, latest, key)
-    with contextlib.suppress(OSError):
-        os.unlink(_file(folder, latest - 1))
+    _forget_before(folder, latest)
 
 
 def _write_key(folder: Path, latest: int, key: bytes) -> None:

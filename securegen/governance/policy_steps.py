@@ -24,7 +24,7 @@ from securegen.errors import StorageError
 from securegen.governance import audit_beside, jwk, ledger_place, policy_file, second_signature, signing
 from securegen.governance.explained import explain
 from securegen.governance.gate import LEDGER, Asking, gate_of
-from securegen.governance.ledger_file import open_ledger
+from securegen.governance.ledger_file import begin_ledger
 from securegen.governance.policy import Policy
 from securegen.governance.policy_draft import draft
 from securegen.governance.visa import read_visas
@@ -86,11 +86,10 @@ def sign(path: Name, key: Name, *, passphrase: bytes | None = None, ledger_here:
     steward = signing.read_identity(os.fspath(key), passphrase=passphrase)
     made = policy_file.sign_policy(os.fspath(path), steward, first=told)
     ledger = Path(path).with_name(LEDGER)
-    if not ledger_here and not any(os.path.lexists(f"{ledger}{end}") for end in ("", ".key", ".lock")):
-        with open_ledger(ledger, audited=False):
-            pass  # it is there now
     if ledger_here:
-        ledger_place.sign_over(Path(path).with_name(LEDGER), made, steward)
+        ledger_place.sign_over(ledger, made, steward)
+    else:
+        begin_ledger(ledger)
     return made
 
 

@@ -19,7 +19,7 @@ from securegen.io.strict_json import read_json
 # What NumPy raises of bytes that are no array of its own.
 _UNREADABLE = (
     ValueError, OSError, EOFError, LookupError, RuntimeError, AttributeError, SyntaxError, tokenize.TokenError,
-    zipfile.BadZipFile, zlib.error,
+    zipfile.BadZipFile, zlib.error, OverflowError, MemoryError,
 )  # fmt: skip
 
 

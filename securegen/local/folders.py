@@ -27,7 +27,8 @@ _LOCK = ".lock"  # held while the run lives; a folder without it was kept on pur
 
 @contextlib.contextmanager
 def working_folder(out: str, kind: str, *, keep: bool, log: Callable[[str], None]) -> Iterator[Path]:
-    """OUT.kind.xxxxxxxx, mode 0700, deleted at the end; keep: only the keys in it are. kind: `parties` or `sites`.
+    """OUT.kind.xxxxxxxx by its absolute path, mode 0700, deleted at the end; keep: only the keys in it are. kind: `parties` or
+    `sites`.
 
     Folders that killed runs with the same OUT left behind are deleted first, and named in the log.
     """
@@ -39,7 +40,7 @@ def working_folder(out: str, kind: str, *, keep: bool, log: Callable[[str], None
     except OSError as error:
         raise StorageError(f"cannot make a folder in {work.parent}: {error.strerror or error}") from None
     try:
-        yield work
+        yield work.absolute()
     finally:
         if keep:
             _delete_keys(at)

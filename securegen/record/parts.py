@@ -79,7 +79,7 @@ def _read(base: str, path: str) -> PartRecord | None:
     named = re.fullmatch(r"\.([1-9][0-9]*)of([1-9][0-9]*)", path.removesuffix(".run.json").removeprefix(base))
     if named is None:
         return None
-    record = read_records(path)[0]
+    record = next(iter(read_records(path)), {})
     part = record.get("part")
     if part is None or (part["number"], part["of"]) != (int(named[1]), int(named[2])):
         raise InputError(f"{path} is not the record of part {named[1]} of {named[2]}")

@@ -63,9 +63,9 @@ def expand_a(nonce: bytes, ring: Ring) -> np.ndarray:
     return out
 
 
-def _centred_binomial(count: int) -> np.ndarray:
-    """(count,) int64, fresh: ones among 21 bits less ones among 21 others; |x| ≤ 21, variance 10.5."""
-    bits = np.unpackbits(keystream(fresh_key(), 0, 6 * count).reshape(count, 6), axis=1).astype(np.int64)
+def _centred_binomial(count: int, key: bytes) -> np.ndarray:
+    """(count,) int64: ones among 21 bits of a key's stream less ones among 21 others; |x| ≤ 21, variance 10.5."""
+    bits = np.unpackbits(keystream(key, 0, 6 * count).reshape(count, 6), axis=1).astype(np.int64)
     found: np.ndarray = bits[:, :ERROR_MAX].sum(axis=1) - bits[:, ERROR_MAX : 2 * ERROR_MAX].sum(axis=1)
     return found
 
@@ -89,11 +89,14 @@ def _residues(values: np.ndarray, ring: Ring) -> np.ndarray:
     return out
 
 
-def publish(secret: np.ndarray, nonce: bytes, ring: Ring) -> EncryptionKey:
-    """The encryption key for one nonce of a secret key, (k, n) uint64 residues in NTT form. One nonce, one key: the error
-    is fresh at every call."""
+def publish(secret: np.ndarray, nonce: bytes, ring: Ring, error_key: bytes) -> EncryptionKey:
+    """The encryption key for one nonce of a secret key, (k, n) uint64 residues in NTT form.
+
+    error_key: `KEY_BYTES` that nobody else knows, of this secret and nonce alone. One nonce, one key: of two with the same `a`
+    the difference would tell that of their errors.
+    """
     q = np.array(ring.primes, np.uint64)[:, None]
-    e = _residues(_centred_binomial(ring.n)[None], ring)[0]
+    e = _residues(_centred_binomial(ring.n, error_key)[None], ring)[0]
     b = (e + q - expand_a(nonce, ring) * secret % q) % q
     return EncryptionKey(ring, nonce, b)
 

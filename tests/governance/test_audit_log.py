@@ -396,6 +396,7 @@ def test_a_kill_while_the_log_is_made(tmp_path, fast):
             except Killed:
                 pass
         assert record(place / "x", "run", RUN).size in (1, 2)
+        assert sorted(p.name for p in place.iterdir()) == ["audit", "audit.secret", "policy.toml"]
         assert len(read_log(place / "audit").entries) in (1, 2)
     assert at > 20
 

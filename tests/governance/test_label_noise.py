@@ -280,3 +280,6 @@ def test_killed_at_any_write_it_is_as_before_or_as_after(tmp_path, monkeypatch):
         monkeypatch.undo()
         with open_draws(tmp_path) as entries:
             assert draw(entries) == before and entries.knows("N2") == (dies_at == 2)
+        assert len([n for n in os.listdir(tmp_path) if n.removeprefix("noise.draws.").isdecimal()]) <= 1 + (
+            dies_at == 1
+        )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from policy_tools import write_former
 
 from securegen.errors import PolicyError, StorageError
-from securegen.governance import leverage, openings
+from securegen.governance import ledger_file, leverage, openings
 from securegen.governance.guard import SiteGuard
-from securegen.governance.ledger_file import open_ledger
+from securegen.governance.ledger_file import begin_ledger, open_ledger
 from securegen.model import Samples
 
 
@@ -115,6 +116,40 @@ def test_a_ledger_is_private_and_whole(tmp_path):
     os.symlink(tmp_path / "old", path)
     with pytest.raises(StorageError, match="link"), open_ledger(path):
         pass
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_ledger_whose_first_call_was_killed_is_made_and_one_that_was_taken_away_is_missed(tmp_path, monkeypatch):
+    """Its key is written first; its lock tells whether anything was ever kept."""
+    path = tmp_path / "ledger"
+    with monkeypatch.context() as off:
+        off.setattr(ledger_file, "_empty", lambda *_: raise_killed())
+        with pytest.raises(Killed), open_ledger(path):
+            pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ledger.key", "ledger.lock"]
+    key = (tmp_path / "ledger.key").read_bytes()
+    begin_ledger(path)
+    assert path.exists() and (tmp_path / "ledger.key").read_bytes() == key
+    with open_ledger(path) as ledger:
+        ledger.add_set("one", ledger.rows(people([1, 2, 3])), np.arange(3) > 0)
+    raw = path.read_bytes()
+    path.unlink()
+    begin_ledger(path)  # not in the place of one that is gone
+    assert not path.exists()
+    with pytest.raises(StorageError, match="gone"), open_ledger(path):
+        pass
+    (tmp_path / "ledger.lock").unlink()  # a key without any lock is of a ledger that was there
+    begin_ledger(path)
+    with pytest.raises(StorageError, match="gone"), open_ledger(path):
+        pass
+    path.write_bytes(raw)
+
+
+def raise_killed() -> NoReturn:
+    raise Killed
 
 
 def test_a_combination_of_three_sets(tmp_path):

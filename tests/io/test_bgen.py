@@ -8,7 +8,8 @@ from genotype_files import imputed, write_bgen, write_sample
 from support import text_array
 
 from securegen.errors import InputError
-from securegen.io.bgen import read_bgen, read_sample
+from securegen.io.bgen import read_bgen
+from securegen.io.bgen_people import read_sample
 from securegen.model import Samples, Variants
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import write_plink
 
-from securegen.io.bgen import read_sample
+from securegen.io.bgen_people import read_sample
 from securegen.io.pgen import read_psam
 from securegen.io.plink1 import read_plink
 

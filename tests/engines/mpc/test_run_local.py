@@ -124,11 +124,12 @@ def test_chisq_alone_is_that_of_the_plain_engine(tmp_path, pheno):
     assert "χ² of every variant, and nothing else" in record["receipt"]["parties"][1]["learns"]
 
 
-def test_private_weights_give_the_plain_scores_and_small_models_need_a_name(tmp_path):
+def test_private_weights_give_the_plain_scores_and_small_models_need_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # OUT is relative, as most people give it
     cohort = ["--bfile", EXAMPLES / "cohort", "--score", EXAMPLES / "cohort.score.tsv", "--quiet"]
     named = ["--allow-small-score", "SCORE1"]
     for engine in ("plain", "mpc"):
-        run("run-local", "prs", "--engine", engine, *cohort, *named, "--out", tmp_path / engine)
+        run("run-local", "prs", "--engine", engine, *cohort, *named, "--out", engine)
     plain, mpc = (pd.read_csv(tmp_path / f"{e}.sscore", sep="\t", dtype=str) for e in ("plain", "mpc"))
     for column in ("#FID", "IID", "SCORE1_AVG", "SCORE1_SUM"):
         assert plain[column].tolist() == mpc[column].tolist()

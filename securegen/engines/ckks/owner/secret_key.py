@@ -31,6 +31,7 @@ from securegen.governance.pin import Pin, pinned
 from securegen.io import envelope
 from securegen.io.envelope import canonical
 from securegen.io.strict_json import parse_json
+from securegen.randomness import KEY_BYTES
 from securegen.rlwe import seal
 from securegen.rlwe.publickey import EncryptionKey, publish
 
@@ -62,8 +63,9 @@ class SecretKey(envelope.Unpicklable):
         return Ed25519PrivateKey.from_private_bytes(self.signing_key).sign(message)
 
     def encryption_key(self, nonce: bytes) -> EncryptionKey:
-        """What anybody encrypts with for this key's holder: one nonce, one key (see `publickey`)."""
-        return publish(self.residues, nonce, self.public.parameters.ring)
+        """What anybody encrypts with for this key's holder: the same for the same nonce (see `publickey`)."""
+        error_key = self.derive(f"error of the encryption key for {nonce.hex()}", KEY_BYTES)
+        return publish(self.residues, nonce, self.public.parameters.ring, error_key)
 
     def derive(self, purpose: str, size: int = 32) -> bytes:
         """A sub-key for one purpose (HKDF-SHA256 of the master key)."""

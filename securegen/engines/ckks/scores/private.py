@@ -133,22 +133,29 @@ def describe(invitation: Invitation) -> str:
     )
 
 
+def key_for(invitation: Invitation, reader: SelectableReader) -> SecretKey:
+    """A fresh key. Raises ArtefactError when the invitation is not for these genotypes, or has parameters that no plan for them
+    has."""
+    messages.check_parameters(invitation, len(reader.samples), reader.dosage_grid, RINGS)
+    messages.check_variants(invitation, len(reader.variants))
+    return generate(invitation.parameters)
+
+
 def encrypt_for(
     invitation: Invitation,
     reader: SelectableReader,
     prefix: str | os.PathLike[str],
     *,
+    key: SecretKey | None = None,
     encryptor: str = DEFAULT_ENCRYPTOR,
     progress: Progress = no_progress,
     asking: Asking | None = None,
 ) -> SecretKey:
-    """Genotype owner: a fresh key, the variants of the invitation encrypted into PREFIX.cohort, and PREFIX.publickey.
+    """Genotype owner: a fresh key, the variants of the invitation encrypted into PREFIX.cohort, and last PREFIX.publickey.
 
-    Raises ArtefactError when the invitation is not for these genotypes, or has parameters that no plan for them has.
+    key: that of `key_for`, where it is kept already. Raises as `key_for`.
     """
-    messages.check_parameters(invitation, len(reader.samples), reader.dosage_grid, RINGS)
-    messages.check_variants(invitation, len(reader.variants))
-    key = generate(invitation.parameters)
+    key = key_for(invitation, reader) if key is None else key
     stored = ScoreReader(reader.select(variants=invitation.variant), invitation.second)
     state = OwnerState(Path(f"{os.fspath(prefix)}.owner"), key)
     info = encrypt_cohort(

@@ -16,6 +16,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from securegen.engines.ckks import artefact
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.scores import encrypted_model, messages, private, promises, public, vendor_model
 from securegen.engines.ckks.scores.counted import pass_counts, tells_means
@@ -34,7 +35,7 @@ from securegen.engines.ckks.scores.public import (
     score_encrypted,
 )
 from securegen.engines.ckks.scores.vendor import VendorParameters
-from securegen.errors import PolicyError
+from securegen.errors import PolicyError, StorageError
 from securegen.governance.gate import Asking, Gate, gate_of
 from securegen.model import Progress, SelectableReader, no_progress
 from securegen.scores.release import ScoreTable
@@ -81,16 +82,31 @@ def invite(
     return encrypted_model.invite_product(Path(request), Path(challenge), inputs, rules, *folders, log)
 
 
-def accept(
-    invitation: Name, genotypes: SelectableReader, prefix: Name, *, encryptor: str = DEFAULT_ENCRYPTOR,
-    progress: Progress = no_progress, asking: Asking | None = None,
-) -> SecretKey:  # fmt: skip
-    """Genotype owner: a fresh key; PREFIX.cohort and PREFIX.publickey go to who computes, PREFIX.owner stays.
+def key_for(invitation: Name, genotypes: SelectableReader) -> SecretKey:
+    """Genotype owner: a fresh key for what an invitation asks for. Raises ArtefactError where it asks for other genotypes."""
+    return private.key_for(messages.read_invitation(Path(invitation)), genotypes)
 
-    asking: the purpose and the register of consent, by which the scores are opened later."""
+
+def accepted(prefix: Name) -> bool:
+    """Whether an invitation was accepted to the end under this PREFIX."""
+    return (Path(f"{os.fspath(prefix)}.publickey") / artefact.MANIFEST).exists()
+
+
+def accept(
+    invitation: Name, genotypes: SelectableReader, prefix: Name, *, key: SecretKey | None = None,
+    encryptor: str = DEFAULT_ENCRYPTOR, progress: Progress = no_progress, asking: Asking | None = None,
+) -> SecretKey:  # fmt: skip
+    """Genotype owner: PREFIX.cohort and PREFIX.publickey go to who computes, PREFIX.owner stays. Returns the key.
+
+    key: that of `key_for`, None for a fresh one; asking: the purpose and the register of consent, by which the scores are opened
+    later. Raises StorageError where an invitation was accepted here: its genotypes are not replaced."""
+    if accepted(prefix):
+        raise StorageError(
+            f"{os.fspath(prefix)}.publickey exists and is not overwritten: choose another name or remove it"
+        )
     found = messages.read_invitation(Path(invitation))
     return private.encrypt_for(
-        found, genotypes, prefix, encryptor=encryptor, progress=progress, asking=asking
+        found, genotypes, prefix, key=key, encryptor=encryptor, progress=progress, asking=asking
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ The vendor runs `offer` and `answer`, the hospital `request` (see `messages`), `
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,9 @@ def answer(
     if len(body["batches"]) != len(batches):
         raise ProtocolError(f"{blinded} has {len(body['batches'])} batches, {len(batches)} were offered")
     paths = [private / f"batch-{i:04d}.secret" for i in range(len(batches))]
+    for path in (*paths, private / DRAWN):
+        if not os.path.lexists(path):  # a run that was killed here has charged the replies
+            raise ArtefactError(f"{path} was used already: what it is for happens once")
     drawn = read_drawn(private / DRAWN, passphrase)
     opened = [secret_key.read_secret(path, passphrase=drawn) for path in paths]
     ring, rounded = vendor.key.ring, []

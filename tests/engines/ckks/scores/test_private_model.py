@@ -14,10 +14,10 @@ import pytest
 
 from securegen.engines.ckks.cohort import open_cohort
 from securegen.engines.ckks.owner.state import CohortInfo
-from securegen.engines.ckks.scores import key_holder, messages, private
+from securegen.engines.ckks.scores import key_holder, messages, private, steps
 from securegen.engines.ckks.scores.private import encrypt_for, invite, open_scores_for, reply, score_weights
 from securegen.engines.ckks.scores.promises import PrivacyRules, keeping_plan, kept_plan
-from securegen.errors import ArtefactError, PolicyError, VerificationError
+from securegen.errors import ArtefactError, PolicyError, StorageError, VerificationError
 from securegen.scores import ledger
 from securegen.scores.release import release
 from securegen.scores.study import ScoreInputs, open_scores
@@ -209,6 +209,31 @@ def as_it_was(plan, token, match, private):
     with keeping_plan(plan, token, match, private):
         pass
     yield
+
+
+def test_what_was_accepted_is_not_replaced_and_what_was_begun_goes_on(begun, tmp_path, monkeypatch):
+    """A second call encrypted anew under another key before it met the first one's key file: the first could not be opened."""
+    study, _, key, answer = begun()
+
+    def accept(**given):
+        return steps.accept(tmp_path / "invitation", study.reader, tmp_path / "s", **given)
+
+    with pytest.raises(StorageError, match="exists and is not overwritten"):
+        accept()
+    b, manifest = tmp_path / "s.publickey" / "b.npy", tmp_path / "s.publickey" / "manifest.json"
+    sent = b.read_bytes()
+    manifest.unlink()  # killed before it was written
+    accept(key=key)
+    assert b.read_bytes() == sent, "two keys of one nonce: their difference is that of errors"
+    reply(*answer)
+    manifest.unlink()
+    with monkeypatch.context() as off:
+        off.setattr(steps, "accepted", lambda prefix: False)
+        accept()  # under a fresh key
+    with pytest.raises(ArtefactError, match="belongs to another key"):
+        open_scores_for(
+            messages.read_invitation(tmp_path / "invitation"), tmp_path / "r", key, tmp_path / "s.owner", study.reader
+        )
 
 
 def test_a_plan_without_second_copies_leaves_none_of_an_earlier_one(small, additive, tmp_path):

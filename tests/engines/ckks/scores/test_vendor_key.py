@@ -411,6 +411,15 @@ def test_an_offer_is_answered_once_also_from_a_copy(additive, tmp_path):
     assert not (tmp_path / "second").exists() and not list((tmp_path / "kept").glob("*.secret"))
 
 
+def test_an_answer_that_was_killed_while_it_forgot_its_keys_says_so(additive, tmp_path):
+    x = exchange(additive, tmp_path, 2)
+    x.offer()
+    x.blind()
+    (tmp_path / "kept" / "batch-0000.secret").unlink()
+    with pytest.raises(ArtefactError, match="was used already"):
+        x.answer()
+
+
 @pytest.mark.parametrize(
     ("field", "value", "why"),
     [
