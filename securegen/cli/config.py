@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -189,6 +190,22 @@ def digests_of(ctx: click.Context, read: Mapping[str, str] | None = None) -> dic
         if name not in NOT_DIGESTED and (not noisy or is_told(name, place))
     }
     return {path: digest for path, digest in found.items() if digest}
+
+
+def untold_of(ctx: click.Context, told: Mapping[str, str]) -> dict[str, Any]:
+    """What a record says of input files whose digests it may not have: `untold`, their paths. Where phenotypes have noise also
+    `marks` of them, and `draws`, the folder under whose key these are."""
+    named = [(name, str(path)) for name, path in path_options(ctx) if name not in NOT_DIGESTED and path.is_file()]
+    noisy = ctx.params.get("dp_epsilon") is not None
+    untold = sorted({path for name, path in named if path not in told and not (noisy and is_told(name, path))})
+    if not untold or not noisy:
+        return {"untold": untold} if untold else {}
+    from securegen.cli.options import inputs_from
+    from securegen.study.noise_marks import marks_of
+    from securegen.study.noise_place import place_of
+
+    draws = place_of(inputs_from(ctx.params))[0]
+    return {"untold": untold, "draws": os.path.relpath(draws), "marks": marks_of(draws, untold)}
 
 
 def digest_of(place: str | Path) -> str | None:

@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from securegen.cli.audit_runs import RunAudit
 from securegen.cli.command import RECORD, Function, dry_run, failure, speaks_of_flags
-from securegen.cli.config import arguments_of, command_words, digests_of, options_of
+from securegen.cli.config import arguments_of, command_words, digests_of, options_of, untold_of
 from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
 from securegen.io.store_urls import local_prefix
@@ -62,6 +62,7 @@ class CommandLog(RunLog):
             "command": " ".join(command_words(ctx)), "options": options_of(ctx),
             "digests": digests_of(ctx, self.read) if self.digests else {},
         }  # fmt: skip
+        call |= untold_of(ctx, call["digests"])
         outputs = [*self._outputs(record), *self.stored]
         if self.audit is not None and (witnesses := self.audit.end(record, call["digests"].values(), outputs)):
             record["audit"] = witnesses
