@@ -25,6 +25,37 @@ TASKS = {
     "reveal K8 hits": "hits alone", "reveal K8 chi2": "χ² alone", "reveal K8 uv": "u and v",
 }  # fmt: skip
 
+MPC = (  # task, implementation of ours, threads, and what it is
+    ("integer_matmul K1", "securegen", 2, "integer product, N = 2,000, M = 10,000, K = 1, two threads"),
+    ("integer_matmul K8", "securegen", 2, "the same, K = 8"),
+    ("integer_matmul K32", "securegen", 2, "the same, K = 32"),
+    ("randomness", "securegen", 1, "5 million random words"),
+    ("vertical K8", "securegen", 1, "vertical, N = 10,000, M = 2,000, K = 8, as `aggregates` runs it"),
+    ("vertical K8", "securegen_ring32", 1, "the same in plain words of 32 bits"),
+    ("vertical K8", "securegen_ring64", 1, "the same in plain words of 64 bits"),
+    (
+        "reveal K8 uv",
+        "securegen",
+        1,
+        "`uv`, ours from files to the table and exact, CrypTen's from arrays in 16-bit fixed point",
+    ),
+    ("reveal K8 chi2", "securegen", 1, "`chi2`, likewise"),
+    ("reveal K8 hits", "securegen", 1, "`hits`, likewise"),
+    ("outsourced_batch K8", "securegen", 1, "outsourced, a second batch, K = 8"),
+    (
+        "crypten_operation comparison",
+        "securegen",
+        1,
+        "CrypTen comparison of 20,000 numbers (ours over TLS, exact truncation)",
+    ),
+    (
+        "crypten_operation reciprocal",
+        "securegen",
+        1,
+        "CrypTen reciprocal of 20,000 numbers (ours over TLS, exact truncation)",
+    ),
+)
+
 
 def kept(report: dict[str, Any]) -> dict[str, Any]:
     """What is kept of pytest-benchmark's report: where it was measured as `conftest.py` says, and of a benchmark its figures."""
@@ -115,4 +146,16 @@ def made(results: dict[str, Any]) -> Made:
         ])
         for mark, lines in tables.items()
     }  # fmt: skip
-    return Made("benchmarks", sections, {p.name: p for p in shown.values()})
+    return Made("explanation/benchmarks", sections, {p.name: p for p in shown.values()})
+
+
+def made_of_mpc(results: dict[str, Any]) -> Made:
+    """Nothing of a run that has not all of it."""
+    found = {(r.task, r.implementation, r.threads): r.seconds for r in rows_of(results)}
+    lines = ["| benchmark | CrypTen | here | ratio |", "|---|---:|---:|---:|"]
+    for task, ours, threads, what in MPC:
+        pair = found.get((task, "crypten", threads)), found.get((task, ours, threads))
+        if None in pair:
+            return Made("howto/mpc", {})
+        lines.append(f"| {what} | {show(pair[0])} | {show(pair[1])} | {pair[0] / pair[1]:.2g} |")
+    return Made("howto/mpc", {"protocols": "\n".join([*lines, "", source(results["measured"])])})
