@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pictures import Picture, ratios
+from pictures import Picture, ratios, times
 from record import Made, source
 from table import Row, rows_of, show, table
 
@@ -18,11 +18,15 @@ PEERS = {
     "crypten": "CrypTen", "plink2": "plink2", "numpy": "NumPy",
 }  # fmt: skip
 TASKS = {
-    "residue_mac K1": "products × 1 column", "residue_mac K4": "products × 4 columns", "residue_mac K13": "products × 13 columns",
-    "encrypt_block": "encryption", "ntt": "number-theoretic transform", "prs_person public": "scores, public model",
-    "prs_person private": "scores, private model", "secure_sum": "sum of three sites", "secure_sum K8": "masks of a sum",
-    "vertical K8": "two parties, every sum", "outsourced_batch K8": "two servers, second batch",
-    "reveal K8 hits": "hits alone", "reveal K8 chi2": "χ² alone", "reveal K8 uv": "u and v",
+    "residue_mac K1": "products × 1 column", "residue_mac K4": "products × 4 columns",
+    "residue_mac K13": "products × 13 columns", "encrypt_block": "encryption", "ntt": "number-theoretic transform",
+    "prs_person public": "scores, public model", "integer_matmul K1": "integer product, 1 column",
+    "integer_matmul K8": "integer product, 8 columns", "integer_matmul K32": "integer product, 32 columns",
+    "randomness": "random words", "crypten_operation reciprocal": "CrypTen's reciprocal",
+    "crypten_operation comparison": "CrypTen's comparison", "secure_sum": "sum of three sites",
+    "secure_sum K8": "masks of a sum", "vertical K8": "two parties, every sum",
+    "outsourced_batch K8": "two servers, second batch", "reveal K8 hits": "hits alone", "reveal K8 chi2": "χ² alone",
+    "reveal K8 uv": "u and v",
 }  # fmt: skip
 
 MPC = (  # task, implementation of ours, threads, and what it is
@@ -90,7 +94,7 @@ def of_pass(results: dict[str, Any]) -> list[str]:
     for data, found in passes(results).items():
         cells = [show(found[name]) if name in found else "" for name in ("plink2", "numpy", "securegen")]
         both = "plink2" in found and "securegen" in found
-        ratio = f"{found['securegen'] / found['plink2']:.2g} ×" if both else ""
+        ratio = times(found["securegen"] / found["plink2"]) if both else ""
         lines.append(f"| {' | '.join([SIZES.get(data, data), *cells, ratio])} |")
     return lines if len(lines) > 2 else []
 
@@ -104,9 +108,9 @@ def beside(rows: list[Row]) -> list[tuple[str, list[tuple[str, float]]]]:
     for task, members in tasks.items():
         ours = {r.threads: r.cost for r in members if r.implementation == "securegen"}
         peers = {r.implementation: r for r in members if r.implementation in PEERS}
-        times = [(PEERS[p], r.cost / ours[r.threads]) for p, r in peers.items() if r.threads in ours]
-        if times:
-            out.append((TASKS.get(task, task.replace("_", " ")), times))
+        found = [(PEERS[p], r.cost / ours[r.threads]) for p, r in peers.items() if r.threads in ours]
+        if found:
+            out.append((TASKS.get(task, task.replace("_", " ")), found))
     return out
 
 
@@ -157,5 +161,5 @@ def made_of_mpc(results: dict[str, Any]) -> Made:
         pair = found.get((task, "crypten", threads)), found.get((task, ours, threads))
         if None in pair:
             return Made("howto/mpc", {})
-        lines.append(f"| {what} | {show(pair[0])} | {show(pair[1])} | {pair[0] / pair[1]:.2g} |")
+        lines.append(f"| {what} | {show(pair[0])} | {show(pair[1])} | {times(pair[0] / pair[1])} |")
     return Made("howto/mpc", {"protocols": "\n".join([*lines, "", source(results["measured"])])})

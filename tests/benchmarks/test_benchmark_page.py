@@ -62,7 +62,7 @@ def test_a_run_with_every_protocol_becomes_their_table():
     for task, ours, threads, _ in peers_page.MPC:
         seconds |= {name(task, "crypten", threads): 3.0, name(task, ours, threads): 0.5}
     whole = peers_page.made_of_mpc(peers_page.kept(report(**seconds)))
-    assert whole.sections["protocols"].count("| 3 s | 500 ms | 6 |") == len(peers_page.MPC)
+    assert whole.sections["protocols"].count("| 3 s | 500 ms | 6 × |") == len(peers_page.MPC)
     seconds.popitem()
     assert peers_page.made_of_mpc(peers_page.kept(report(**seconds))).sections == {}
 
