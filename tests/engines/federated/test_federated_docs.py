@@ -1,4 +1,4 @@
-"""The documentation says what is true: its commands run or parse, the tests it names exist."""
+"""The guide shows every command of a deployment."""
 
 from __future__ import annotations
 
