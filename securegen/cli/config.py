@@ -10,6 +10,7 @@ import hashlib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from securegen.io.folders import folder_of
 from securegen.io.genotypes import FIELDS, FORMATS, named_files
 from securegen.io.store_urls import is_url
 from securegen.local.launcher import toml_text
-from securegen.study.noise_place import is_told
+from securegen.study.noise_marks import marks_of
+from securegen.study.noise_place import is_told, place_of
 
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
@@ -200,11 +202,9 @@ def untold_of(ctx: click.Context, told: Mapping[str, str]) -> dict[str, Any]:
     untold = sorted({path for name, path in named if path not in told and not (noisy and is_told(name, path))})
     if not untold or not noisy:
         return {"untold": untold} if untold else {}
-    from securegen.cli.options import inputs_from
-    from securegen.study.noise_marks import marks_of
-    from securegen.study.noise_place import place_of
+    from securegen.study.inputs import Inputs
 
-    draws = place_of(inputs_from(ctx.params))[0]
+    draws = place_of(Inputs(**{f.name: ctx.params[f.name] for f in fields(Inputs) if f.name in ctx.params}))[0]
     return {"untold": untold, "draws": os.path.relpath(draws), "marks": marks_of(draws, untold)}
 
 

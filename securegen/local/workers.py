@@ -31,7 +31,7 @@ _running: set[subprocess.Popen[str]] = set()  # steps of this process
 
 
 @dataclass(frozen=True)
-class Ended:
+class StepEnd:
     """A step that ended. code: of its process, below 0 that of a signal; said: what it said that failed; where: its machine."""
 
     code: int
@@ -53,11 +53,11 @@ class Pool:
     watch: Callable[[], None] = lambda: None
 
 
-def run_step(arguments: Sequence[str], folder: str, threads: int, version: str = VERSION, mark: str = ".") -> Ended:
+def run_step(arguments: Sequence[str], folder: str, threads: int, version: str = VERSION, mark: str = ".") -> StepEnd:
     """In a worker: run `securegen ARGUMENTS` in a folder as a process of its own, which ends with the worker's."""
     where = platform.node()
     if (wrong := refusal(version, mark)) is not None:
-        return Ended(*wrong)
+        return StepEnd(*wrong)
     process = processes.start(
         [sys.executable, "-P", "-m", "securegen", *arguments], folder=Path(folder), alone=threads > 1,
         more={"NUMBA_NUM_THREADS": str(threads)} if threads > 1 else None,
@@ -70,7 +70,7 @@ def run_step(arguments: Sequence[str], folder: str, threads: int, version: str =
             code = process.wait()
     finally:
         _running.discard(process)
-    return Ended(code, processes.message("a part", said[-processes.SAID :].encode(), code) if code else "", where)
+    return StepEnd(code, processes.message("a part", said[-processes.SAID :].encode(), code) if code else "", where)
 
 
 def run_parts(
@@ -90,7 +90,7 @@ def run_parts(
     """
     folder, tried = os.getcwd(), dict.fromkeys(range(len(parts)), 0)
     seen = os.path.abspath(mark or folder)
-    running: dict[Future[Ended], int] = {}
+    running: dict[Future[StepEnd], int] = {}
 
     def begin(number: int) -> None:
         tried[number] += 1
@@ -121,13 +121,13 @@ def run_parts(
         raise failure
 
 
-def _ended(future: Future[Ended]) -> Ended:
+def _ended(future: Future[StepEnd]) -> StepEnd:
     try:
         return future.result()
     except ImportError as error:  # a worker that came later
-        return Ended(UsageError.exit_code, f"a worker has no securegen {VERSION} ({error}): install it there")
+        return StepEnd(UsageError.exit_code, f"a worker has no securegen {VERSION} ({error}): install it there")
     except (Exception, CancelledError) as error:  # of the cluster: its worker died more often than the cluster allows
-        return Ended(-signal.SIGKILL, f"its worker was lost ({type(error).__name__})")
+        return StepEnd(-signal.SIGKILL, f"its worker was lost ({type(error).__name__})")
 
 
 @contextlib.contextmanager

@@ -182,6 +182,6 @@ def test_a_worker_without_securegen_is_named(cluster, tmp_path, monkeypatch):
 
 
 def test_a_part_elsewhere_says_where(monkeypatch):
-    assert workers.Ended(3, "no file", "node7").line() == "no file (on node7)"
+    assert workers.StepEnd(3, "no file", "node7").line() == "no file (on node7)"
     monkeypatch.setattr(workers.platform, "node", lambda: "node7")
-    assert workers.Ended(3, "no file", "node7").line() == "no file"
+    assert workers.StepEnd(3, "no file", "node7").line() == "no file"
