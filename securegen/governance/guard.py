@@ -31,7 +31,8 @@ class SiteGuard(fp.Guard):
 
     level: strict, consortium, or all, which leaves only what others' parts must satisfy; fewest: people, k of the rules;
     consent: the named one, to more leverage a person; end: ends this site's part in the study for good;
-    policies: folders of those that govern the site, whose audit logs know its ledger.
+    policies: folders of those that govern the site, whose audit logs know its ledger; between: (N,) bool each, people of one of
+    two sets of samples and not of both, of `openings.between_sets`.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class SiteGuard(fp.Guard):
         self.level, self.fewest = level, fewest
         self._limit = openings.CONSENTED if consent else openings.LEVERAGE
         self.log, self._end, self.policies = log, end, policies
+        self.between: list[np.ndarray] = []
         self._columns: list[np.ndarray] = []
         self._covariates: tuple[Matrix, Matrix] | None = None
 

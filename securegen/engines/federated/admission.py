@@ -22,11 +22,13 @@ from securegen.errors import StorageError
 from securegen.governance import openings
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
-from securegen.governance.ledger import Entries
+from securegen.governance.ledger import Entries, padded
 from securegen.governance.ledger_file import open_ledger
+from securegen.governance.rows_of_sets import enter_sets
 from securegen.governance.site_sets import StudySites
 from securegen.model import GenotypeReader, IntArray, Samples
 from securegen.study.inputs import Log
+from securegen.study.ploidy import NAMES, X, Y
 
 LEDGER = "ledger"
 
@@ -55,7 +57,7 @@ def admit(
     sites: StudySites | None = None, reader: GenotypeReader | None = None,
 ) -> None:  # fmt: skip
     """Enter this study's sets of samples, (N,) bool each by what it is for, and of sites into the ledger below `state`. reader:
-    of their genotypes, by which they are known under other ids.
+    of their genotypes, by which they are known under other ids. `guard.between` then has the people by whom two sets differ.
 
     Raises PolicyError when two sets, now or in these people's lifetime, differ by a few people, or the sites so that one's
     own sums could be read, StorageError where the ledger is older than what this site has sent.
@@ -66,12 +68,38 @@ def admit(
         _refuse_older(ledger, state)
         rows = ledger.rows(samples, None if reader is None else Fingerprints(reader))
         _refuse_alone(ledger, sites, guard)
+        known = [(what, padded(people, len(ledger.spent))[rows]) for what, people in ledger.sets]
+        guard.between = _between(sets, known) if guard.level == openings.STRICT else []
+        if guard.between:
+            few = min(int(people.sum()) for people in guard.between)
+            guard.log(
+                f"WARNING: {few} people of this site are in one of two sets that are summed, now or in an earlier study, and "
+                "not in the other: variants that few of them tell apart are withheld (FEW_CARRIERS). Analyse the same people as "
+                "before (--keep), or all phenotypes together (--common-samples)"
+            )
         for what, people in sets:
             fault = ledger.set_fault(rows, people, study.fewest_people)
             if fault is not None and guard.on:
                 guard.refuse(f"samples of {what}", fault)
             ledger.add_set(f"study {study.name} {study.digest[:16]}, {what}", rows, people)
         ledger.add_study(sites)
+
+
+def _between(sets: Sequence[tuple[str, np.ndarray]], known: Sequence[tuple[str, np.ndarray]]) -> list[np.ndarray]:
+    """As `openings.between_sets`, of sets over which columns are summed: everywhere, on X, or on Y."""
+    places = ("", *(f" on {NAMES[kind]}" for kind in (X, Y)))
+    out: list[np.ndarray] = []
+    for place in places:
+        new, before = (
+            [people for what, people in some if "phenotype " in what and _place(what, places[1:]) == place]
+            for some in (sets, known)
+        )
+        out += openings.between_sets(new, before)
+    return out
+
+
+def _place(what: str, places: Sequence[str]) -> str:
+    return next((place for place in places if what.endswith(place)), "")
 
 
 def begin(sites: StudySites, state: Path, guard: SiteGuard) -> list[str]:
@@ -162,6 +190,28 @@ def charge_products(
         )  # fmt: skip
     if fault is not None:
         guard.refuse("whole-genome model", fault)
+
+
+def enter_rows(
+    study: StudyFile, samples: Samples, people: np.ndarray, made: bytes, state: Path, guard: SiteGuard
+) -> None:  # fmt: skip
+    """Enter rows that several variants make of `people`, (N,) bool, before anything of them is summed. made: what tells which.
+
+    Raises PolicyError where rows of other sets were opened of any of these people: what one has more than another is few people.
+    Consent lifts it.
+    """
+    if not guard.on:
+        return
+    with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
+        fault = enter_sets(
+            ledger,
+            f"study {study.name} {study.digest[:16]}",
+            ledger.rows(samples)[people],
+            made,
+            study.consent_openings,
+        )
+    if fault is not None:
+        guard.refuse("sets of variants", fault)
 
 
 def charge_columns(
