@@ -136,6 +136,19 @@ class SiteGuard(fp.Guard):
         self._check("a Newton step", openings.hessian_fault(own[1], opened[1], *grams, slack, unit))
         self._check("a Newton step", openings.gradient_fault(own[0], opened[0], *grams, slack, unit))
 
+    def look_between(self, places: Sequence[tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]) -> None:
+        """Keep, under `strict`, the people by whom sets differ over which rows are summed, and say how many they are. places: new
+        and known sets of each, (N,) bool."""
+        strict = self.level == openings.STRICT
+        self.between = [s for new, known in places if strict for s in openings.between_sets(new, known)]
+        if self.between:
+            few = min(int(people.sum()) for people in self.between)
+            self.log(
+                f"WARNING: {few} people here are in one of two sets that are summed, now or earlier, and not in the other: "
+                "variants that few of them tell apart are withheld (FEW_CARRIERS). Analyse the same people as before (--keep), "
+                "or all phenotypes in the same (--common-samples)"
+            )
+
     def sets(self, sets: Sequence[tuple[str, np.ndarray]]) -> None:
         """Sets of samples of one study, (N,) bool each, before anything of them is summed."""
         if self.on:

@@ -31,6 +31,7 @@ from securegen.study.inputs import Log
 from securegen.study.ploidy import NAMES, X, Y
 
 LEDGER = "ledger"
+APART = tuple(f" on {NAMES[kind]}" for kind in (X, Y))  # ends what a set is for whose rows are no others'
 
 
 def guard_of_study(
@@ -69,14 +70,7 @@ def admit(
         rows = ledger.rows(samples, None if reader is None else Fingerprints(reader))
         _refuse_alone(ledger, sites, guard)
         known = [(what, padded(people, len(ledger.spent))[rows]) for what, people in ledger.sets]
-        guard.between = _between(sets, known) if guard.level == openings.STRICT else []
-        if guard.between:
-            few = min(int(people.sum()) for people in guard.between)
-            guard.log(
-                f"WARNING: {few} people of this site are in one of two sets that are summed, now or in an earlier study, and "
-                "not in the other: variants that few of them tell apart are withheld (FEW_CARRIERS). Analyse the same people as "
-                "before (--keep), or all phenotypes together (--common-samples)"
-            )
+        guard.look_between(_by_place(sets, known))
         for what, people in sets:
             fault = ledger.set_fault(rows, people, study.fewest_people)
             if fault is not None and guard.on:
@@ -85,21 +79,19 @@ def admit(
         ledger.add_study(sites)
 
 
-def _between(sets: Sequence[tuple[str, np.ndarray]], known: Sequence[tuple[str, np.ndarray]]) -> list[np.ndarray]:
-    """As `openings.between_sets`, of sets over which columns are summed: everywhere, on X, or on Y."""
-    places = ("", *(f" on {NAMES[kind]}" for kind in (X, Y)))
-    out: list[np.ndarray] = []
-    for place in places:
-        new, before = (
-            [people for what, people in some if "phenotype " in what and _place(what, places[1:]) == place]
-            for some in (sets, known)
-        )
-        out += openings.between_sets(new, before)
-    return out
+def _by_place(
+    sets: Sequence[tuple[str, np.ndarray]], known: Sequence[tuple[str, np.ndarray]]
+) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """New and known sets over which columns are summed: everywhere, on X, and on Y."""
+
+    def of(some: Sequence[tuple[str, np.ndarray]], place: str) -> list[np.ndarray]:
+        return [people for what, people in some if "phenotype " in what and _place(what) == place]
+
+    return [(of(sets, place), of(known, place)) for place in ("", *APART)]
 
 
-def _place(what: str, places: Sequence[str]) -> str:
-    return next((place for place in places if what.endswith(place)), "")
+def _place(what: str) -> str:
+    return next((place for place in APART if what.endswith(place)), "")
 
 
 def begin(sites: StudySites, state: Path, guard: SiteGuard) -> list[str]:

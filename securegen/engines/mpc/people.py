@@ -64,7 +64,8 @@ def admitted(
         with open_ledger(_ledger(path, place), log, policies=state.policies) as ledger:
             rows = ledger.rows(reader.samples, genotypes)
             known = [padded(people, len(ledger.spent))[rows] for _, people in ledger.sets]
-            between[place] = openings.between_sets([people for _, people in sets], known)
+            guard.look_between([([people for _, people in sets], known)])
+            between[place] = guard.between
             for what, people in sets:
                 fault = ledger.set_fault(rows, people)
                 if fault is not None and guard.on:
@@ -77,7 +78,7 @@ def admitted(
     return [
         RowRule(
             list((sets if sets.shape[1] else everybody).T), reader.dosage_grid, strict=strict,
-            between=[people for place in places if strict for people in between[place]],
+            between=[people for place in places for people in between[place]],
         )
         for places, sets in strata
     ]  # fmt: skip

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from securegen.engines.federated import admission
+from securegen.governance.guard import SiteGuard
 from securegen.governance.openings import between_sets
 from securegen.governance.rows import RowRule
 from securegen.model import GenotypeBlock
@@ -105,7 +106,7 @@ def test_sets_on_x_are_compared_with_those_on_x():
 
     some, more, known_sex = (np.arange(100) < n for n in (50, 70, 90))
     earlier = [(f"study s 00, {set_of('A')}", some), (f"study s 00, {set_of('A')} on X", known_sex)]
-    found = admission._between([(set_of("A on X"), more)], earlier)
-    assert [s.sum() for s in found] == [20]
-    found = admission._between([(f"{set_of('B')} on X", more), ("founders", some)], earlier)
-    assert [s.sum() for s in found] == [20] and found[0][80]
+    guard = SiteGuard(lambda line: None)
+    for named, last in ((set_of("A on X"), 60), (f"{set_of('B')} on X", 80)):
+        guard.look_between(admission._by_place([(named, more), ("founders", some)], earlier))
+        assert [s.sum() for s in guard.between] == [20] and guard.between[0][last]
