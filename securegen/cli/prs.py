@@ -57,7 +57,7 @@ def command(
         if options["score"] or plot:
             raise UsageError("the server reads the weights from --model, not from --score, and sees no score to --plot")
         if in_parts:
-            raise UsageError("--blocks and --executor are of genotypes in the clear, not of the server's --cohort")
+            raise UsageError("--blocks and --executor take genotypes in the clear, not the server's --cohort")
         serve(cohort, model, log)
     else:
         from securegen.engines.plain.scores import PlainScores

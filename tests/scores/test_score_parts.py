@@ -176,7 +176,7 @@ def second_row(cells):
         (changed(SUMS, second_row(lambda c: [*c[:-1], b"1.5"])), "line 3: two ids and 4 whole numbers were expected"),
         (changed(SUMS, second_row(lambda c: c[:-1])), "line 3: two ids and 4 whole numbers were expected"),
         (changed(SUMS, second_row(lambda c: [*c[:-1], b"9" * 18])), "line 3: a number is larger than its part can make"),
-        (changed(SUMS, second_row(lambda c: [c[0], b"else", *c[2:]])), "are of different people"),
+        (changed(SUMS, second_row(lambda c: [c[0], b"else", *c[2:]])), "hold different people"),
         (changed(".match.tsv", lambda d: d + b"x\n"), "matched other variants"),
         (facts(exponent=[3]), "differ in exponent"), (facts(grid=7), "differ in grid"),
         (facts(exponent=[3, 4]), "its lists differ in length"), (facts(bound=[-1]), "is not of a part of scores"),
