@@ -288,12 +288,33 @@ def test_files_named_in_prose_exist():
 
 
 def test_tests_named_in_prose_exist():
-    named = {(p, *found) for p in PAGES for found in re.findall(r"(tests/[\w/]+\.py)::(\w+)", p.read_text())}
-    assert len(named) > 10
-    lost = [
-        f"{name_of(p)}: {file}::{test}" for p, file, test in named if f"def {test}(" not in (ROOT / file).read_text()
-    ]
+    """A file, two colons and a test name a test of that file; `test_name` one of any file, `test_begin…` one that begins so."""
+    files = [p for part in ("tests", "benchmarks") for p in (ROOT / part).rglob("test_*.py")]
+    all_tests = {name for p in files for name in re.findall(r"^def (test_\w+)\(", p.read_text(), re.MULTILINE)}
+    stems, lost, count = {p.stem for p in files}, [], 0
+    for page in PAGES:
+        text = page.read_text()
+        for file, test in re.findall(r"(tests/[\w/]+\.py)::(\w+)", text):
+            count += 1
+            if f"def {test}(" not in (ROOT / file).read_text():
+                lost.append(f"{name_of(page)}: {file}::{test}")
+        for test, cut in re.findall(r"`(test_\w+)(…?)`", text):
+            count += 1
+            if not (any(t.startswith(test) for t in all_tests) if cut else test in all_tests | stems):
+                lost.append(f"{name_of(page)}: {test}")
+    assert count > 300
     assert not lost, "tests that do not exist: " + "; ".join(sorted(lost))
+
+
+def test_every_row_of_the_page_for_reviewers_names_a_test():
+    """Tables of parties and claims, and the advisories; a header is the line above `|---`."""
+    for page in (ROOT / "docs" / "explanation" / "security.md", ROOT / "SECURITY.md"):
+        text = page.read_text()
+        lines = text[text.find("\n## Advisories") :].splitlines() if page.name == "SECURITY.md" else text.splitlines()
+        rows = [
+            a for a, b in zip(lines, [*lines[1:], ""], strict=True) if a.startswith("| ") and not b.startswith("|-")
+        ]
+        assert len(rows) >= 30 and not [row for row in rows if "test_" not in row], page.name
 
 
 def moved() -> dict[str, str]:
