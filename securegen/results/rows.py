@@ -163,8 +163,11 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
     separator = "\t" if "\t" in first else None
     rows = 0
     for number, line in enumerate(io.StringIO(text), 1):
+        where = f"{path}, line {number + first_row - 2}"
+        if "\r" in line.removesuffix("\n").removesuffix("\r"):
+            raise InputError(f"{where}: a carriage return inside the line")
         if (found := len(line.rstrip("\n").split(separator))) != len(header):
-            raise InputError(f"{path}, line {number + first_row - 2}: {found} fields, the header has {len(header)}")
+            raise InputError(f"{where}: {found} fields, the header has {len(header)}")
         rows = number - 1
     if not rows:
         raise InputError(f"{path} has no rows: a header line and a line a variant are expected")
