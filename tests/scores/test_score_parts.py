@@ -69,6 +69,22 @@ CASES = {
 }
 
 
+def test_run_local_makes_the_same_parts_in_the_clear_alone(cohort, tmp_path):
+    words = ["run-local", "prs", "--bfile", cohort / "c", "--score", cohort / "a.tsv"]
+    run(cohort, tmp_path / "p", "--blocks", "2/3")
+    done = securegen(*words, "--engine", "plain", "--blocks", "2/3", "--out", tmp_path / "q")
+    assert done.code == 0, done.err
+    ours, theirs = (tmp_path / f"{name}.2of3{SUMS}" for name in "pq")
+    assert ours.read_bytes() == theirs.read_bytes()
+    for more, said in (
+        (["--engine", "ckks", "--blocks", "2/3"], "for --engine plain, not for ckks"),
+        (["--engine", "plain", "--blocks", "2/3", "--plot"], "parts are not drawn"),
+    ):
+        done = securegen(*words, *more, "--out", tmp_path / "r")
+        assert done.code == 2 and said in done.err, done.err
+    assert not [name for name in left(tmp_path) if name.startswith("r.")]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_parts_add_up_to_one_run(cohort, case, tmp_path):
     chosen = dict(CASES[case])
