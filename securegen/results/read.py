@@ -13,13 +13,9 @@ import zstandard
 
 from securegen.errors import InputError
 from securegen.io.text import iterate_lines, refuse_foreign
-<<<<<<< HEAD
+from securegen.io.unpacked import unpacked
 from securegen.results.cells import MISSING, are_whole, log10p_of_text, numbers, positions, refuse_impossible
 from securegen.results.rows import compared_tests, kept_test, read_sumstats
-=======
-from securegen.io.unpacked import unpacked
-from securegen.results.rows import MISSING, ROUNDED, are_whole, compared_tests, kept_test, positions, read_sumstats
->>>>>>> main
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
 _NUMBERS = frozenset(
