@@ -280,4 +280,4 @@ def made(told: dict[str, Any]) -> Made:
         "columns": of("columns", []),
         "projection": of("projection", computed(told)),
     }
-    return Made("scaling-up", sections, {p.name: p for some in shown.values() for p in some})
+    return Made("explanation/scaling-up", sections, {p.name: p for some in shown.values() for p in some})

@@ -1,21 +1,16 @@
 """The documentation is run: examples execute, tables equal the code, links and names resolve, what is gone is told."""
 
 import ast
-import contextlib
 import doctest
 import importlib
 import json
 import re
-import shlex
-import shutil
-import subprocess
 import tomllib
 from pathlib import Path
 
 import click
 import pytest
 import test_architecture as architecture
-from support import securegen
 
 import securegen as sg
 from securegen import errors, vocabulary
@@ -80,45 +75,6 @@ def test_pages_with_examples_are_found():
     assert {"docs/reference/python-api.md", "docs/explanation/noise.md", "docs/explanation/scaling.md"} <= set(
         map(name_of, WITH_EXAMPLES)
     )
-
-
-def test_python_example_of_the_readme_runs(repository):
-    (code,) = blocks(ROOT / "README.md", "python")
-    exec(compile(code, "README.md", "exec"), {})
-    assert (repository / "study.results" / "manifest.json").is_file()
-
-
-def run_line(line: str, folder: Path) -> None:
-    with contextlib.chdir(folder):
-        if line.startswith("securegen "):
-            done = securegen(*shlex.split(line)[1:])
-            code, said = done.code, done.err
-        else:
-            other = subprocess.run(shlex.split(line), stdin=subprocess.DEVNULL, capture_output=True, text=True)
-            code, said = other.returncode, other.stderr
-    assert code == 0, f"{line}\n{said}"
-
-
-def test_shell_steps_of_the_readme_run(tmp_path):
-    """The walk of the README in an owner's and a server's folder, on a part of the example cohort."""
-    folders = {name: tmp_path / name for name in ("owner", "server")}
-    for file in (ROOT / "examples").glob("cohort.*"):
-        shutil.copy(file, tmp_path)
-    steps = 0
-    for block in blocks(ROOT / "README.md", "sh"):
-        first, *lines = block.splitlines()
-        if first == "# once, beside your files":
-            subprocess.run(["sh", "-e"], cwd=tmp_path, input=block, text=True, check=True)
-            assert (folders["owner"] / "pass.txt").stat().st_mode & 0o077 == 0
-            continue
-        folder = folders[re.fullmatch(r"# in the (\w+)'s folder", first).group(1)]
-        for line in lines:
-            run_line(f"{line} --chr 1 --to-bp 300000" if "--bfile" in line else line, folder)
-            steps += 1
-    assert steps == 10
-    table = (folders["owner"] / "result.QT.glm.linear").read_bytes()
-    assert table == (folders["owner"] / "plain.QT.glm.linear").read_bytes()
-    assert not list(folders["server"].rglob("*.secret")) and not list(folders["server"].rglob("*.box"))
 
 
 def options_of(command: click.Command) -> set[str]:
