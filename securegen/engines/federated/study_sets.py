@@ -53,12 +53,12 @@ class StudySets:
         if openings == CONSORTIUM:
             raise UsageError(f"`openings` {CONSORTIUM} shows masks of a set that few people tell apart: strict")
         for given, what in (
-            (genetic_model != ADDITIVE, f"`{genetic_model}` is of genotypes of two alleles, and masks count several variants"),
-            (interaction is not None and self.rule == SUM, "`interaction` is of two copies: `build_mask` max or comphet"),
+            (genetic_model != ADDITIVE, f"`{genetic_model}` needs genotypes of two alleles, and masks count several variants"),
+            (interaction is not None and self.rule == SUM, "`interaction` needs two copies: `build_mask` max or comphet"),
             (qc and self.rule == SUM, "`qc` counts the alleles of one variant: `build_mask` max or comphet, not sum"),
             (bool(self.tests) and (qc or interaction is not None), "`vc_tests` of sites have no table beside: no qc"),
             (bool(self.tests) and statistic != REGENIE, "`vc_tests` have the `statistic` regenie"),
-            (bool(self.tests) and several, "`vc_tests` of sites are of people who have every phenotype: `common_samples`"),
+            (bool(self.tests) and several, "`vc_tests` of sites take people who have every phenotype: `common_samples`"),
         ):  # fmt: skip
             if given:
                 raise UsageError(what)
