@@ -90,7 +90,7 @@ def _refuse_others(parts: Sequence[ResultsPart]) -> None:
         wrong = [name for name in _OF_ONE_PASS if part.body[name] != first.body[name]]
         if wrong:
             raise ArtefactError(
-                f"{part.folder} and {first.folder} differ in {', '.join(wrong)}: they are of two passes; remove the other one"
+                f"{part.folder} and {first.folder} differ in {', '.join(wrong)}: they come from two passes; remove one of them"
             )
     of, blocks = first.body["of"], len(first.body["streams"])
     absent = sorted(set(range(1, of + 1)) - {part.body["part"] for part in parts})
