@@ -21,7 +21,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DIST, LOCK = ROOT / "dist", ROOT / "requirements.lock"
+DIST, LOCK, PROJECT = ROOT / "dist", ROOT / "requirements.lock", ROOT / "pyproject.toml"
 HEADER = "# Made by make release from pyproject.toml. pip install --require-hashes -r requirements.lock"
 UNREACHABLE = re.compile(
     r"ConnectionError|ConnectTimeout|ServiceError|Max retries|NameResolution|HTTPError|timed out|ProxyError"
@@ -40,10 +40,7 @@ def lock() -> None:
         "--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links", "--no-annotate", "--no-header",
         "--output-file", LOCK.name, "pyproject.toml",
     )  # fmt: skip
-    LOCK.write_text(
-        "# Made by make release from pyproject.toml. pip install --require-hashes -r requirements.lock\n"
-        + LOCK.read_text()
-    )
+    LOCK.write_text(f"{HEADER}\n{LOCK.read_text()}")
 
 
 def wheel() -> Path:
@@ -64,10 +61,16 @@ def deployed(made: Path) -> Path:
     return python
 
 
-def bill(python: Path, made: Path) -> Path:
-    """The bill of materials of an environment."""
-    out = DIST / f"{'-'.join(made.name.split('-')[:2])}.cdx.json"
-    run(sys.executable, "-m", "cyclonedx_py", "environment", "--of", "JSON", "--output-reproducible", "-o", out, python)
+def bill(python: Path, made: Path, *options: str) -> Path:
+    """The bill of materials of an environment, which is held against the schema. options: more of cyclonedx_py."""
+    name, version = made.name.split("-")[:2]
+    out, about = DIST / f"{name}-{version}.cdx.json", DIST / "about.toml"
+    about.write_text(PROJECT.read_text().replace('dynamic = ["version"]', f'version = "{version}"'))
+    run(
+        sys.executable, "-m", "cyclonedx_py", "environment", "--of", "JSON", "--output-reproducible", "--pyproject", about,
+        "--mc-type", "application", *options, "-o", out, python,
+    )  # fmt: skip
+    about.unlink()
     return out
 
 

@@ -22,14 +22,17 @@ SLURM = ROOT / "workflows" / "slurm"
 SBATCH = """#!/bin/bash
 set -eu
 array=
-while [[ $1 == -* ]]; do [[ $1 == --array=* ]] && array=${1#--array=1-}; echo "$1" >> options; shift; done
+while [[ $1 == -* ]]; do [[ $1 == --array=* ]] && array=${1#--array=}; echo "$1" >> options; shift; done
 script=$1; shift
+tasks=${array//,/ }
+[[ $array == 1-* ]] && tasks=$(seq "${array#1-}" -1 1)
 if [[ -n $array ]]; then
-    for i in $(seq "$array" -1 1); do
-        SLURM_ARRAY_TASK_ID=$i SLURM_ARRAY_TASK_COUNT=$array SLURM_CPUS_PER_TASK=1 bash "$script" "$@" 2>> said
+    for i in $tasks; do
+        [[ $i == "${KILLED:-}" ]] && continue
+        SLURM_ARRAY_TASK_ID=$i SLURM_ARRAY_TASK_COUNT=$(wc -w <<< "$tasks") SLURM_CPUS_PER_TASK=1 bash "$script" "$@" 2>> said
     done
 else
-    SLURM_CPUS_PER_TASK=1 bash "$script" "$@" 2>> said
+    SLURM_CPUS_PER_TASK=1 bash "$script" "$@" 2>> said || echo "code $?" >> said
 fi
 echo 7
 """
@@ -66,7 +69,23 @@ def test_an_array_of_slurm_makes_the_table_of_one_run(submit, small: Cohort, tmp
     assert securegen("gwas", *small.options(), "--out", tmp_path / "one").code == 0
     assert (submit.folder / "study.QT.glm.linear").read_bytes() == (tmp_path / "one.QT.glm.linear").read_bytes()
     options = (submit.folder / "options").read_text().splitlines()
-    assert options.count("--partition=short") == 2 and "--dependency=afterok:7" in options
+    assert options.count("--partition=short") == 2 and "--dependency=afterany:7" in options
+
+
+def test_a_part_that_was_killed_is_named_and_submitted_alone(submit, small: Cohort, tmp_path):
+    """What joins the parts comes after all of them, however they ended, and says which are not there."""
+    words = (2, "gwas", *small.options(), "--out", "study")
+    assert submit(*words, KILLED="2").returncode == 0
+    said = (submit.folder / "said").read_text()
+    assert "1 of 2 parts are not there, or did not end: 2/2; run these again" in said and said.endswith("code 3\n")
+    assert not (submit.folder / "study.QT.glm.linear").exists()
+    kept = (submit.folder / "study.1of2.run.json").stat().st_mtime_ns
+    (submit.folder / "options").unlink()
+    assert submit(*words, ONLY="2").returncode == 0
+    assert "--array=2" in (submit.folder / "options").read_text().splitlines()
+    assert (submit.folder / "study.1of2.run.json").stat().st_mtime_ns == kept
+    assert securegen("gwas", *small.options(), "--out", tmp_path / "one").code == 0
+    assert (submit.folder / "study.QT.glm.linear").read_bytes() == (tmp_path / "one.QT.glm.linear").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +130,9 @@ def test_the_step_is_that_of_the_command(submit, planned, tmp_path):
         options = (submit.folder / "options").read_text().splitlines()
         (submit.folder / "options").unlink()
         assert asked_of_slurm(steps[step]) <= set(options), step
-    done = submit(planned, "meta", "--out", "x")
-    assert done.returncode == 2 and "meta is no step of it" in done.stderr
+    for told, what in ((("meta",), "meta"), (("prs", "--cohort", "c"), "prs --cohort")):
+        done = submit(planned, *told, "--out", "x")
+        assert done.returncode == 2 and f"{what} is no step of it" in done.stderr
     (tmp_path / "no.json").write_text("{}")
     assert "is not what securegen plan --json printed" in submit(tmp_path / "no.json", "gwas", "--out", "x").stderr
 
