@@ -203,3 +203,77 @@ def test_workflows_of_other_engines_call_what_there_is(name):
     if TOOLS[tool]:
         done = subprocess.run([TOOLS[tool], *arguments, path], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def faults_of_nextflow(script: str, config: str) -> list[str]:
+    """What Nextflow's parsers do not take, as far as it was ever written here."""
+    escapes = set(re.findall(r"\\([^\n])", script)) - set("$\\ntr\"'")
+    out = [f"\\{c} in a string of Groovy" for c in sorted(escapes)]
+    code = re.sub(r"(?m)//.*$", "", config)
+    return out + ["; in a block of settings"] * (";" in code) + ["the implicit `it`"] * bool(re.search(r"\bit\b", code))
+
+
+@pytest.mark.parametrize(
+    "of, old, new, said",
+    [
+        (0, "", "", []), (0, "[.][0-9]", r"\.[0-9]", [r"\. in a string of Groovy"]),
+        (1, "docker.enabled = true\n", "docker.enabled = true;", ["; in a block of settings"]),
+    ],
+    ids=["as it is", "escape", "semicolon"],
+)  # fmt: skip
+def test_nextflow_reads_its_files(of, old, new, said):
+    """Its own linter is not there; both were errors before any job began."""
+    texts = [(ROOT / "workflows/nextflow" / name).read_text() for name in ("main.nf", "nextflow.config")]
+    assert old in texts[of]
+    texts[of] = texts[of].replace(old, new, 1)
+    assert faults_of_nextflow(*texts) == said
+
+
+# What a container engine does, without an image: the files of a task at the paths that it was told, in a namespace of its own.
+CONTAINER = """#!{python}
+import os, sys
+words = sys.argv[1:]
+if words.pop(0) != "run":
+    sys.exit(print("podman version 4.3.1"))
+folder, lines = "/", ["set -e", "mount -t tmpfs none /mnt"]
+while words[0].startswith("-"):
+    flag = words.pop(0)
+    value = "" if flag == "--rm" else words.pop(0)
+    if flag == "-v":
+        begin, place = value.removesuffix(":ro").split(":")
+        make = f"mkdir -p {{place}}" if os.path.isdir(begin) else f"mkdir -p {{os.path.dirname(place)}} && touch -a {{place}}"
+        lines += [make, f"mount --bind {{begin}} {{place}}"]
+    folder = value if flag == "--workdir" else folder
+lines += [f"cd {{folder}}", 'exec "$@"']
+os.execvp("unshare", ["unshare", "--mount", "sh", "-c", "; ".join(lines), "task", *words[1:]])
+"""
+if TOOLS["miniwdl"] and os.geteuid() == 0 and shutil.which("unshare"):  # mounts need root
+
+    def test_the_wdl_workflow_makes_the_tables_of_one_run(submit, small: Cohort, planned, tmp_path):
+        commands, plan = tmp_path / "bin", json.loads(planned.read_text())
+        (commands / "podman").write_text(CONTAINER.format(python=sys.executable))
+        (commands / "podman").chmod(0o755)
+        plan["steps"]["gwas"]["blocks"] = 2
+        (tmp_path / "plan.json").write_text(json.dumps(plan))
+        settings = tmp_path / "miniwdl.cfg"
+        settings.write_text(
+            f'[scheduler]\ncontainer_backend = podman\n[podman]\nexe = ["{commands}/podman"]\n'
+            f"[call_cache]\nput = false\nget = false\n"
+        )
+        files = {s: f"{small.bfile}.{s}" for s in ("bed", "bim", "fam")} | {"pheno": small.pheno, "covar": small.covar}
+        told = [f"{name}={path}" for name, path in (files | {"plan": tmp_path / "plan.json"}).items()]
+        workflow = ROOT / "workflows/wdl/gwas.wdl"
+        done = subprocess.run(
+            [TOOLS["miniwdl"], "run", "--cfg", settings, "--dir", f"{tmp_path}/run/.", workflow, *told],
+            env=os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}, capture_output=True, text=True,
+            check=False, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert securegen("gwas", "--bfile", small.bfile, "--pheno", small.pheno, "--covar", small.covar, "--out",
+                         tmp_path / "one").code == 0  # fmt: skip
+        tables = {
+            Path(p).name.removeprefix("study."): Path(p) for p in json.loads(done.stdout)["outputs"]["gwas.tables"]
+        }
+        wanted = {p.name.removeprefix("one."): p for p in tmp_path.glob("one.*.glm.*")}
+        assert tables.keys() == wanted.keys() and len(tables) >= 2
+        assert all(tables[name].read_bytes() == wanted[name].read_bytes() for name in wanted)
