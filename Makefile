@@ -17,7 +17,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 # Every process of a test would compile the package's sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-mpc test test-long fuzz lint coverage docs bench bench-page bench-published release clean check-prerequisites
+.PHONY: help demo demo-mpc test test-long fuzz lint coverage docs bench bench-page bench-published bench-scale release clean check-prerequisites
 help:
 	@echo "make demo      encrypted association on the example cohort (no torch), table, plots and report in $(OUT)/"
 	@echo "make demo-mpc  the same cohort by secret sharing between parties"
@@ -29,6 +29,7 @@ help:
 	@echo "make docs      execute every example of the documentation and make its site, docs-out/index.html"
 	@echo "make bench     benchmarks against peers, a table of ratios in bench-out/; make bench-page puts that run into the docs"
 	@echo "make bench-published  the settings of published systems at their sizes, some minutes"
+	@echo "make bench-scale  a million variants, many people, columns and sites: half an hour, kept, and put into the docs"
 	@echo "make release   wheel, sdist, a lock file with hashes, a bill of materials (CycloneDX) and pip-audit, in dist/; LOCK='--upgrade' for newer versions"
 	@echo "make clean     remove $(VENV), $(OUT), bench-out, docs-out and caches"
 
@@ -119,7 +120,16 @@ bench-page: | $(VENV)/bin/python
 bench-published: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	@mkdir -p bench-out
 	$(RUN) benchmarks/published.py --out bench-out/published.json
-	@$(RUN) benchmarks/published_page.py bench-out/published.json
+	@echo "to keep this run: $(RUN) benchmarks/page.py bench-out/published.json"
+
+# Each kind ends within its minutes, and what it measured is kept before the next begins.
+bench-scale: $(VENV)/all.stamp $(VENV)/kernels.stamp
+	$(RUN) benchmarks/scale/run.py grid --minutes 6
+	$(RUN) benchmarks/scale/run.py columns --minutes 6
+	$(RUN) benchmarks/scale/run.py sites --minutes 6
+	$(RUN) benchmarks/scale/run.py people --minutes 6
+	$(RUN) benchmarks/scale/run.py chromosomes --minutes 12
+	$(RUN) benchmarks/page.py
 
 release: | $(VENV)/bin/python
 	$(PIP) install --editable '.[release]'

@@ -2,7 +2,7 @@
 
 Each setting is simulated at the size that its authors state, and run by the commands that a user would type, with all
 processes, files and checks. The JSON has seconds and bytes as the commands record them, beside the figure that was
-published and its source; `benchmarks/published_page.py` writes the page from it. Other people's figures are of their
+published and its source; `benchmarks/page.py` writes the page from it. Other people's figures are of their
 machines: they say what order of magnitude it is, not who is faster by how much.
 """
 
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import shlex
 import subprocess
@@ -24,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import record
 from bed_reader import to_bed
 
 
@@ -149,27 +148,11 @@ def measured(setting: Setting, folder: Path) -> dict[str, object]:
     wall = time.perf_counter() - start
     if done.returncode:
         raise SystemExit(f"{setting.name}: exit code {done.returncode}\n{done.stderr[-2000:]}")
-    record = json.loads((folder / "result.run.json").read_text())
+    told = json.loads((folder / "result.run.json").read_text())
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    kept = {key: record.get(key) for key in ("seconds", "bytes", "machine", "version")}
+    kept = {key: told.get(key) for key in ("seconds", "bytes", "version")}
     about = {k: v for k, v in asdict(setting).items() if k != "make"}
-    return about | kept | {"wall": round(wall, 2), "peak_rss_bytes": record.get("peak_rss_bytes") or peak}
-
-
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
-    return done.stdout.strip()
-
-
-def processor() -> str:
-    """Its model, and the widest vectors that it has."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in lines.items()}
-    flags = facts.get("flags", "").split()
-    vectors = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
-    return f"{facts.get('model name', platform.machine())}, {vectors}"
+    return about | kept | {"wall": round(wall, 2), "peak_rss_bytes": told.get("peak_rss_bytes") or peak}
 
 
 def main() -> None:
@@ -177,16 +160,14 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--only", action="append", choices=[s.name for s in SETTINGS])
     options = parser.parse_args()
-    results = []
+    results, about = [], record.measured()
     for setting in SETTINGS:
         if options.only and setting.name not in options.only:
             continue
         with tempfile.TemporaryDirectory() as folder:
             results.append(measured(setting, Path(folder)))
         print(f"{setting.name}: {results[-1]['wall']} s", file=sys.stderr, flush=True)
-    machine = {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
-    text = json.dumps({"commit": commit(), "machine": machine, "settings": results}, indent=1, ensure_ascii=False)
-    Path(options.out).write_text(text + "\n")
+    record.keep(Path(options.out), {"measured": about, "settings": results})
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from record import source
+
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
@@ -33,13 +35,8 @@ class Row:
         return self.seconds / self.work if self.work else self.seconds
 
 
-def read(text: str) -> list[Row]:
-    """Rows in the order of a report of pytest-benchmark."""
-    return rows_of(json.loads(text))
-
-
 def rows_of(report: dict[str, Any]) -> list[Row]:
-    """Rows in order. Ids are test_TASK[IMPLEMENTATION-SIZE…-tTHREADS]; seconds of a report, or of what `page.py` keeps of one."""
+    """Rows in order, of a report or of what is kept of one. Ids are test_TASK[IMPLEMENTATION-SIZE…-tTHREADS]."""
     rows = []
     for benchmark in report["benchmarks"]:
         name, _, inner = benchmark["name"].removesuffix("]").partition("[")
@@ -80,18 +77,9 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
-def machine(text: str) -> str:
-    """One line: processor, cores, Python, commit."""
-    report = json.loads(text)
-    info, commit = report["machine_info"], report.get("commit_info", {}).get("id") or "unknown"
-    cpu = info.get("cpu", {})
-    kind = cpu.get("brand_raw") or info.get("machine", "unknown processor")
-    return f"{kind}, {cpu.get('count', '?')} cores, Python {info.get('python_version', '?')}, commit {commit[:12]}"
-
-
 def main(path: str) -> None:
-    text = Path(path).read_text()
-    print(machine(text), "", table(read(text)), sep="\n")
+    report = json.loads(Path(path).read_text())
+    print(source(report["measured"]), "", table(rows_of(report)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,16 @@
 """The documentation is run: examples execute, tables equal the code, links and names resolve, what is gone is told."""
 
 import ast
-import contextlib
 import doctest
 import importlib
 import json
 import re
-import shlex
-import shutil
-import subprocess
 import tomllib
 from pathlib import Path
 
 import click
 import pytest
 import test_architecture as architecture
-from support import securegen
 
 import securegen as sg
 from securegen import errors, vocabulary
@@ -80,45 +75,6 @@ def test_pages_with_examples_are_found():
     assert {"docs/reference/python-api.md", "docs/explanation/noise.md", "docs/explanation/scaling.md"} <= set(
         map(name_of, WITH_EXAMPLES)
     )
-
-
-def test_python_example_of_the_readme_runs(repository):
-    (code,) = blocks(ROOT / "README.md", "python")
-    exec(compile(code, "README.md", "exec"), {})
-    assert (repository / "study.results" / "manifest.json").is_file()
-
-
-def run_line(line: str, folder: Path) -> None:
-    with contextlib.chdir(folder):
-        if line.startswith("securegen "):
-            done = securegen(*shlex.split(line)[1:])
-            code, said = done.code, done.err
-        else:
-            other = subprocess.run(shlex.split(line), stdin=subprocess.DEVNULL, capture_output=True, text=True)
-            code, said = other.returncode, other.stderr
-    assert code == 0, f"{line}\n{said}"
-
-
-def test_shell_steps_of_the_readme_run(tmp_path):
-    """The walk of the README in an owner's and a server's folder, on a part of the example cohort."""
-    folders = {name: tmp_path / name for name in ("owner", "server")}
-    for file in (ROOT / "examples").glob("cohort.*"):
-        shutil.copy(file, tmp_path)
-    steps = 0
-    for block in blocks(ROOT / "README.md", "sh"):
-        first, *lines = block.splitlines()
-        if first == "# once, beside your files":
-            subprocess.run(["sh", "-e"], cwd=tmp_path, input=block, text=True, check=True)
-            assert (folders["owner"] / "pass.txt").stat().st_mode & 0o077 == 0
-            continue
-        folder = folders[re.fullmatch(r"# in the (\w+)'s folder", first).group(1)]
-        for line in lines:
-            run_line(f"{line} --chr 1 --to-bp 300000" if "--bfile" in line else line, folder)
-            steps += 1
-    assert steps == 10
-    table = (folders["owner"] / "result.QT.glm.linear").read_bytes()
-    assert table == (folders["owner"] / "plain.QT.glm.linear").read_bytes()
-    assert not list(folders["server"].rglob("*.secret")) and not list(folders["server"].rglob("*.box"))
 
 
 def options_of(command: click.Command) -> set[str]:
@@ -288,12 +244,33 @@ def test_files_named_in_prose_exist():
 
 
 def test_tests_named_in_prose_exist():
-    named = {(p, *found) for p in PAGES for found in re.findall(r"(tests/[\w/]+\.py)::(\w+)", p.read_text())}
-    assert len(named) > 10
-    lost = [
-        f"{name_of(p)}: {file}::{test}" for p, file, test in named if f"def {test}(" not in (ROOT / file).read_text()
-    ]
+    """A file, two colons and a test name a test of that file; `test_name` one of any file, `test_begin…` one that begins so."""
+    files = [p for part in ("tests", "benchmarks") for p in (ROOT / part).rglob("test_*.py")]
+    all_tests = {name for p in files for name in re.findall(r"^def (test_\w+)\(", p.read_text(), re.MULTILINE)}
+    stems, lost, count = {p.stem for p in files}, [], 0
+    for page in PAGES:
+        text = page.read_text()
+        for file, test in re.findall(r"(tests/[\w/]+\.py)::(\w+)", text):
+            count += 1
+            if f"def {test}(" not in (ROOT / file).read_text():
+                lost.append(f"{name_of(page)}: {file}::{test}")
+        for test, cut in re.findall(r"`(test_\w+)(…?)`", text):
+            count += 1
+            if not (any(t.startswith(test) for t in all_tests) if cut else test in all_tests | stems):
+                lost.append(f"{name_of(page)}: {test}")
+    assert count > 300
     assert not lost, "tests that do not exist: " + "; ".join(sorted(lost))
+
+
+def test_every_row_of_the_page_for_reviewers_names_a_test():
+    """Tables of parties and claims, and the advisories; a header is the line above `|---`."""
+    for page in (ROOT / "docs" / "explanation" / "security.md", ROOT / "SECURITY.md"):
+        text = page.read_text()
+        lines = text[text.find("\n## Advisories") :].splitlines() if page.name == "SECURITY.md" else text.splitlines()
+        rows = [
+            a for a, b in zip(lines, [*lines[1:], ""], strict=True) if a.startswith("| ") and not b.startswith("|-")
+        ]
+        assert len(rows) >= 30 and not [row for row in rows if "test_" not in row], page.name
 
 
 def moved() -> dict[str, str]:

@@ -88,12 +88,16 @@ def write_weights(path: Path, variants: int, *, chromosome: int = 1, every: int 
         out.writelines(f"v{chromosome}_{j}\tA\tG\t{weights[j]:.5f}\n" for j in range(0, variants, every))
 
 
+NUMBERS = {"samples": 0, "variants": 0, "seed": 1, "people_from": 0, "chromosome": 1, "covariates": COVARIATES}
+
+
 def main() -> None:
-    """PREFIX SAMPLES VARIANTS [SEED PEOPLE_FROM CHROMOSOME]: a process of its own, whose memory is not that of who measures."""
-    prefix, *numbers = sys.argv[1:]
-    samples, variants, seed, people_from, chromosome = [*map(int, numbers), *(1, 0, 1)[len(numbers) - 2 :]]
-    write_cohort(Path(prefix), samples, variants, seed=seed, people_from=people_from, chromosome=chromosome)
-    write_weights(Path(f"{prefix}.weights.tsv"), variants, chromosome=chromosome)
+    """PREFIX and NAME=NUMBER of `NUMBERS`: a process of its own, whose memory is not that of who measures."""
+    prefix, *given = sys.argv[1:]
+    n = NUMBERS | {name: int(number) for name, _, number in (word.partition("=") for word in given)}
+    samples, variants = n.pop("samples"), n.pop("variants")
+    write_cohort(Path(prefix), samples, variants, **n)
+    write_weights(Path(f"{prefix}.weights.tsv"), variants, chromosome=n["chromosome"])
 
 
 if __name__ == "__main__":

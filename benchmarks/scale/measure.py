@@ -78,9 +78,10 @@ def commands(prefix: str, threads: int) -> dict[str, list[object]]:
     }
 
 
-def make_cohort(prefix: Path, *numbers: int) -> None:
+def make_cohort(prefix: Path, **numbers: int) -> None:
     """`cohort.main` as a process of its own: what is forked inherits the peak of who forks."""
-    subprocess.run([sys.executable, Path(__file__).parent / "cohort.py", prefix, *map(str, numbers)], check=True)
+    named = [f"{name}={number}" for name, number in numbers.items()]
+    subprocess.run([sys.executable, Path(__file__).parent / "cohort.py", prefix, *named], check=True)
 
 
 def pass_file(folder: Path) -> None:

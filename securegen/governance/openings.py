@@ -37,7 +37,7 @@ def what_can_be_read(level: str, few_missing: str = WITHHOLD) -> list[str]:
     if level == CONSORTIUM:
         read.append(
             "NOT HELD APART: variants that few people tell apart; their difference is those people's covariates and "
-            "phenotype, at every such pair (288 of 3,000 people in 5 Mb of sequence, 8 on an array)"
+            "phenotype, at every such pair (many in sequence data, few on an array)"
         )
     if level == ALL:
         return [

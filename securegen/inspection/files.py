@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from securegen import vocabulary as voc
 from securegen.catalogue import TESTS
 from securegen.engines.ckks import keys
@@ -20,7 +22,7 @@ from securegen.inspection.folders import describe_study_folder, parameters_facts
 from securegen.io.schema import anything, has, hex_bytes, integer, map_of, one_of, shown, text
 from securegen.io.secret_files import first_bytes
 from securegen.io.strict_json import parse_json, read_json, read_regular
-from securegen.io.text import GZIP
+from securegen.io.unpacked import GZIP, ZSTD, unpacked
 from securegen.record.run_log import read_records
 from securegen.scores.sscore import MATCH_COLUMNS
 
@@ -228,12 +230,12 @@ def _run(path: Path) -> Found:
 
 def _table(path: Path, start: bytes) -> Found | None:
     try:
-        if start[:2] == GZIP:
-            with gzip.open(path, "rb") as stream:
+        if start[:2] == GZIP or start[:4] == ZSTD:
+            with path.open("rb") as raw, unpacked(raw) as stream:
                 start = stream.read(1 << 12)
         return _rows(path, start)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ArtefactError(f"{path} is a damaged gzip file: {error}") from None
+    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        raise ArtefactError(f"{path} cannot be unpacked: {error}") from None
 
 
 def _rows(path: Path, start: bytes) -> Found | None:
@@ -249,7 +251,7 @@ def _rows(path: Path, start: bytes) -> Found | None:
         kind = "association"  # hits, or what else two parties agreed to open
     if kind is None:
         return None
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+    with path.open("rb") as raw, unpacked(raw) as stream:
         parts = iter(lambda: stream.read(1 << 20), b"")  # a line of other people's may have no end
         rows = sum(part.count(b"\n") for part in parts) - 1
     return {"kind": f"result table: {kind}", "facts": {"rows": rows, "columns": header}}

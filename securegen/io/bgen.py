@@ -80,15 +80,15 @@ def _check_packed(path: Path, record: Any) -> None:
     end = at + 4 + _number(raw, at, 4)
     unpacked = _number(raw, at + 4, 4) if new else 6 * record.n_samples
     at += 8 if new else 4  # sizes, packed and unpacked
-    stored = max(
-        2 * alleles - 2, alleles * (alleles + 1) // 2 - 1
-    )  # of one person: phased, and not, at most 32 bits each
+    stored = max(2 * alleles - 2, alleles * (alleles + 1) // 2 - 1)  # of one person, 32 bits each: phased, and not
     if end > len(raw) or unpacked > 10 + record.n_samples * (1 + 4 * max(stored, 1)):
         raise ValueError("its genotypes announce another size than they have: the file is damaged")
     if record.compression == "zstd":
         return
+    inflating = zlib.decompressobj()
     try:
-        zlib.decompress(raw[at:end])
+        if len(inflating.decompress(raw[at:end], unpacked + 1)) != unpacked or not inflating.eof:
+            raise ValueError("its packed genotypes have another size than is announced: the file is damaged")
     except zlib.error as error:
         raise ValueError(f"its packed genotypes are damaged ({error})") from None
 

@@ -7,21 +7,20 @@ Blanks are the space and the tab alone: a non-breaking space or a line separator
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import zstandard
 
 from securegen.errors import InputError
 from securegen.io.schema import printable, shown
+from securegen.io.unpacked import unpacked
 
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _FIELD: Final = re.compile(r"[^ \t]+")
 _LINE_END: Final = re.compile(r"\r\n|\n|\r")
 # First bytes of files that are no text -> what they are.
@@ -55,14 +54,8 @@ def iterate_lines(path: str | Path) -> Iterator[str]:
     with readable(path), Path(path).open("rb") as raw:
         head = raw.read(8)
         raw.seek(0)
-        stream: Any = raw
-        if head[:2] == GZIP:
-            stream = gzip.GzipFile(fileobj=raw)
-        elif head[:4] == ZSTD:
-            stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        else:
-            refuse_foreign(head, path)
-        with io.TextIOWrapper(stream, "utf-8-sig") as text:
+        refuse_foreign(head, path)
+        with io.TextIOWrapper(unpacked(raw), "utf-8-sig") as text:
             number = 0
             try:
                 for line in text:
@@ -85,10 +78,7 @@ def read_text(path: str | Path) -> str:
 def text_of(raw: bytes, path: str | Path) -> str:
     """Text of the bytes of such a file, read from `path`. Raises InputError naming it."""
     with readable(path):
-        if raw[:2] == GZIP:
-            raw = gzip.decompress(raw)
-        elif raw[:4] == ZSTD:
-            raw = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(raw), read_across_frames=True).read()
+        raw = unpacked(io.BytesIO(raw)).read()
         refuse_foreign(raw[:8], path)
         if b"\0" in raw:
             raise InputError(f"{path} {_NUL}")

@@ -21,7 +21,8 @@ from securegen.errors import InputError, MissingExtraError, SecuregenError
 from securegen.io.dosages import DosageReader, ForwardFile, hard_units, opened, to_units
 from securegen.io.formats import MULTIALLELIC, Format, FormatOption
 from securegen.io.tables import unique_samples
-from securegen.io.text import GZIP, iterate_lines, readable, refuse_foreign
+from securegen.io.text import iterate_lines, readable, refuse_foreign
+from securegen.io.unpacked import GZIP
 from securegen.model import IntArray, Variants
 
 FIELDS: Final = ("DS", "GT")

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from securegen.kernels.mixture_tail import SETTLED, log_tail
+from securegen.kernels.mixture_tail import NO_RANK, SETTLED, log_tail
+from securegen.kernels.tridiagonal import EPSILON, eigenvalues, tridiagonal
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _STEEP, _DEPTH, _GONE = 5.0, 16, 40.0  # of ln of the integrand: a panel is halved above, how often, what is left out
 _PANELS = 1 << 12
 _ROUGH = 1e-4  # of the integrand, as SETTLED
-_EPSILON = 2.0**-53
 
 
 class RhoMixtures(NamedTuple):
@@ -29,11 +29,12 @@ class RhoMixtures(NamedTuple):
 
 
 def rho_mixtures(s: np.ndarray, k: np.ndarray, rho: np.ndarray, negligible: float) -> RhoMixtures:
-    """Of scores s (m,) with covariance k (m, m): Q_ρ = (1 − ρ)sᵀs + ρ(Σs)² against the eigenvalues of its trace form above
-    `negligible` of the mean positive one.
+    """Of scores s (m,) with covariance k (m, m), m ≥ 2: Q_ρ = (1 − ρ)sᵀs + ρ(Σs)². Eigenvalues of K below `negligible` of the
+    mean positive one are left out.
 
-    In a basis that begins with 1/√m and in which K is tridiagonal, so is RKR of every ρ, R² = (1 − ρ)I + ρ11ᵀ, and K − zzᵀ/1ᵀz is
-    what follows the first row.
+    RKR of R² = (1 − ρ)I + ρ11ᵀ has the eigenvalues of (1 − ρ)K + ρvvᵀ, v = K^½1: with those of K, λ, and v in the basis of its
+    eigenvectors u, where v² = λ(uᵀ1)², every ρ costs a tail alone. In a basis that begins with 1/√m and in which K is
+    tridiagonal, uᵀ1 is the first component of u, and K − zzᵀ/1ᵀz is what follows the first row.
     """
     log_p, matched, powers = np.empty(len(rho)), np.empty((len(rho), 3)), np.empty(3)
     rest = _rho_mixtures(np.ascontiguousarray(s), np.ascontiguousarray(k), rho, negligible, log_p, matched, powers)
@@ -46,138 +47,81 @@ def log_shared(a: np.ndarray, b: np.ndarray, values: np.ndarray) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _reflect(a, v, first):
-    """HAH of a symmetric matrix, H = I − 2vvᵀ of a unit vector that is 0 before `first`."""
-    m, least = len(a), max(first - 1, 0)  # rows and columns before are tridiagonal already
-    w = np.zeros(m)
-    half = 0.0
-    for i in range(least, m):
-        for j in range(first, m):
-            w[i] += a[i, j] * v[j]
-        half += v[i] * w[i]
-    for i in range(least, m):
-        w[i] = 2 * (w[i] - half * v[i])
-    for i in range(least, m):
-        for j in range(least, m):
-            a[i, j] -= v[i] * w[j] + w[i] * v[j]
-
-
-@njit(cache=True, nogil=True)
-def _tridiagonal(k):
-    """Diagonal and the one beside it of K in a basis whose first vector is 1/√m."""
-    a, m = k.copy(), len(k)
-    v = np.zeros(m)
-    for column in range(-1, m - 2):
-        first = column + 1
-        v[:] = 0.0
-        size = 0.0
-        for i in range(first, m):
-            v[i] = 1.0 if column < 0 else a[i, column]
-            size += v[i] * v[i]
-        size = math.sqrt(size)
-        if size == 0.0:
-            continue
-        v[first] += size if v[first] >= 0 else -size
-        norm = 0.0
-        for i in range(first, m):
-            norm += v[i] * v[i]
-        norm = math.sqrt(norm)
-        for i in range(first, m):
-            v[i] /= norm
-        _reflect(a, v, first)
-    diagonal, beside = np.empty(m), np.empty(max(m - 1, 0))
-    for i in range(m):
-        diagonal[i] = a[i, i]
-        if i:
-            beside[i - 1] = a[i, i - 1]
-    return diagonal, beside
-
-
-@njit(cache=True, nogil=True)
-def _eigenvalues(diagonal, beside):
-    """Of a symmetric tridiagonal matrix, by implicit QL steps without roots (Pal, Walker, Kahan; LAPACK's dsterf); both arrays
-    are overwritten."""
-    n = len(diagonal)
-    d, e = diagonal, np.zeros(n)
-    largest = 0.0
-    for i in range(n):
-        largest = max(largest, abs(d[i]))
-        if i < n - 1:
-            e[i] = beside[i] * beside[i]
-            largest = max(largest, abs(beside[i]))
-    gone = (_EPSILON * 1e-3 * largest) ** 2
-    for start in range(n):
-        for _ in range(60):
-            m = start
-            while m < n - 1 and e[m] > max(gone, _EPSILON * _EPSILON * abs(d[m] * d[m + 1])):
-                m += 1
-            if m == start:
-                break
-            p = d[start]
-            root = math.sqrt(e[start])
-            shift = (d[start + 1] - p) / (2 * root)
-            r = math.sqrt(shift * shift + 1.0)
-            shift = p - root / (shift + (r if shift >= 0 else -r))
-            c, s = 1.0, 0.0
-            gamma = d[m] - shift
-            p = gamma * gamma
-            for i in range(m - 1, start - 1, -1):
-                square = e[i]
-                r = p + square
-                if i != m - 1:
-                    e[i + 1] = s * r
-                before, old = c, gamma
-                c, s = p / r, square / r
-                gamma = c * (d[i] - shift) - s * old
-                d[i + 1] = old + (d[i] - gamma)
-                p = gamma * gamma / c if c != 0.0 else before * square
-            e[start] = s * p
-            d[start] = shift + gamma
-    return d
-
-
-@njit(cache=True, nogil=True)
-def _positive_part(values, negligible):
+def _is_kept(values, negligible):
     """Eigenvalues above a share of the mean positive one."""
     total, count = 0.0, 0
     for v in values:
         if v > 0:
             total += v
             count += 1
-    return values[values > negligible * total / max(count, 1)] if count else values[:0]
+    return (values > 0) & (values > negligible * total / max(count, 1))
+
+
+@njit(cache=True, nogil=True)
+def _largest(w, g):
+    """The largest eigenvalue of diag(w) + zzᵀ, g = z²: Newton from the left of where 1 = Σ z²/(x − w), a concave function."""
+    x = (w + g).max()
+    for _ in range(60):
+        f, slope = 1.0, 0.0
+        for j in range(len(w)):
+            if g[j] > 0:
+                r = g[j] / (x - w[j])
+                f -= r
+                slope += r / (x - w[j])
+        if not f < 0 or x - f / slope <= x * (1 + 4 * EPSILON):
+            break
+        x -= f / slope
+    return x
+
+
+@njit(cache=True, nogil=True)
+def _matched(w, g):
+    """Mean, half the variance and degrees of freedom of the χ² that is like Σ λ χ²₁, λ of diag(w) + zzᵀ, g = z²."""
+    h0 = h1 = h2 = h3 = c1 = c2 = c3 = c4 = 0.0
+    for j in range(len(w)):
+        square = w[j] * w[j]
+        c1 += w[j]
+        c2 += square
+        c3 += square * w[j]
+        c4 += square * square
+        h0 += g[j]
+        h1 += g[j] * w[j]
+        h2 += g[j] * square
+        h3 += g[j] * square * w[j]
+    c1 += h0
+    c2 += 2 * h1 + h0 * h0
+    c3 += 3 * h2 + 3 * h0 * h1 + h0**3
+    c4 += 4 * h3 + 4 * h0 * h2 + 2 * h1 * h1 + 4 * h0 * h0 * h1 + h0**4
+    s1, s2 = c3 / c2**1.5, c4 / (c2 * c2)
+    if s1 * s1 <= s2:
+        return c1, c2, 1 / s2
+    x = 1 / (s1 - math.sqrt(s1 * s1 - s2))
+    return c1, c2, x * x - 2 * (s1 * x - 1) * x * x
 
 
 @njit(cache=True, nogil=True)
 def _rho_mixtures(s, k, rho, negligible, log_p, matched, powers):
     m = len(s)
-    diagonal, beside = _tridiagonal(k)
+    diagonal, beside = tridiagonal(k)
     squares, sum_s = (s * s).sum(), s.sum()
+    values, first = eigenvalues(diagonal.copy(), beside.copy())
+    kept = _is_kept(values, negligible)
+    values, first = values[kept], first[kept]
+    ones = m * first * first * values  # squares of what K^½1 is in the basis of the eigenvectors
     for i in range(len(rho)):
-        r = rho[i]
-        a, first = math.sqrt(1 - r), math.sqrt(1 - r + m * r)
-        d, e = diagonal * (a * a), beside * (a * a)
-        d[0] = diagonal[0] * first * first
-        e[0] = beside[0] * first * a
-        values = _positive_part(_eigenvalues(d, e), negligible)
         if not len(values):
             log_p[i] = 0.0
             matched[i] = np.nan
             continue
-        top = values.max()
-        scaled = values / top
-        log_p[i] = log_tail(((1 - r) * squares + r * sum_s * sum_s) / top, scaled, SETTLED)
-        c1 = c2 = c3 = c4 = 0.0
-        for v in scaled:
-            c1 += v
-            c2 += v * v
-            c3 += v * v * v
-            c4 += v * v * v * v
-        s1, s2 = c3 / c2**1.5, c4 / (c2 * c2)
-        if s1 * s1 <= s2:
-            df = 1 / s2
+        r = rho[i]
+        w, g = (1 - r) * values, r * ones
+        if r == 0:
+            g = NO_RANK
+            top = w.max()
         else:
-            x = 1 / (s1 - math.sqrt(s1 * s1 - s2))
-            df = x * x - 2 * (s1 * x - 1) * x * x
+            top = _largest(w, g)
+        log_p[i] = log_tail(((1 - r) * squares + r * sum_s * sum_s) / top, w / top, g / top, SETTLED)
+        c1, c2, df = _matched(w / top, r * ones / top)
         matched[i, 0], matched[i, 1], matched[i, 2] = c1 * top, c2 * top * top, df
     t11, t12, t22 = diagonal[0], beside[0], diagonal[1]
     powers[0], powers[1] = m * t11, m * (t11 * t11 + t12 * t12)
@@ -186,7 +130,8 @@ def _rho_mixtures(s, k, rho, negligible, log_p, matched, powers):
         return diagonal[:0]
     rest, e = diagonal[1:].copy(), beside[1:].copy()
     rest[0] -= t12 * t12 / t11
-    return _positive_part(_eigenvalues(rest, e), negligible)
+    rest, _ = eigenvalues(rest, e)
+    return rest[_is_kept(rest, negligible)]
 
 
 @njit(cache=True, nogil=True)
@@ -237,7 +182,7 @@ def _log_shared(a, b, values):
     count = len(knots)
     for i in range(count):
         edges[i] = math.sqrt(knots[i])
-        heights[i] = log_tail(_lowest(a, b, knots[i]) / top, w, _ROUGH) - knots[i] / 2
+        heights[i] = log_tail(_lowest(a, b, knots[i]) / top, w, NO_RANK, _ROUGH) - knots[i] / 2
     best = heights[:count].max()
     for _ in range(_DEPTH):
         added = 0
@@ -251,7 +196,7 @@ def _log_shared(a, b, values):
                 u = 0.5 * (edges[i] + edges[i + 1])
                 added += 1
                 new_edges[i + added] = u
-                new_heights[i + added] = log_tail(_lowest(a, b, u * u) / top, w, _ROUGH) - u * u / 2
+                new_heights[i + added] = log_tail(_lowest(a, b, u * u) / top, w, NO_RANK, _ROUGH) - u * u / 2
                 best = max(best, new_heights[i + added])
         edges, heights, count = new_edges, new_heights, count + added
         if not added:
@@ -262,7 +207,7 @@ def _log_shared(a, b, values):
             half, middle = 0.5 * (edges[i + 1] - edges[i]), 0.5 * (edges[i] + edges[i + 1])
             for j in range(len(_NODES)):
                 u = middle + half * _NODES[j]
-                height = log_tail(_lowest(a, b, u * u) / top, w, _ROUGH) - u * u / 2
+                height = log_tail(_lowest(a, b, u * u) / top, w, NO_RANK, _ROUGH) - u * u / 2
                 total += half * _WEIGHTS[j] * math.exp(height - best)
     inner = best + math.log(total) + 0.5 * math.log(2 / math.pi) if total > 0 else -np.inf
     high = max(inner, beyond)

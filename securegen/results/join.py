@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final
 
 from securegen.errors import InputError
-from securegen.io.table_files import GZ, write_table_file
+from securegen.io.table_files import write_table_file
+from securegen.io.unpacked import unpacked
 
 AT_A_TIME: Final = 1 << 20
 
@@ -31,13 +31,13 @@ def join_tables(path: str | Path, parts: Sequence[str | Path]) -> None:
                         header = own
                         out.write(own)
                     _copy(table, out, part)
-                except (OSError, EOFError, zlib.error) as error:
+                except (OSError, EOFError, ValueError, zlib.error) as error:
                     raise InputError(f"{part} cannot be read: {error}") from None
 
 
 def _opened(path: str | Path) -> BinaryIO:
     try:
-        return cast(BinaryIO, gzip.open(path)) if str(path).endswith(GZ) else Path(path).open("rb")
+        return unpacked(Path(path).open("rb"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 

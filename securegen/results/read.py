@@ -13,6 +13,7 @@ import zstandard
 
 from securegen.errors import InputError
 from securegen.io.text import iterate_lines, refuse_foreign
+from securegen.io.unpacked import unpacked
 from securegen.results.rows import MISSING, ROUNDED, are_whole, compared_tests, kept_test, positions, read_sumstats
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
@@ -49,7 +50,6 @@ _NUMBERS = frozenset(
         "TAU2",
     }
 )
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def read_results(path: str | Path, *, every: bool = False) -> pd.DataFrame:
@@ -176,13 +176,12 @@ def _read(path: str | Path, **options: Any) -> pd.DataFrame:
     """pandas' reader of tab-separated text, its errors turned into InputError."""
     try:
         with Path(path).open("rb") as stream:
-            head = stream.read(8)
-        refuse_foreign(head, path)
-        packed = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
-        return pd.read_csv(
-            path, sep="\t", keep_default_na=False, quoting=3, compression=packed,
-            encoding="utf-8-sig", **options,
-        )  # fmt: skip
+            refuse_foreign(stream.read(8), path)
+            stream.seek(0)
+            with unpacked(stream) as content:
+                return pd.read_csv(
+                    content, sep="\t", keep_default_na=False, quoting=3, encoding="utf-8-sig", **options
+                )  # fmt: skip
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except pd.errors.EmptyDataError:

@@ -164,6 +164,8 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
     separator = "\t" if "\t" in first else None
     rows = 0
     for number, line in enumerate(io.StringIO(text), 1):
+        if "\r" in line.removesuffix("\n").removesuffix("\r"):
+            raise InputError(f"{path}, row {number} (header: 1) has a carriage return inside the line")
         if len(line.rstrip("\n").split(separator)) != len(header):
             raise InputError(f"{path}, row {number} (header: 1) has not {len(header)} fields as the header")
         rows = number - 1

@@ -239,8 +239,8 @@ def most_copies(reader: GenotypeReader) -> int:
 def check_dosages(design: Design, top: int) -> None:
     """Raise PlanError unless n·Σgx and n·Σg² fit 64 bits for dosages of up to `top` units."""
     samples = len(design.columns.values)
-    sums = [int(v) for v in np.abs(design.columns.values).sum(0)]
-    bound = samples * top * max(*sums, samples * top)
+    sums = (int(v) for v in np.abs(design.columns.values).sum(0))
+    bound = samples * top * max([samples * top, *sums])
     fp.check_sum_bound(bound, f"the sums over dosages of up to {top} units")
 
 

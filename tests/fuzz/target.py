@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mutator import BYTES, mutated
@@ -51,6 +51,27 @@ def changed(name: str, path: Path, kind: str, read: Callable[[], object]) -> Tar
             path.write_bytes(sample)
 
     return Target(name, sample, run, kind)
+
+
+def forgetful(target: Target, folder: Path) -> Target:
+    """The same target for what remembers: files of `folder` and of the state elsewhere are as before after each run."""
+
+    def files() -> dict[Path, bytes]:
+        state = Path(os.environ["XDG_STATE_HOME"])
+        return {path: path.read_bytes() for place in (folder, state) for path in place.rglob("*") if path.is_file()}
+
+    def run(data: bytes) -> None:
+        before = files()
+        try:
+            target.run(data)
+        finally:
+            for path in files().keys() - before.keys():
+                path.unlink()
+            for path, content in before.items():
+                if not path.is_file() or path.read_bytes() != content:
+                    path.write_bytes(content)
+
+    return replace(target, run=run)
 
 
 def private(path: Path, data: bytes) -> None:

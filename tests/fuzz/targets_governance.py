@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from mutator import BYTES, HEAD, JSON, TEXT
-from target import Target, changed, private
+from target import Target, changed, forgetful, private
 
 from securegen.cli import rerun
 from securegen.engines.mpc import state_file
@@ -96,7 +96,7 @@ def _policies(folder: Path) -> Iterator[Target]:
     seal = policy_file.signature_path(path)
     yield changed("policy-seal", seal, JSON, lambda: policy_file.read_policy(path))
     yield Target("policy", text, lambda data: policy_file.parse(data, "policy.toml"), TEXT)
-    yield Target("policy-signed", text, steward_signs, TEXT)
+    yield forgetful(Target("policy-signed", text, steward_signs, TEXT), folder / "signed")
     rules = folder / "alerts.toml"
     rules.write_text("[alerts.burst]\nlimit = 3\nhours = 24\n[alerts.odd_hours]\nfrom_hour = 6\nweekend = true\n")
     yield changed("alerts", rules, TEXT, lambda: read_rules(rules))
@@ -346,7 +346,7 @@ def _registers(folder: Path) -> Iterator[Target]:
     rows = "".join(f"F{i}\tI{i}\tGRU\t2025-01-01\n" for i in range(6))
     table.write_text("FID\tIID\tDUO\tDATE\n" + rows)
     consent_steps.import_table(register, table)
-    yield changed("register", register, TEXT, lambda: consent_steps.listing(register))
+    yield forgetful(changed("register", register, TEXT, lambda: consent_steps.listing(register)), folder)
     leaving = folder / "leaving.txt"
     leaving.write_text("F0 I0\n")
-    yield changed("withdrawals", leaving, TEXT, lambda: consent_steps.withdraw(register, leaving))
+    yield forgetful(changed("withdrawals", leaving, TEXT, lambda: consent_steps.withdraw(register, leaving)), folder)

@@ -11,6 +11,8 @@ from set_files import REGENIE, by_person, opened, table_of
 from securegen.stats.set_tests import RHO, acat
 from securegen.vocabulary import SET_TESTS
 
+ROUNDED = 1e-13  # of the largest eigenvalue, below which one is 0
+
 
 def contour(q: np.ndarray, values: np.ndarray) -> np.ndarray:
     """ln P(Σ λ χ²₁ > q) by a plain trapezoidal rule along t = c + s(ix + x²/2), in complex float64, without any kernel."""
@@ -45,7 +47,7 @@ def by_contour(s: np.ndarray, k: np.ndarray, share: np.ndarray) -> dict[str, flo
     for r in RHO:
         root = np.linalg.cholesky((1 - r) * np.eye(m) + r)
         values = np.linalg.eigvalsh(root.T @ kw @ root)
-        values = values[values > 1e-5 * values[values > 0].mean()]
+        values = values[values > ROUNDED * values.max()]
         mixtures.append(values)
         logs.append(contour(np.array([(1 - r) * (z @ z) + r * z.sum() ** 2]), values)[0])
     smallest = min(logs)
@@ -58,7 +60,7 @@ def by_contour(s: np.ndarray, k: np.ndarray, share: np.ndarray) -> dict[str, flo
     one = kw.sum(axis=1)
     g1, g2, g3 = one.sum(), one @ one, one @ kw @ one
     rest = np.linalg.eigvalsh(kw - np.outer(one, one) / g1)
-    rest = rest[rest > 1e-5 * rest[rest > 0].mean()]
+    rest = rest[rest > ROUNDED * rest.max()]
     mu, v0, ve = rest.sum(), 2 * (rest**2).sum(), max(4 * (g3 / g1 - g2**2 / g1**2), 0)
     factor, tau = np.sqrt(v0 / (v0 + ve)), g1 * RHO + g2 / g1 * (1 - RHO)
     limit = np.array(quantiles)

@@ -68,7 +68,7 @@ def test_through_the_processes_of_a_deployment(cohort, masks, forked_roles):
     ({"split": "outsourced"}, {"aaf_file": None}, "public frequencies"),
     ({"split": "outsourced"}, {"build_mask": "sum"}, "max or"), ({"split": "vertical"}, {}, "`reveal` hits"),
     ({"split": "outsourced", "openings": "consortium"}, {}, "`openings` consortium"),
-    ({"split": "outsourced"}, {"vc_tests": "skat"}, "engine plain or ckks, not mpc"),
+    ({"split": "outsourced"}, {"vc_tests": "skat"}, "engine plain, ckks or federated, not mpc"),
 ])  # fmt: skip
 def test_what_no_rule_holds_apart_is_refused(cohort, masks, engine, more, match):
     with pytest.raises(UsageError, match=match):

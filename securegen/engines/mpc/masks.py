@@ -21,7 +21,9 @@ def refuse_masks(inputs: Inputs, *, opened: str | None, openings: str | None) ->
     """Raise UsageError for masks that cannot be made right, or whose rows no rule holds apart. opened: what is shown instead
     of whole tables, None for these; openings: as of `governance.openings`."""
     if inputs.vc_tests:
-        raise UsageError("`vc_tests` need genotypes and phenotypes in the clear: engine plain or ckks, not mpc")
+        raise UsageError(
+            "`vc_tests` need genotypes and phenotypes at one party: engine plain, ckks or federated, not mpc"
+        )
     if inputs.masks is None:
         return
     if inputs.aaf_file is None:

@@ -107,3 +107,16 @@ def test_missing_calls_never_make_a_plan_smaller(variants, seed):
     assert 1 <= with_them.workload.streams <= 2
     assert (with_them.workload.streams > 1) == (missing.any() and not with_them.parameters.packed)
     assert with_them.cost() >= without.cost()
+
+
+def test_blocks_that_stop_at_chromosomes_cost_less_in_larger_studies():
+    """The numbers of docs/explanation/benchmarks.md: planned bytes of 22 chromosomes over those of one."""
+    ratios = []
+    for people, variants, bits in ((500, 50_000, 17), (5_000, 100_000, 18), (100_000, 500_000, 21)):
+        ends = [variants * i // 22 for i in range(23)]
+        runs = tuple(b - a for a, b in zip(ends, ends[1:], strict=False))
+        one = Workload(people, variants, 5, bits, streams=1, coarse_bits=16, fine=1)
+        ratios.append(
+            sum(choose(dataclasses.replace(one, runs=runs)).bytes().values()) / sum(choose(one).bytes().values())
+        )
+    assert [round(r, 2) for r in ratios] == [1.07, 1.03, 1.00]

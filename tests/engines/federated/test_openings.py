@@ -128,7 +128,7 @@ def test_missing_calls_of_the_shipped_example(example, tmp_path):
     alone = sums.m[:, 0] == 1
     rows = {tuple(r) for r in sums.m[alone]}
     people = {tuple(r) for r in design.columns.values[design.columns.values[:, 0] == 1]}
-    assert len(rows & people) == 410
+    assert alone.sum() == 911 and len(rows & people) == 410, "the numbers of docs/explanation/openings.md"
     # the one integer of each column still tells it modulo n
     free = Run(reader, traits, study_of([("QT", "quantitative")], openings="all"), tmp_path / "all")
     assert covariates_read(example, free) > 200
