@@ -17,7 +17,7 @@ FILE = "file"
 SCHEMES = (*REMOTE, FILE)
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _PLACE = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~+=,-]+)*")
-_IN_TEXT = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@\"']*@")
+_IN_TEXT = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*://)[^/\s\"']*@")
 _QUERY = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*:/[^\s?#\"']*)[?#][^\s\"']*")
 _LONGEST = 1024
 
