@@ -40,10 +40,10 @@ def listen() -> None:
 def find_place() -> None:
     """Where Numba may write in none of its folders, kernels are kept in one of this process and those that it starts."""
     try:
-        caching.FunctionCache(find_place)  # type: ignore[no-untyped-call]
+        caching.FunctionCache(find_place)
     except RuntimeError:
         folder, maker = tempfile.mkdtemp(prefix="securegen-kernels-"), os.getpid()
-        os.environ["NUMBA_CACHE_DIR"] = config.CACHE_DIR = folder  # type: ignore[attr-defined]
+        os.environ["NUMBA_CACHE_DIR"] = config.CACHE_DIR = folder
         _Once.kept = False
 
         def remove() -> None:
