@@ -79,7 +79,7 @@ class Folder(Protocol):
         """Write a file, whole or not at all, in the place of one that is there."""
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files; one that is absent is no error."""
+        """Remove files; one that is absent is not an error."""
 
     def take(self, name: str, source: Folder) -> None:
         """Move a file here from another folder of the same kind."""

@@ -75,7 +75,7 @@ def checked_url(place: PathLike) -> tuple[str, str]:
         or (scheme == FILE and not rest.startswith("/"))
     ):
         raise UsageError(
-            f"{shown} is no place in a store: {scheme}://BUCKET/FOLDER of letters, digits and . _ ~ + = , -"
+            f"{shown} is not a place in a store: {scheme}://BUCKET/FOLDER of letters, digits and . _ ~ + = , -"
         )
     if scheme not in (FILE, "memory") and len(parts) < 2:
         raise UsageError(f"{shown} is a whole bucket: name a folder in it, as {scheme}://BUCKET/study")

@@ -152,7 +152,7 @@ def _refuse_others(parts: Sequence[ResultsPart]) -> None:
         wrong = [name for name in alike if part.body.get(name) != first.body[name]]
         if wrong:
             raise ArtefactError(
-                f"{part.folder} and {first.folder} differ in {', '.join(wrong)}: they are of two passes; remove the other one"
+                f"{part.folder} and {first.folder} differ in {', '.join(wrong)}: they come from two passes; remove one of them"
             )
     of = first.body["of"]
     absent = sorted(set(range(1, of + 1)) - {part.body["part"] for part in parts})

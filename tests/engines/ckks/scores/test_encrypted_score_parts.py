@@ -113,7 +113,7 @@ def flipped(folder: Path) -> None:
     [
         (lambda f: shutil.rmtree(f / "r.2of3.results"), r"1 of 3 parts are not there, or did not end \(2/3\)"),
         (lambda f: (f / "r.2of3.results").rename(f / "r.3of4.results"), "it was renamed"),
-        (edited(model="0" * 64), "differ in model: they are of two passes"),
+        (edited(model="0" * 64), "differ in model: they come from two passes"),
         (edited(cohort="0" * 64), "differ in cohort"), (edited(all_chunks=9), "differ in all_chunks"),
         (edited(first=2), "has other chunks of people than its part"), (edited(role="scores"), "expected a part of results"),
         (edited(role="part of results"), "is damaged"), (edited(chunks=[]), "is damaged"), (edited(all_chunks=0), "is damaged"),
