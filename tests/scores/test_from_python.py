@@ -44,7 +44,7 @@ def test_options_of_prs_are_keywords_of_open():
 
 
 def test_options_of_run_local_prs_are_keywords_of_open_and_of_engines():
-    assert options(run_local_prs.prs) - TERMINAL - ENGINE_FLAGS == OPEN - {"blocks"} | OF_ENGINES
+    assert options(run_local_prs.prs) - TERMINAL - ENGINE_FLAGS == OPEN | OF_ENGINES
 
 
 def test_keywords_of_open_are_the_fields_of_its_inputs():
