@@ -21,7 +21,7 @@ FEWEST = 10  # people: k of the rules
 LEVERAGE, CONSENTED = 0.25, 0.5  # the largest that a person may have in the span of what was opened; with consent
 WINDOW = 500  # variants before a row in which it is compared
 LARGEST_SUM = 1 << 22  # people of all sites together
-SITE_SHARE, POOLED_SHARE = 0.16, 0.10  # columns a person's genotypes may be summed with, over people
+SITE_SHARE, POOLED_SHARE = 0.16, 0.10  # columns that a person's genotypes may be summed with, over people
 STRUCTURE_SHARE = 0.05  # of the pooled people: columns of components, or of a whole-genome model
 RANK = 1e-11  # smallest part of a column outside the span of others that is not float64's rounding
 
