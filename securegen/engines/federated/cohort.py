@@ -149,9 +149,14 @@ def everybody(study: StudyFile, planned: Sequence[Planned]) -> np.ndarray:
     return planned[0].mask if study.common_samples else np.ones_like(planned[0].mask)
 
 
+def set_of(phenotype: str) -> str:
+    """What a set of samples is called over which columns are summed: its last sign says that it is not of X or Y."""
+    return f'phenotype "{phenotype}"'
+
+
 def sample_sets(study: StudyFile, planned: Sequence[Planned], samples: Samples) -> list[tuple[str, np.ndarray]]:
     """Every set of samples over which this study sums genotypes, by what it is for."""
-    out = [(f"phenotype {p.phenotype.name}", p.mask) for p in planned]
+    out = [(set_of(p.phenotype.name), p.mask) for p in planned]
     if study.sets is not None and len(planned) > 1:
         out.append(("frequencies of variants of sets", np.logical_or.reduce([p.mask for p in planned])))
     if study.qc:
