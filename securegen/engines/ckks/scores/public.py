@@ -58,6 +58,7 @@ class EncryptedScores:
 
 
 def score_paths(prefix: str | os.PathLike[str]) -> EncryptedScores:
+    """The folders PREFIX.cohort, PREFIX.model and PREFIX.owner."""
     return EncryptedScores(*(Path(f"{os.fspath(prefix)}.{part}") for part in ("cohort", "model", "owner")))
 
 
