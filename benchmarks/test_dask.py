@@ -72,4 +72,4 @@ def test_two_workers(benchmark, tmp_path):
         "alone": alone.seconds, "parts / single run": parts / alone.cpu_seconds,
     }  # fmt: skip
     benchmark.extra_info |= {name: round(value, 2) for name, value in figures.items()}
-    assert ratio >= LEAST, benchmark.extra_info
+    assert ratio >= LEAST, str(dict(benchmark.extra_info))
