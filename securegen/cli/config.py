@@ -52,7 +52,7 @@ def _options(command: click.Command) -> dict[str, click.Option]:
 def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
     """Callback of --config: the file's values, by flag or by field of Python, become the defaults of this command.
 
-    Raises InputError when it is no TOML, UsageError for a key that is no option of this command.
+    Raises InputError when it is not TOML, UsageError for a key that is not an option of this command.
     """
     if path is None:
         return
@@ -76,7 +76,7 @@ def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> Non
         if key not in options:
             near = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"see securegen {words} --help"
-            raise UsageError(f"{path}: {key!r} is no option of securegen {words}; {hint}")
+            raise UsageError(f"{path}: {key!r} is not an option of securegen {words}; {hint}")
         name = str(options[key].name)
         if name in values:
             raise UsageError(f"{path}: {key!r} is given twice, by its flag and by its field")
@@ -94,7 +94,7 @@ def _of_this_command(ctx: click.Context, path: str, words: str, content: dict[st
     shared = {key: value for key, value in content.items() if key not in tables}
     for key in shared:
         if not any(key in _options(command) for command in commands.values()):
-            raise UsageError(f"{path}: {key!r} is no option of securegen {', '.join(tables)}")
+            raise UsageError(f"{path}: {key!r} is not an option of securegen {', '.join(tables)}")
     mine = _options(commands[words])
     return {key: value for key, value in shared.items() if key in mine} | tables[words]
 
@@ -104,7 +104,7 @@ def _command(ctx: click.Context, path: str, name: str) -> click.Command:
     for word in name.split():
         found = found.get_command(ctx, word) if isinstance(found, click.Group) else None
     if found is None:
-        raise UsageError(f"{path}: the table [{name}] is of no command of securegen")
+        raise UsageError(f"{path}: the table [{name}] is not a command of securegen")
     return found
 
 

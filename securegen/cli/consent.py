@@ -30,7 +30,7 @@ def command() -> None:
 def import_command(register: str, table: str) -> None:
     """Enter the consents of a table, all or none; the register is made where there is none.
 
-    What is there already is no second entry. A consent is replaced by one of a later day, and a withdrawal by no older one.
+    What is there already is not entered twice. A consent is replaced by one of a later day, and a withdrawal by no older one.
     """
     from securegen.governance.consent_steps import import_table
 

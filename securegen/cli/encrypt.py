@@ -73,7 +73,7 @@ def command(
         _refuse_with_append(options, owner=owner, squares=squares, overwrite=overwrite)
     if (blocks is not None or executor is not None) and (append or owner or overwrite):
         raise UsageError(
-            "--blocks and --executor are of a cohort's first encryption: leave out --append, --owner and --overwrite"
+            "--blocks and --executor belong to a cohort's first encryption: leave out --append, --owner and --overwrite"
         )
     if executor is not None and passphrase_file is None:
         raise UsageError("--executor needs --passphrase-file: its processes cannot ask for a passphrase")

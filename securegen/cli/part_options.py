@@ -36,7 +36,7 @@ def part_options(command: Function) -> Function:
 
 
 def part_out(out: str, blocks: str | None) -> str:
-    """The prefix of what a run writes: with `blocks`, that of its part. Raises UsageError for what is no i/n."""
+    """The prefix of what a run writes: with `blocks`, that of its part. Raises UsageError for what is not `i/n`."""
     return out if blocks is None else part_of(blocks).prefix(out)
 
 

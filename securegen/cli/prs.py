@@ -14,7 +14,7 @@ from securegen.cli.form_options import gzip_option
 from securegen.cli.part_options import part_options, part_out, spread
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.cli.score_options import ScoreCommand, plot_option, run_engine, score_inputs, score_options
+from securegen.cli.score_options import ScoreCommand, of_parts, plot_option, run_engine, score_inputs, score_options
 from securegen.cli.stores import refuse_store, stores
 from securegen.errors import UsageError
 from securegen.io.genotypes import genotypes_given
@@ -49,15 +49,13 @@ def command(
         )
     if not cohort:
         refuse_store(out)
-    in_parts = bool(options["blocks"] or options["executor"])
-    if plot and in_parts:
-        raise UsageError("parts are not drawn: leave --plot out; securegen plot draws the scores when they are joined")
+    in_parts = of_parts(options, plot=plot)
     log = CommandLog(part_out(out, options["blocks"]), "prs", quiet=quiet, private=True)
     if cohort and model:
         if options["score"] or plot:
             raise UsageError("the server reads the weights from --model, not from --score, and sees no score to --plot")
         if in_parts:
-            raise UsageError("--blocks and --executor are of genotypes in the clear, not of the server's --cohort")
+            raise UsageError("--blocks and --executor take genotypes in the clear, not the server's --cohort")
         serve(cohort, model, log)
     else:
         from securegen.engines.plain.scores import PlainScores

@@ -65,7 +65,7 @@ def _call(path: str, which: str | None) -> dict[str, Any]:
         raise InputError(f"there is no file {path}: rerun takes the PREFIX.run.json that a command left")
     records = [r for r in read_records(path) if isinstance(r.get("call"), dict)]
     if not records:
-        raise InputError(f"{path} does not say how to run it again: it is no PREFIX.run.json, or of an older version")
+        raise InputError(f"{path} does not say how to run it again: it is not a run.json, or an older one")
     calls = [r["call"] for r in records]
     chosen = [c for c in calls if which in (None, c.get("command"))]
     if not chosen:

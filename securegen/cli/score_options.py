@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,14 @@ def plot_scores(out: str, inputs: ScoreInputs, log: RunLog) -> None:
     for path in write_pictures(planned(open_run(out, reference=inputs.reference), out, chosen=("density",))):
         log(f"wrote {path}")
     log.save_lines()
+
+
+def of_parts(options: Mapping[str, Any], *, plot: bool) -> bool:
+    """Whether a part, or all parts apart, is asked for. Raises UsageError for a picture of it."""
+    asked = bool(options["blocks"] or options["executor"])
+    if plot and asked:
+        raise UsageError("parts are not drawn: leave --plot out; securegen plot draws the scores when they are joined")
+    return asked
 
 
 def run_engine(

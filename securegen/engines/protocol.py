@@ -141,13 +141,13 @@ class Engine(ABC):
                 f"engine plain, ckks or federated, not {self.name}"
             )
         if first.corrects and self.opened is not None:
-            raise UsageError(f"`correction` {first.correction} is of whole tables: leave `reveal` {self.opened} out")
+            raise UsageError(f"`correction` {first.correction} needs whole tables: leave `reveal` {self.opened} out")
         if first.masks is not None and not self.masks:
             raise UsageError(f"masks of sets of variants are not for engine {self.name}: use engine plain")
         if first.masks is not None and not form.kind.codings:
-            raise UsageError(f"`format` {form.format} is of variants, not of masks")
+            raise UsageError(f"`format` {form.format} takes variants, not masks")
         if first.vc_tests and self.opened is not None:
-            raise UsageError(f"`vc_tests` are whole tables: leave `reveal` {self.opened} out")
+            raise UsageError(f"`vc_tests` need whole tables: leave `reveal` {self.opened} out")
         if filters and filters.active and not self.filters:
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"

@@ -1,4 +1,4 @@
-"""The files of an audit log, below one folder that is no link and has no links in it.
+"""The files of an audit log, below one folder that is not a link and has no links in it.
 
     key                  the log's verifier key
     checkpoint           size and root, signed

@@ -116,7 +116,7 @@ def _read(path: Path, ledger: Entries) -> list[Line | Released]:
     except UnicodeDecodeError:
         raise StorageError(f"{path} was altered: a register of consent is ASCII text") from None
     if texts[:2] != [FORMAT, "\t".join(HEADER)] or texts[-1] != "":
-        raise StorageError(f"{path} is no register of consent of this version, or its end is cut")
+        raise StorageError(f"{path} is not a register of consent of this version, or its end is cut")
     mark, lines, marks = "", list[Line | Released](), list[str]()
     for number, text in enumerate(texts[2:-1], 3):
         cells = text.split("\t")

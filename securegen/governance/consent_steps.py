@@ -83,7 +83,7 @@ def check(
 ) -> Covered:
     """Whose consent covers a purpose. mondo: a table of child and parent in place of the shipped slice.
 
-    Raises UsageError for what is no purpose, PolicyError for a disease that the table does not have, StorageError as
+    Raises UsageError for what is not a purpose, PolicyError for a disease that the table does not have, StorageError as
     `consent_file.open_register`.
     """
     asked = purpose_of(purpose)

@@ -59,9 +59,9 @@ def explain(
             raise UsageError(f"`{what}` is {value!r}: choose one of {', '.join(str(k) for k in known if k)}")
     found = None if who is None else policy.named(who)
     if who is not None and found is None:
-        raise PolicyError(f"policy.identity: {who} is no identity of the policy")
+        raise PolicyError(f"policy.identity: {who} is not an identity of the policy")
     if visa and found is None:
-        raise UsageError("`visa` is of somebody whom the policy names: give `who`")
+        raise UsageError("`visa` says who somebody is whom the policy names: give `who`")
     named = None if people is None else _listed(people)
     if named is None and samples is None:
         raise UsageError("say how many people by `samples`, or who by `people`")

@@ -95,7 +95,7 @@ def parse(raw: bytes, where: str) -> Policy:
         name = key if own is None else f"{repeated}.{found[1]}"
         setting = _KEYS.get(key) if own is None else TABLES[repeated].get(found[1])
         if setting is None:
-            raise _fault(where, number, f"{name} is no key of a policy")
+            raise _fault(where, number, f"{name} is not a key of a policy")
         if (key in values) if own is None else (found[1] in own):
             raise _fault(where, number, f"{name} is there twice")
         value = _value(found[2], setting, name, where, number)

@@ -127,7 +127,7 @@ def open_table(key: PseudonymKey, people: Name, table: Name, out: Name) -> int:
             return name
         if (kind, name) not in known:
             raise InputError(
-                f"{table}, line {line}: {name if _LOOKS.fullmatch(name) else 'an id'} is no pseudonym of a {kind} of {people} "
+                f"{table}, line {line}: {name if _LOOKS.fullmatch(name) else 'an id'} is not a pseudonym of a {kind} of {people} "
                 "under this key"
             )
         opened += 1

@@ -72,7 +72,10 @@ class Results(Mapping[str, "pd.DataFrame"]):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Every table of association as one frame; of several phenotypes, the first index level is PHENO."""
+        """Every table of association as one frame; of several phenotypes, the first index level is PHENO. Raises UsageError
+        for a run that made none."""
+        if not self._run.tables:
+            raise UsageError(f"this run made no table of association: its tables are {', '.join(self.paths)}")
         return read_frames({t.analysis.phenotype: t.path for t in self._run.tables})
 
     @property

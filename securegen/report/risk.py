@@ -39,7 +39,9 @@ def risk_section(prefix: str) -> Markup:
     folder = Path(prefix).parent
     changed = [n for n, digest in found["tables"].items() if _digest(folder / Path(n).name) != digest]
     if changed:
-        return element("p", f"The estimate is of another {changed[0]} than there is now: run securegen risk again.")
+        return element(
+            "p", f"The estimate was made from another {changed[0]} than there is now: run securegen risk again."
+        )
     head = ["table", "what is tested", *(f"at {f:g}" for f in found["fpr"]), "independent variants"]
     tests = [
         [t["table"], t["what"], *(f"{p:.3f}" for p in t["power"]), f"{t['independent']:,.0f} of {t['variants']:,}"]

@@ -195,7 +195,7 @@ def _common_tests(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     tests = [list(dict.fromkeys(f["TEST"])) if "TEST" in f else [ADD] for f in (a, b)]
     products = [{test for test in found if test.startswith(INTERACTS)} for found in tests]
     if all(products) and not products[0] & products[1]:
-        raise InputError(f"the tables are of two interactions, TEST {' and '.join(map(', '.join, products))}")
+        raise InputError(f"the tables have two interactions, TEST {' and '.join(map(', '.join, products))}")
     if len(tests[0]) == len(tests[1]) == 1:
         return a, b
     shared = [test for test in tests[0] if test in tests[1]]
@@ -211,7 +211,7 @@ def _refuse_models(left: pd.DataFrame, right: pd.DataFrame, turned: int) -> None
         return
     a, b = left["TEST"].iloc[0], right["TEST"].iloc[0]
     if a != b:
-        raise InputError(f"the tables are of two genetic models, TEST {a} and {b}: no number of them is the same")
+        raise InputError(f"the tables have two genetic models, TEST {a} and {b}: no number of them is the same")
     if a in CODINGS.values() and a != ADD and turned:
         raise InputError(
             f"{turned} variants have the other tested allele in the second table, and TEST {a} of one allele is another model "

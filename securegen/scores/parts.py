@@ -132,7 +132,7 @@ def join_scores(
     for path, own in zip(paths, facts, strict=True):
         ids, values = _read_sums(path, own)
         if total is not None and ids != people:
-            raise InputError(f"{path} and {paths[0]} are of different people: they are not parts of one run")
+            raise InputError(f"{path} and {paths[0]} hold different people: they are not parts of one run")
         total = values if total is None else total + values
         people = ids
     if total is None:

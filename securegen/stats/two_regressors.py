@@ -48,7 +48,7 @@ class System:
 
 
 def system(sums: ImputedSums, model: InteractionModel) -> System:
-    """The normal equations after projecting on the covariates. Where a number means nothing it is no number, or negative."""
+    """The normal equations after projecting on the covariates. Where a number means nothing it is NaN, or negative."""
     weighted = sums.weighted
     assert weighted is not None
     k, place, people = len(model.gram), model.place, model.samples

@@ -215,7 +215,7 @@ def _check_correction(inputs: Inputs, phenotypes: Sequence[people.Phenotype], te
     plain = [p.name for p, test in zip(phenotypes, tests, strict=True) if inputs.correction not in test.corrections]
     if len(plain) == len(tests):
         raise UsageError(
-            f"`correction` {inputs.correction} is of cases and controls under `model` logistic: no phenotype is"
+            f"`correction` {inputs.correction} needs cases and controls under `model` logistic, and no phenotype has them"
         )
     if plain:
         log(f"--correction {inputs.correction}: not of {', '.join(plain)}, whose model is not logistic")

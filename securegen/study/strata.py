@@ -45,7 +45,7 @@ from securegen.study.stratum import Blueprint, Make, Place, QualitySets, stratum
 from securegen.study.traits import Traits, read_traits
 
 AS_REGENIE = (
-    "X: males count 0 and 2, people of unknown sex too, and sex is no covariate, as regenie has it (`xchr_model`)"
+    "X: males count 0 and 2, people of unknown sex too, and sex is not a covariate, as in regenie (`xchr_model`)"
 )
 
 
@@ -177,7 +177,7 @@ def refuse_nowhere(planned: Sequence[Planned], strata: Sequence[Stratum]) -> Non
             raise DesignError(reasons[0])
         others = ", ".join(name for name in models() if TESTS[name].copies)
         raise DesignError(
-            f"`model` {p.test.name} is done on chromosomes 1 to 22 alone, and no variant is left there: {others} are not"
+            f"`model` {p.test.name} uses chromosomes 1 to 22 alone, and no variant is left there: {others} use X, Y and MT too"
         )
 
 

@@ -26,7 +26,7 @@ def autosomes(variants: Variants) -> IntArray:
     index = np.flatnonzero(numbered & (ploidy.kinds_of(variants) == ploidy.AUTOSOMAL))
     if not len(index):
         raise UsageError(
-            "components and a whole-genome model are of chromosomes 1 to 22, and the study has no variant there"
+            "components and a whole-genome model use chromosomes 1 to 22, and the study has no variant there"
         )
     return index
 

@@ -96,7 +96,8 @@ class OwnSets:
         binary = any(p.test.binary for p in self.own.planned)
         grid = self.sets.reader.dosage_grid
         rule = RowRule(
-            [self.people], grid, strict=True, fewest=self.guard.fewest, quadratic=binary, window=ANYWHERE
+            [self.people], grid, strict=True, fewest=self.guard.fewest, quadratic=binary, window=ANYWHERE,
+            between=self.guard.between,
         )  # fmt: skip
         runs, chromosome = in_order(strata), self.sets.reader.variants.chromosome
         kept: list[GenotypeBlock] = []

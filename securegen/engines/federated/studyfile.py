@@ -194,7 +194,7 @@ class StudyFile:
                 raise UsageError(f"predictions are for a `model` with a null model, not for {self.test_of(trait).name}")
         if self.step1 and not (self.common_samples or len(self.phenotypes) == 1):
             raise UsageError(
-                "a whole-genome model of all sites (`step1`) is of people who have every phenotype: `common_samples`"
+                "a whole-genome model of all sites (`step1`) takes people who have every phenotype: `common_samples`"
             )
         if self.write_score and not self.step1:
             raise UsageError("`write_score` is for a whole-genome model of all sites: give `step1`")
@@ -216,7 +216,7 @@ class StudyFile:
             self.site(self.ld_prune_on)
         checks.whole("pcs", self.pcs, 0, 100)
         if self.pcs and self.dosage_grid != 1:
-            raise UsageError("components of all sites (`pcs`) are of hard calls, which tell relatives: `dosage_grid` 1")
+            raise UsageError("components of all sites (`pcs`) need hard calls, which tell relatives: `dosage_grid` 1")
         taken = [name for k in range(self.components or self.pcs) if (name := f"PC{k + 1}") in self.covariates]
         if taken:
             raise UsageError(f"a covariate of the tables and a component are both called {taken[0]}: leave one out")
@@ -257,7 +257,7 @@ class StudyFile:
         left = [name for name in self.strata if name != "X" or not self.x_as_stored]
         if left:
             raise UsageError(
-                f"`{self.genetic_model}` is of people with two copies: variants on {', '.join(left)} go out"
+                f"`{self.genetic_model}` needs people with two copies: variants on {', '.join(left)} go out"
             )
 
     @property

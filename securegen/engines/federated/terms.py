@@ -38,7 +38,7 @@ def opened_by(study: StudyFile) -> list[str]:
         ]
     if study.pcs:
         out += [f"loadings of {study.pcs} components: for each common variant Σg and Σ g × rounded projections of everybody "
-                f"who is no relative, {study.pcs + 4} columns a round, and their sums of squares"]  # fmt: skip
+                f"who is not a relative, {study.pcs + 4} columns a round, and their sums of squares"]  # fmt: skip
     if study.step1:
         out += [
             f"a whole-genome model: for blocks of at most {study.step1} common variants the products of all pairs of variants, "

@@ -68,7 +68,7 @@ class AggregatePlan:
 
     @staticmethod
     def read(value: object, sender: str) -> AggregatePlan:
-        """A plan that a party announced; ProtocolError when it is none."""
+        """A plan that a party announced; ProtocolError when it is malformed."""
         if isinstance(value, dict) and set(value) == {"sizes", "analysed", "weights"}:
             sizes, analysed, weights = (value[n] for n in ("sizes", "analysed", "weights"))
             if all(map(_whole, (sizes, analysed, weights))) and len(sizes) == 5 and all(sizes):

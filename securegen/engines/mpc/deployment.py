@@ -102,7 +102,7 @@ def split_of(parties: Parties) -> str:
         if roles == sorted(needed.values()):
             return split
     raise UsageError(
-        f"the roles {', '.join(roles)} of study {parties.study!r} are no split: use sites only; genotypes, phenotypes "
+        f"the roles {', '.join(roles)} of study {parties.study!r} do not make a split: use sites only; genotypes, phenotypes "
         "and dealer; these with two servers; or genotypes, model and dealer"
     )
 

@@ -20,6 +20,7 @@ from securegen.errors import PolicyError, ProtocolError
 from securegen.governance import openings
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
+from securegen.governance.ledger import padded
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.rows import RowRule
 from securegen.model import GenotypeReader, Samples
@@ -56,11 +57,15 @@ def admitted(
     guard = SiteGuard(log, level=level)
     path = Path(os.path.realpath(state.path))  # of two links to one state file, one ledger
     genotypes = Fingerprints(reader)
+    between: dict[str, list[np.ndarray]] = {}
     for place in sorted({place for places, _ in strata for place in places}):
         sets = _sets_of(strata, place)
         guard.sets(sets)
         with open_ledger(_ledger(path, place), log, policies=state.policies) as ledger:
             rows = ledger.rows(reader.samples, genotypes)
+            known = [padded(people, len(ledger.spent))[rows] for _, people in ledger.sets]
+            guard.look_between([([people for _, people in sets], known)])
+            between[place] = guard.between
             for what, people in sets:
                 fault = ledger.set_fault(rows, people)
                 if fault is not None and guard.on:
@@ -69,10 +74,14 @@ def admitted(
     if not guard.on:
         return [None] * len(strata)
     everybody = np.ones((len(reader.samples), 1), bool)
+    strict = level == openings.STRICT
     return [
-        RowRule(list((sets if sets.shape[1] else everybody).T), reader.dosage_grid, strict=level == openings.STRICT)
-        for _, sets in strata
-    ]
+        RowRule(
+            list((sets if sets.shape[1] else everybody).T), reader.dosage_grid, strict=strict,
+            between=[people for place in places for people in between[place]],
+        )
+        for places, sets in strata
+    ]  # fmt: skip
 
 
 def _sets_of(strata: Sequence[tuple[Collection[str], np.ndarray]], place: str) -> list[tuple[str, np.ndarray]]:

@@ -84,8 +84,8 @@ def test_without_a_case_control_phenotype_it_is_refused(reference):
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"model": "trend", "correction": "spa"}, "not of trend"), ({"fast": True}, "`fast` is of a `correction`"),
-    ({"p_thresh": 0.01}, "`p_thresh` is of a `correction`"),
+    ({"model": "trend", "correction": "spa"}, "not for trend"), ({"fast": True}, "`fast` needs a `correction`"),
+    ({"p_thresh": 0.01}, "`p_thresh` needs a `correction`"),
 ])  # fmt: skip
 def test_options_that_do_not_go_together_are_refused(options, words):
     with pytest.raises(UsageError, match=words):

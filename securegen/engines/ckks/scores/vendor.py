@@ -138,9 +138,7 @@ def batch_nonce(nonce: bytes, batch: int) -> bytes:
     return hashlib.sha256(b"securegen batch" + batch.to_bytes(8, "big") + nonce).digest()
 
 
-def encrypt_weights(
-    weights: StoredWeights, key: SecretKey, vendor: VendorParameters, encryptor: Encryptor
-) -> Ciphertexts:
+def encrypt_weights(weights: StoredWeights, vendor: VendorParameters, encryptor: Encryptor) -> Ciphertexts:
     """Vendor: both streams of every n rows, all columns: R·C ciphertexts in the order (stream, block, column)."""
     ring = vendor.key.ring
     blocks = -(-len(weights.dosage) // ring.n)

@@ -260,8 +260,3 @@ class _Counter:
         with self._lock:
             self._done += steps
             self._progress(self._done, self._total)
-
-
-def open_results(folder: Place) -> dict[str, Any]:
-    """The manifest of a results folder, checked for form only; its truth is for `verify` to establish."""
-    return artefact.read_manifest(folder, "results", None, bodies.RESULTS)

@@ -90,7 +90,7 @@ def _refuse_others(parts: Sequence[ResultsPart]) -> None:
         wrong = [name for name in _OF_ONE_PASS if part.body[name] != first.body[name]]
         if wrong:
             raise ArtefactError(
-                f"{part.folder} and {first.folder} differ in {', '.join(wrong)}: they are of two passes; remove the other one"
+                f"{part.folder} and {first.folder} differ in {', '.join(wrong)}: they come from two passes; remove one of them"
             )
     of, blocks = first.body["of"], len(first.body["streams"])
     absent = sorted(set(range(1, of + 1)) - {part.body["part"] for part in parts})
@@ -116,7 +116,7 @@ def _move(folder: Folder, target: Folder, entry: dict[str, Any], here: dict[str,
     """
     name = artefact.name_of(folder, entry)
     found, size = (folder, here[name]) if name in here else (target, there.get(name))
-    if size is None or size != entry["size"] or found.digest(name) != entry["blake3"]:
+    if size is None or size != entry["size"] or found.digest(name, size) != entry["blake3"]:
         raise ArtefactError(f"{folder.at(name)} is not what its manifest names: run its part again")
     if found is folder:
         target.take(name, folder)
