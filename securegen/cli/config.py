@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from securegen.io.folders import folder_of
 from securegen.io.genotypes import FIELDS, FORMATS, named_files
 from securegen.io.store_urls import is_url
 from securegen.local.launcher import toml_text
-from securegen.study.noise_place import is_told
+from securegen.study.noise_marks import marks_of
+from securegen.study.noise_place import is_told, place_of
 
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
@@ -178,17 +181,31 @@ def store_options(ctx: click.Context) -> Iterator[tuple[str, str]]:
                 yield str(p.name), place
 
 
-def digests_of(ctx: click.Context) -> dict[str, str]:
+def digests_of(ctx: click.Context, read: Mapping[str, str] | None = None) -> dict[str, str]:
     """Path or URL -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half. With
-    noise on phenotypes no table of people is told."""
+    noise on phenotypes no table of people is told. read: those of them that are known already."""
     named: list[tuple[str, str | Path]] = [*path_options(ctx), *store_options(ctx)]
     noisy = ctx.params.get("dp_epsilon") is not None
     found = {
-        str(place): digest_of(place)
+        str(place): (read or {}).get(str(place)) or digest_of(place)
         for name, place in named
         if name not in NOT_DIGESTED and (not noisy or is_told(name, place))
     }
     return {path: digest for path, digest in found.items() if digest}
+
+
+def untold_of(ctx: click.Context, told: Mapping[str, str]) -> dict[str, Any]:
+    """What a record says of input files whose digests it may not have: `untold`, their paths. Where phenotypes have noise also
+    `marks` of them, and `draws`, the folder under whose key these are."""
+    named = [(name, str(path)) for name, path in path_options(ctx) if name not in NOT_DIGESTED and path.is_file()]
+    noisy = ctx.params.get("dp_epsilon") is not None
+    untold = sorted({path for name, path in named if path not in told and not (noisy and is_told(name, path))})
+    if not untold or not noisy:
+        return {"untold": untold} if untold else {}
+    from securegen.study.inputs import Inputs
+
+    draws = place_of(Inputs(**{f.name: ctx.params[f.name] for f in fields(Inputs) if f.name in ctx.params}))[0]
+    return {"untold": untold, "draws": os.path.relpath(draws), "marks": marks_of(draws, untold)}
 
 
 def digest_of(place: str | Path) -> str | None:

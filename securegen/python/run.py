@@ -24,6 +24,7 @@ from securegen.engines.protocol import Engine, EngineRun, members_of, part_facts
 from securegen.errors import UsageError
 from securegen.governance.signing import SigningIdentity, read_identity
 from securegen.io.output import copy_file
+from securegen.io.store_urls import refuse_url
 from securegen.python.pages import draw, write_report
 from securegen.record.receipt import Receipt
 from securegen.record.receipt_steps import write_receipt
@@ -159,6 +160,8 @@ def run(
     if sign is not None and out is None:
         raise UsageError("`sign` signs the receipt of files that stay: give `out`")
     signer = read_identity(os.fspath(sign)) if isinstance(sign, str | os.PathLike) else sign
+    if out is not None:
+        refuse_url(out, "a table, which is in the clear,")
     folder = tempfile.mkdtemp(prefix="securegen.") if out is None else None
     prefix = f"{folder}/run" if out is None else os.fspath(out)
     prefix = prefix if study.part is None else study.part.prefix(prefix)

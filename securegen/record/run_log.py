@@ -62,7 +62,8 @@ _FIELDS: dict[str, Check] = {
     "catalog": optional(map_of(map_of(text(1 << 12), 64), 1 << 12, name=text(4096))),
     "call": has(
         "command", "options", command=text(256), options=map_of(anything, 256),
-        digests=map_of(text(255), 1 << 14, name=text(4096)),
+        digests=map_of(text(255), 1 << 14, name=text(4096)), untold=list_of(text(4096), 0, 1 << 14), draws=text(4096),
+        marks=map_of(text(255), 1 << 14, name=text(4096)),
     ),
 }  # fmt: skip
 # What readers of a record rely on; engines say more (docs/reference/run-json.md), which is shown as it stands.

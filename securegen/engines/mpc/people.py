@@ -15,7 +15,7 @@ import numpy as np
 from securegen.design.strata import AUTOSOMES
 from securegen.engines.mpc.gwas import refuse_few
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.state_file import StateFile
+from securegen.engines.mpc.state_file import StateFile, columns_answered
 from securegen.errors import PolicyError, ProtocolError
 from securegen.governance import openings
 from securegen.governance.fingerprint import Fingerprints
@@ -102,7 +102,7 @@ def charge(
     same person under another name of the cohort and, of a reader, another id. strata: as of `admitted`, and how many
     columns; those of one variant are never another's, so the longest counts.
 
-    On Y sums are over males, who are counted apart: a hundredth of those, unless there is a `column_limit`. Raises
+    On Y sums are over males, who are counted apart (`columns_answered`). Raises
     PolicyError where a name or a person would pass the limit; nothing is counted then.
     """
     asked, path, genotypes = [], Path(os.path.realpath(state.path)), None
@@ -117,7 +117,7 @@ def charge(
             if name and all(sets.shape[1] for sets, _ in mine):
                 members = np.any([sets.any(axis=1) for sets, _ in mine], axis=0)
             columns = max(columns for _, columns in mine)
-            limit = max(1, int(members.sum()) // 100) if column_limit is None else column_limit
+            limit = columns_answered(int(members.sum()), column_limit)
             asked.append((f"columns of cohort {cohort}{name and ', '}{name}", columns, limit))
             ledger = ledgers.enter_context(open_ledger(_ledger(path, name), policies=state.policies))
             most = ledger.spend(ledger.rows(people, genotypes)[members], columns)

@@ -35,7 +35,7 @@ from securegen.engines.mpc.shares.additive import from_ring, ring_dtype, to_ring
 from securegen.engines.mpc.shares.prg import words
 from securegen.engines.mpc.shares.radix import messages
 from securegen.engines.mpc.shares.ring import matmul_chunks
-from securegen.engines.mpc.state_file import StateFile, digest_array
+from securegen.engines.mpc.state_file import StateFile, columns_answered, digest_array
 from securegen.errors import ProtocolError
 from securegen.kernels import fields
 from securegen.randomness import fresh_key
@@ -203,12 +203,11 @@ def _ring(name: str, widths: Mapping[str, int] | None, bits: int) -> str:
 
 
 def charge(state: StateFile, cohort: str, columns: int, *, samples: int, column_limit: int | None) -> None:
-    """Count columns that a cohort answers, of at most column_limit (None: samples/100, at least 1) in its life.
+    """Count columns that a cohort answers, of at most `columns_answered` in its life.
 
     Raises PolicyError above the limit; nothing is counted then.
     """
-    limit = max(1, samples // 100) if column_limit is None else column_limit
-    state.spend(f"columns of cohort {cohort}", columns, limit=limit)
+    state.spend(f"columns of cohort {cohort}", columns, limit=columns_answered(samples, column_limit))
 
 
 def cover(g: np.ndarray, key: bytes, dtype: np.dtype) -> np.ndarray:

@@ -13,15 +13,16 @@ from object_stores import counted
 import securegen as sg
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.cohort import open_cohort
-from securegen.engines.ckks.owner import design_secrets
+from securegen.engines.ckks.owner import design_secrets, secret_key
 from securegen.engines.ckks.owner import encrypt_cohort as encrypting
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.server import associate as server
 from securegen.engines.ckks.studydesign import open_design
 from securegen.errors import ArtefactError, SecuregenError, StorageError, UsageError, VerificationError
-from securegen.io import read_ahead, stores
+from securegen.io import output, read_ahead, stores
 from securegen.io.folder import Folder
 from securegen.io.folders import folder_of
+from securegen.io.output import make_folder
 from securegen.io.stores import StoreFolder
 
 
@@ -324,6 +325,27 @@ def test_secrets_stay_on_this_disk(study, memory, here, small_key):
     with pytest.raises(UsageError, match="works on a local disk alone"):
         sg.ckks.take_out_withdrawn(study.part("1"), study.key, f"{memory}/s", "register.tsv")
     assert {f.rpartition(".")[2] for folder in (made.cohort, made.design) for f in folder.sizes()} == {"npy", "json"}
+
+
+def test_nothing_is_written_into_a_folder_that_is_named_like_a_store(study, here, monkeypatch):
+    """Keys and tables whose name is a URL were written here, into a folder `s3:`, as if they were in the store."""
+    made = sg.run(study.study("1"))
+    for what, write in {
+        "this file": lambda: secret_key.write_secret(
+            "s3://bucket/k.secret", study.key, passphrase=b"long enough a word"
+        ),
+        "this folder": lambda: make_folder(Path("s3://bucket/lab")),
+        "a table": lambda: sg.run(study.study("1"), out="s3://bucket/t"),
+    }.items():
+        with pytest.raises(UsageError, match=f"{what}.* stays on a local disk, never in a store"):
+            write()
+    for place in ("s3://bucket/t", "memory://t", "file:///t", Path("gs://bucket/t")):
+        with pytest.raises(UsageError, match="stays on a local disk"):
+            made.write(place)
+    assert list(here.iterdir()) == []
+    monkeypatch.setattr(output, "refuse_url", lambda *_: None)
+    secret_key.write_secret("s3://bucket/k.secret", study.key, passphrase=b"long enough a word")
+    assert (here / "s3:" / "bucket" / "k.secret").exists()
 
 
 def test_a_design_is_named_by_its_url(study, memory, here):
