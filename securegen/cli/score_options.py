@@ -171,7 +171,7 @@ def privacy_options(command: Function) -> Function:
                          help="The model owner's name for who asks; replies are counted by it."),
             click.option("--ledger", metavar="FILE", help="The model owner's file of replies."),
             click.option("--allow-small-model", "allow_model", multiple=True, metavar="NAME",
-                         help="Answer for this score with fewer than 20 non-zero weights a person."),
+                         help="Answer for this score with fewer than 20 non-zero weights per person."),
             click.option("--reply-cap", type=click.IntRange(1), metavar="N",
                          help="Replies in the model's life [non-zero weights × bits / (10 × bits of a score)]."),
         ]

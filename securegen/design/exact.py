@@ -14,6 +14,7 @@ ROWS = 1 << 12  # whose products of 20-bit halves sum to less than 2^53
 
 
 def round_half_up(numerator: int, denominator: int) -> int:
+    """The fraction as the nearest integer, halves upwards. denominator: above 0."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 

@@ -76,7 +76,7 @@ class EngineRun:
 
 
 class Engine(ABC):
-    """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
+    """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort per site;
     filters: it can leave variants out by quality; quality: it computes tables of quality control alone; conditions:
     dosages of named variants may become covariates; codings: genetic models may recode genotypes; corrections: rows of small
     P may be corrected; corrects_few: those of few carriers too; masks: sets of variants may be tested in their place; parts: a
@@ -115,7 +115,7 @@ class Engine(ABC):
         return None
 
     def check(self, members: Sequence[Inputs], form: TableForm, filters: Filters | None = None) -> None:
-        """Raise UsageError or PolicyError for what can be refused before anything is read. members: one a site."""
+        """Raise UsageError or PolicyError for what can be refused before anything is read. members: one per site."""
         first = members[0]
         if len(members) > 1 and not self.several:
             raise UsageError(f"several cohorts are for sites that share no data: engine federated, not {self.name}")
@@ -255,7 +255,7 @@ def strata_facts(strata: Sequence[Stratum]) -> dict[str, Any]:
 
 
 def digests_of(members: Sequence[Inputs]) -> dict[str, str]:
-    """SHA-256 of every input file; with a cohort a site, under the site's name."""
+    """SHA-256 of every input file; with a cohort per site, under the site's name."""
     if len(members) == 1:
         return members[0].told_digests()
     out: dict[str, str] = {}

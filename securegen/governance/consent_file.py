@@ -1,4 +1,4 @@
-"""The file of a register of consent: tab separated, one line an entry, mode 0600, replaced whole, history kept.
+"""The file of a register of consent: tab separated, one line per entry, mode 0600, replaced whole, history kept.
 
 Each line ends with an HMAC of itself and of the one before, under the key of the ledger REGISTER.ledger beside it, so that an
 edited, cut or moved line is named. The ledger remembers how many lines there were and the last mark: an older register is

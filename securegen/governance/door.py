@@ -60,7 +60,7 @@ class OutputFacts:
 
     @property
     def granularity(self) -> str:
-        """Of Beacon v2: `record` has a row a person, `count` sums of people."""
+        """Of Beacon v2: `record` has a row per person, `count` sums of people."""
         return COUNT if self.kind in (ASSOCIATION, QUALITY, LD, NOISY) else RECORD
 
     def to_json(self) -> dict[str, Any]:

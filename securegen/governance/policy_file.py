@@ -1,6 +1,6 @@
 """policy.toml and its detached signature: read strictly, signed by the steward, found beside what it governs.
 
-The file has a narrow form, so that two readers cannot differ on it: UTF-8 with LF, one key a line, no key twice, no value
+The file has a narrow form, so that two readers cannot differ on it: UTF-8 with LF, one key per line, no key twice, no value
 over several lines, no link. The signature is on its bytes. Every fault names the line.
 """
 

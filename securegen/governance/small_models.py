@@ -70,7 +70,7 @@ def bounded_model(name: str, variants: int, digits: int, *, named: bool = True) 
 def small_model(name: str, weights: Sequence[str], digits: int, *, named: bool = True) -> SmallModel:
     """Count the combinations behind the printed values of a score.
 
-    weights: as text, one a variant, of the effect allele; named: the dosage of the named alleles is released beside the sum.
+    weights: as text, one per variant, of the effect allele; named: the dosage of the named alleles is released beside the sum.
     Raises InputError for a weight that is not finite.
     """
     whole, scale = _integers(name, weights)

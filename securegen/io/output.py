@@ -234,6 +234,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def write_json(path: str | Path, value: Any, **options: Any) -> None:
+    """Write a value as JSON, whole or not at all. options: of `atomic`. Raises StorageError."""
     write_bytes(path, [json_bytes(value)], **options)
 
 

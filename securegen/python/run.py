@@ -194,7 +194,7 @@ def open_sites(members: Sequence[Inputs], engine: str | Engine = "federated", *,
     UsageError.
     """
     if len(members) < 2 or not all(isinstance(m, Inputs) for m in members):
-        raise UsageError("`members` are two or more sg.Inputs, one a site")
+        raise UsageError("`members` are two or more sg.Inputs, one per site")
     chosen = engine_of(engine, {})
     chosen.check(members, TableForm())
     return chosen.open(members, log)

@@ -21,8 +21,8 @@ HITS = 15
 Annotations = Mapping[str, tuple[str, ...]]
 
 OPENED = {
-    "uv": "Linear regression from two opened numbers a variant",
-    "chi2": "χ² alone, one opened number a variant",
+    "uv": "Linear regression from two opened numbers per variant",
+    "chi2": "χ² alone, one opened number per variant",
     "hits": "Linear regression; only variants below the threshold were opened",
 }
 MISSING = {

@@ -54,7 +54,7 @@ def risk_section(prefix: str) -> Markup:
     if tests:
         parts.append(table(head, tests, numbers=range(2, len(head))))
     said = [
-        f"{c['who'][:1].upper()}{c['who'][1:]}: {c['columns']:,} sums a variant over {c['samples']:,} people, ratio "
+        f"{c['who'][:1].upper()}{c['who'][1:]}: {c['columns']:,} sums per variant over {c['samples']:,} people, ratio "
         f"{c['ratio']:.4f}. Published experiments identified people above 0.16 and recovered genotypes above 0.85."
         for c in found["columns"]
     ]

@@ -139,7 +139,7 @@ def _unit(name: str, a: dict[str, FloatArray], b: dict[str, FloatArray]) -> Floa
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TOP, worst: int = 5) -> Concordance:
-    """Match and compare two tables as `results.read.read_results` reads them; of several rows a variant, each test with its
+    """Match and compare two tables as `results.read.read_results` reads them; of several rows per variant, each test with its
     own, where both have it.
 
     by: auto, position or id; top: hits whose membership is compared; worst: rows named for each quantity. Raises
@@ -190,7 +190,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
 
 
 def _common_tests(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of tables with several rows a variant, those of tests that both have. Raises InputError where they have none in common,
+    """Of tables with several rows per variant, those of tests that both have. Raises InputError where they have none in common,
     and for products with two covariates."""
     tests = [list(dict.fromkeys(f["TEST"])) if "TEST" in f else [ADD] for f in (a, b)]
     products = [{test for test in found if test.startswith(INTERACTS)} for found in tests]

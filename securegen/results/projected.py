@@ -1,4 +1,4 @@
-"""Tables of regressions from two numbers a variant, or from χ² alone (stats.projection), whoever summed them."""
+"""Tables of regressions from two numbers per variant, or from χ² alone (stats.projection), whoever summed them."""
 
 from __future__ import annotations
 

@@ -54,12 +54,12 @@ _NUMBERS = frozenset(
 
 
 def read_results(path: str | Path, *, every: bool = False) -> pd.DataFrame:
-    """A table of association results, one row a variant: this program's, plink2's, regenie's or GWAS-SSF; plain, gzip
+    """A table of association results, one row per variant: this program's, plink2's, regenie's or GWAS-SSF; plain, gzip
     or zstd.
 
     Statistics are float64 with NaN where missing (POS int64), other columns (ids, FIRTH?, …) str. LOG10_P is always there,
     from the text of P where the file has none, so that p-values below 1e-308 keep their size; then there is no column P.
-    Of several rows a variant, those of one test are kept (`rows.kept_test`); every: all that are about the variant. Raises
+    Of several rows per variant, those of one test are kept (`rows.kept_test`); every: all that are about the variant. Raises
     InputError naming the file, and the line and column of a cell that is not a number, or of a P that is not a probability.
     """
     header = list(_read(path, nrows=0).columns)
@@ -133,7 +133,7 @@ _NAMES = frozenset({"#FID", "IID", "#FID1", "IID1", "FID2", "IID2"})
 
 
 def read_people(path: str | Path) -> pd.DataFrame:
-    """A table with a row a sample, or a pair: names as str, everything else float64. Raises InputError as `read_own`."""
+    """A table with a row per sample, or a pair: names as str, everything else float64. Raises InputError as `read_own`."""
     header = list(_read(path, nrows=0).columns)
     _refuse_ragged(path, len(header))
     frame = _read(path, dtype=str)

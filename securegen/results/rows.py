@@ -130,7 +130,7 @@ _UNUSED: Final = ("rsid", "variant_id", "ref_allele")
 
 
 def read_sumstats(path: str | Path) -> pd.DataFrame:
-    """A table of summary statistics under plink2's names, one row a variant.
+    """A table of summary statistics under plink2's names, one row per variant.
 
     Knows plink2's tables (ours too), regenie's step 2 and GWAS-SSF by their header; plain, gzip or zstd. Always there:
     `#CHROM POS ID REF ALT A1 LOG10_P`; statistics as in the file, float64, NaN where missing. LOG10_P is computed from the
@@ -170,7 +170,7 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
             raise InputError(f"{where}: {found} fields, the header has {len(header)}")
         rows = number - 1
     if not rows:
-        raise InputError(f"{path} has no rows: a header line and a line a variant are expected")
+        raise InputError(f"{path} has no rows: a header line and a line per variant are expected")
     cells = pd.read_csv(
         io.StringIO(text), sep=separator or r"\s+", dtype=object, keep_default_na=False, quoting=csv.QUOTE_NONE
     ).rename(columns=names)

@@ -114,7 +114,7 @@ def join_scores(
     bound = [sum(column) for column in zip(*(own["bound"] for own in facts), strict=True)]
     for name, limit in zip(first["names"], bound, strict=True):
         if limit >= 1 << 63:
-            raise PlanError(f"sums of {name} could reach 2^{limit.bit_length()}: use fewer bits a weight (`bits`)")
+            raise PlanError(f"sums of {name} could reach 2^{limit.bit_length()}: use fewer bits per weight (`bits`)")
     for file, *of_parts in zip(first["files"], *(own["of_file"] for own in facts), strict=True):
         if not sum(of_parts):
             raise InputError(NONE_CALLED if len(first["files"]) == 1 else f"{file}: {NONE_CALLED}")

@@ -163,7 +163,7 @@ def _refuse_without(inputs: Inputs, planned: Sequence[Planned]) -> None:
 def _say_left_out(planned: Sequence[Planned], variants: int, log: Log) -> None:
     for test in dict.fromkeys(p.test.name for p in planned if not p.test.copies):
         log(f"WARNING: {count(variants, 'variant')} on X, Y or MT have no row in tables of --model {test}, which counts two "
-            "alleles a person")  # fmt: skip
+            "alleles per person")  # fmt: skip
 
 
 def refuse_nowhere(planned: Sequence[Planned], strata: Sequence[Stratum]) -> None:

@@ -194,7 +194,7 @@ def test_tables_without_frequencies_or_effects_are_refused(runs, small, tmp_path
     (tmp_path / "p.tsv").write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError, match=r"no frequencies .* no effects"):
         sg.risk(tmp_path / "p.tsv")
-    with pytest.raises(InputError, match="not a table of results"):
+    with pytest.raises(InputError, match="no table of results"):
         sg.risk(tmp_path / "nothing")
     wrong = (runs / "both.QT.glm.linear").read_text().splitlines()
     cells = wrong[1].split("\t")

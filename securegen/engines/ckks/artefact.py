@@ -126,7 +126,7 @@ def open_manifest(folder: Place, role: str | None = None) -> Manifest:
         raise ArtefactError(f"{path} is not a securegen manifest")
     if version in (1, 2):
         raise ArtefactError(
-            f"{folder} has format version {version}, this securegen reads {FORMAT_VERSION}, which takes fewer bytes a genotype: "
+            f"{folder} has format version {version}, this securegen reads {FORMAT_VERSION}, in fewer bytes per genotype: "
             "its owner plans, makes a key and encrypts again (securegen plan, keygen, encrypt); what is opened from results "
             "of before needs the securegen that encrypted them"
         )

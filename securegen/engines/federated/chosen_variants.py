@@ -64,7 +64,7 @@ def analysed(
     kinds, rows = ploidy.kinds_of(found), rows_of(found)
     reasons = (
         ("on X", (kinds == ploidy.X) & (xchr_model == 0), "`xchr_model` 0"),
-        ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (not has_copies(model)), f"`model` {model} counts two alleles a person"),
+        ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (not has_copies(model)), f"`model` {model} needs two alleles per person"),
         ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (coding != ADDITIVE) & ~((kinds == ploidy.X) & with_x), DIPLOID),
         ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & sets, "sets of a study of sites lie on other chromosomes"),
         ("on Y, MT or no chromosome", (rows == "") & predictions, "predictions have no line for them"),

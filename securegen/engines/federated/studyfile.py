@@ -78,7 +78,7 @@ class StudyFile:
     product with the dosage is tested;
     pcs: components that the sites compute together, on the variants of PC_VARIANTS where its digest is given,
     without those that are in linkage disequilibrium at the site ld_prune_on;
-    consent_openings: to more leverage and columns a person, and of every site to be read alone beside another study's totals;
+    consent_openings: to more leverage and columns per person, and of every site to be read alone beside another study's totals;
     continues, without: digest of the study that goes on as this one, and the sites that are no longer in it; strata: kinds of
     chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
     predictions: of a whole-genome model, which every site has, or which the sites make together: step1 is then the variants of

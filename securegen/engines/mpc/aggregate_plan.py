@@ -50,7 +50,7 @@ class AggregatePlan:
         most = self.dosage_max**2 if self.weights else self.dosage_max
         if (most * self.samples << self.value_bits) >= 1 << 62:
             raise PlanError(f"sums over {self.samples} samples of columns of {self.value_bits} bits may exceed 2^62: "
-                            "use fewer bits (`bits`) or fewer samples a run")  # fmt: skip
+                            "use fewer bits (`bits`) or fewer samples per run")  # fmt: skip
         largest = {"g": self.dosage_max, **({"q": self.dosage_max**2} if self.weights else {}), "m": 1}
         return choose_form(self.samples, largest, self.value_bits, few=not self.weights)
 

@@ -19,6 +19,7 @@ def public_group(p: Projection, lead_bits: tuple[int, ...]) -> PhenotypeGroup:
 
 
 def write_groups(groups: tuple[PhenotypeGroup, ...]) -> list[dict[str, Any]]:
+    """Groups as JSON, their public fields alone; `read_groups` reads them."""
     return [{n: list(v) if isinstance(v := getattr(g, n), tuple) else v for n in _PUBLIC} for g in groups]
 
 

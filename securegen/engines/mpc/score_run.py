@@ -135,7 +135,7 @@ def _ring(announced: object, sender: str) -> int:
 
 
 def lifetime_replies(plan: ScorePlan, allow: Sequence[str]) -> int:
-    """Scores that a model may ever answer to one party: the rule of 20 weights a person holds over all runs together,
+    """Scores that a model may ever answer to one party: the rule of 20 weights per person holds over all runs together,
     because people asked for in many small runs are as many equations as in one large one."""
     weights = [plan.score_variants(s) for s, name in enumerate(plan.names) if name not in allow]
     return len(plan.names) * min(weights) // 20 if weights else 1 << 62

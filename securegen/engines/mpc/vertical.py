@@ -7,7 +7,7 @@ session with other phenotypes reuses the stored ε.
 
 | message | from | to | bytes |
 |---|---|---|---|
-| sizes, and a key a block | genotypes | dealer | 16 a block |
+| sizes, and a key per block | genotypes | dealer | 16 a block |
 | key of b | phenotypes | dealer | 16 |
 | key of the c share | dealer | genotypes | 16 |
 | the other c share | dealer | phenotypes | 8 a variant and column (and chunk) |
@@ -147,7 +147,7 @@ def phenotype_side(
     """The phenotype party's part. y: (N, K) integers; yields its shares block by block. use: a name of this batch where
     a session has several; widths, chunk: as the genotype party has them.
 
-    store keeps ε for later sessions (8 bytes a genotype on disk); with resend=False ε comes from it. Raises
+    store keeps ε for later sessions (8 bytes per genotype on disk); with resend=False ε comes from it. Raises
     ProtocolError when the genotype party announces a block that the store does not hold.
     """
     dtype = ring_dtype(bits)

@@ -75,7 +75,7 @@ def test_the_threshold_chooses_rows(open_cohort, uncorrected):
 
 def test_without_a_case_control_phenotype_it_is_refused(reference):
     cohort = reference("sim_500x5k")
-    with pytest.raises(UsageError, match="no phenotype is"):
+    with pytest.raises(UsageError, match="no phenotype has them"):
         sg.open_study(cohort.bfile, pheno=cohort.pheno, pheno_name="QT", correction="spa")
     both = sg.open_study(
         cohort.bfile, pheno=cohort.pheno, correction="firth", covar=cohort.covar, chr="1", to_bp=300_000

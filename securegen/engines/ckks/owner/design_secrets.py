@@ -36,7 +36,7 @@ AGAIN = "Encrypt the design again (securegen encrypt --owner), and let the serve
 class DesignSecrets:
     """What the owner needs to read results: strata with their analyses, bounds of the sums, and the checks of every block.
 
-    strata: their columns without values; sets: of columns, one a stratum; places: of each stratum, where its columns are
+    strata: their columns without values; sets: of columns, one per stratum; places: of each stratum, where its columns are
     among all; digits: how many of them each is encrypted as; sum_abs: (J,) int64, Σ_i |c_ik|; checks: for every block,
     (outputs,) uint64 in the order of `outputs`; folder: where it was written; encrypted: when, local time; values: (N, J) int64
     of each stratum where a policy governs the cohort; columns: (J, N) integers, what is summed with missing calls that the owner
@@ -88,6 +88,7 @@ class DesignSecrets:
 
 
 def state_name(digest: str) -> str:
+    """The name, in the owner's folder, of what is kept of the design with this digest."""
     return f"design-{digest[:32]}"
 
 

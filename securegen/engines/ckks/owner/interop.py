@@ -205,7 +205,7 @@ def to_ckks_vector(ciphertexts: np.ndarray, context: Any, *, scale: float, sizes
 
 
 def dosages_from_tenseal(rows: Iterable[Any], *, grid: int = 1) -> np.ndarray:
-    """Owner: TenSEAL vectors or tensors of dosages on a private context, one a variant -> (M, N) dosages in [0, 2].
+    """Owner: TenSEAL vectors or tensors of dosages on a private context, one per variant -> (M, N) dosages in [0, 2].
 
     grid: steps of 1/grid; int8 for 1, else float64. They go on to `securegen.from_arrays(…, grid=grid)` and are encrypted
     afresh. Raises InputError for what is not a dosage.

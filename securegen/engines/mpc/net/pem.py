@@ -99,6 +99,7 @@ def pin_of_der(certificate: bytes) -> str:
 
 
 def pin_of(certificate: x509.Certificate) -> str:
+    """The pin of a certificate: sha256 of its SubjectPublicKeyInfo in DER, as `sha256:` and 64 hex digits."""
     public = certificate.public_key()
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return "sha256:" + hashlib.sha256(der).hexdigest()
