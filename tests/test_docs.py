@@ -123,6 +123,7 @@ def test_examples_of_the_command_line_page_name_commands_and_flags():
             "--cores",
             "--mem",
             "--workflow-profile",
+            *("--time", "--user", "--volume", "--extra", "--require-hashes", "--no-deps"),
         }
         assert named and named <= known, sorted(named - known)
     one, several = blocks(ROOT / "docs" / "reference" / "command-line.md", "toml")

@@ -37,12 +37,13 @@ SCORES, MATCHES = ".sscore", ".match.tsv"
 @dataclass(frozen=True, repr=False)
 class Merged:
     """What was joined. paths: tables, or the folder of results; parts: how many; facts: for run.json; private: of people;
-    read: digests of inputs, by path, that all parts told."""
+    opened_by: the command with which an owner opens results; read: digests of inputs, by path, that all parts told."""
 
     paths: tuple[str, ...]
     parts: int
     facts: dict[str, Any]
     private: bool = False
+    opened_by: str = ""
     read: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -57,10 +58,12 @@ def merge(prefix: PathLike) -> Merged:
     where one is absent, is of another run or was altered, StorageError.
     """
     base = os.fspath(prefix)
-    if (folders := parts_of_results(base)) or is_url(base):
+    if parts_of_results(base) or is_url(base):
         whole = join_results(base)
-        facts = {"engine": "ckks", "role": "server", "bytes": {"results": folder_bytes(whole)}, "parts": len(folders)}
-        return Merged((os.fspath(whole),), len(folders), facts)
+        facts = {
+            "engine": "ckks", "role": "server", "bytes": {"results": folder_bytes(whole.folder)}, "parts": whole.parts,
+        }  # fmt: skip
+        return Merged((os.fspath(whole.folder),), whole.parts, facts, opened_by=whole.opened_by)
     parts = _read(base)
     if "score_part" in parts[0].record:
         return _merge_scores(base, parts)
