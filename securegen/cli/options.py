@@ -94,7 +94,7 @@ def genotype_options(*, several: bool = False) -> Function:
     """The files of genotypes and the filters of samples and variants."""
     options: list[Function] = [
         *genotype_files(several=several),
-        click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line)."),
+        click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID per line)."),
         click.option("--remove", metavar="FILE", help="Without these samples."),
         purpose_options,
         click.option("--extract", metavar="FILE", help="Only these variant ids."),

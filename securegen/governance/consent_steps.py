@@ -64,7 +64,7 @@ def import_table(register: Name, table: Name, *, today: date | None = None) -> I
 
 
 def withdraw(register: Name, people: Name, *, today: date | None = None) -> tuple[int, tuple[str, ...]]:
-    """Enter that the people of a list (FID IID or IID a line) withdrew: no run uses them from then on.
+    """Enter that the people of a list (FID IID or IID per line) withdrew: no run uses them from then on.
 
     Returns how many had not yet, and what was released of them before, which cannot be recalled. Raises InputError, and enters
     nobody, for somebody who is not in the register.

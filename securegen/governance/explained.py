@@ -48,10 +48,10 @@ def explain(
 
     who: a name of the policy, None for nobody in particular; role: of `who`, or what the policy gives; kind: of `door.KINDS`;
     samples: how many, None for those of `people`; cases: of a binary phenotype, the others are controls; columns: of a model,
-    intercept included; people: a list, FID IID a line, of whose sums are asked for: their set is compared with those of before;
+    intercept included; people: a list, FID IID per line, whose sums are asked for: their set is compared with earlier ones;
     spent: columns that they were summed with before, None for what the ledger has of the most-spent of them, or of all where
-    nobody is named; releases: other ones today, None for the ledger's; visa: files of `who`'s visas. Raises UsageError for words
-    that there are not, InputError for the list.
+    nobody is named; releases: other ones today, None for the ledger's; visa: files of `who`'s visas. Raises UsageError for
+    unknown words, InputError for the list.
     """
     policy = read_policy(os.fspath(path))
     for what, value, known in (("kind", kind, KINDS), ("reveal", reveal, REVEALS), ("role", role, (None, *ROLES))):
