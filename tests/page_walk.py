@@ -20,7 +20,9 @@ from forked_roles import LINE, Nursery
 HERE = Path(__file__).resolve().parent
 FENCE = re.compile(r"^(?:<!-- (not run|run by): ([^\n]+) -->\n)?```(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NAMED = re.compile(r"# ([\w./-]+\.\w+)\n")
+FOLLOWED = {"add-a-format", "add-a-test", "add-an-engine"}  # by test_develop.py
 SECONDS = 240  # for a page on a busy machine
+OWN = f"127.{1 + os.getpid() // 32768 % 250}.{os.getpid() // 128 % 256}.{2 * (os.getpid() % 128) + 1}"
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,16 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    found = FENCE.findall(page.read_text())
+    """The blocks of a page; 127.0.0.1 is an address of this process alone, so that its ports are nobody else's."""
+    found = FENCE.findall(page.read_text().replace("127.0.0.1", OWN))
     return [
         Block(language, text, **({kind.replace(" ", "_"): why} if kind else {})) for kind, why, language, text in found
     ]
+
+
+def walked(page: Path) -> bool:
+    runs = {b.language for b in blocks(page) if b.walked} & {"sh", "python"}
+    return bool(runs) and page.stem not in FOLLOWED
 
 
 def lines_of(at: int, block: Block, folder: Path) -> str:

@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot  # noqa: F401
+
 from securegen.io import envelope
 from securegen.local import example_cohort
 

@@ -6,11 +6,13 @@ import importlib
 import json
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import click
 import pytest
 import test_architecture as architecture
+from page_walk import FENCE, NAMED, blocks, walked
 
 import securegen as sg
 from securegen import errors, vocabulary
@@ -43,14 +45,22 @@ WRITTEN = sorted(
     for path in [*ROOT.glob("*.md"), *(p for folder in SOURCES for p in (ROOT / folder).rglob("*"))]
     if path.suffix in {".md", ".py", ".ipynb", ".toml", ".sh"} and path.name != "CHANGELOG.md"
 )
+LANGUAGES = {
+    "sh": "walked", "python": "walked", "text": "compared", "toml": "written, or parsed", "pycon": "test_docs.py",
+    "diff": "test_develop.py", "json": "test_examples.py", "{toctree}": "test_site.py", "{eval-rst}": "test_site.py",
+}  # fmt: skip
+NOT_RUN = {  # why a block is not run, and how many may say so
+    "installs from a package index, which tests do not reach": 5,
+    "the tests themselves": 4,
+    "needs a finding of an earlier run": 1,
+    "an hour": 1,
+    "forty minutes of an idle machine": 1,
+}
+COMMAND = re.compile(r"^ {4,}(?:\$ )?(?:securegen|python3?|pip|make|snakemake|plink2?|\.venv/bin/\w+) ", re.MULTILINE)
 FILES = {p.name for p in ROOT.rglob("*.py") if ".venv" not in p.parts}
 NO_MODULE = {"securegen.fish"}  # a file of completions
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 BEFORE = json.loads((ROOT / "tests" / "interface-0.1.0.json").read_text())
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -63,6 +73,27 @@ def repository(tmp_path, monkeypatch):
 
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
+
+
+def test_every_block_is_run_or_says_why_not():
+    """By the walk of its page, or by the test that its language or its comment names; what nothing runs is counted."""
+    assert len(PAGES) > 70
+    reasons: Counter[str] = Counter()
+    for page in PAGES:
+        found = COMMAND.search(FENCE.sub("", page.read_text()))
+        assert not found, f"{name_of(page)}: a command outside of a block: {found[0]}"
+        for block in blocks(page):
+            assert block.language in LANGUAGES, f"{name_of(page)}: nothing runs {block.language!r}: {block.text}"
+            assert walked(page) or block.language not in ("text", "toml"), f"{name_of(page)}: compared with nothing"
+            if block.run_by:
+                words = re.findall(r"[\w.-]{8,}", block.text)
+                text = (ROOT / block.run_by).read_text()
+                assert any(word in text for word in words), f"{name_of(page)}: {block.run_by} does not run {block.text}"
+            if block.not_run:
+                reasons[block.not_run] += 1
+            if block.language == "toml" and not NAMED.match(block.text):
+                tomllib.loads(block.text)
+    assert reasons == NOT_RUN, "say why a block is not run in words that stand here; each is one that nobody tries"
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
@@ -126,7 +157,7 @@ def test_examples_of_the_command_line_page_name_commands_and_flags():
             *("--time", "--user", "--volume", "--extra", "--require-hashes", "--no-deps"),
         }
         assert named and named <= known, sorted(named - known)
-    one, several = blocks(ROOT / "docs" / "reference" / "command-line.md", "toml")
+    one, several = (b.text for b in blocks(ROOT / "docs" / "reference" / "command-line.md") if b.language == "toml")
     shared = {k: v for k, v in tomllib.loads(several).items() if not isinstance(v, dict)}
     for word, own in tomllib.loads(several).items():
         if isinstance(own, dict):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,26 +12,13 @@ from bed_reader import open_bed, to_bed
 from example_walk import thin
 from forked_roles import Nursery
 from object_stores import KEYS
-from page_walk import FENCE, NAMED, Walk, blocks
+from page_walk import Walk, walked
 from test_workflows import SBATCH
 from visa_tools import Signer
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*/*.md")])
-FOLLOWED = {"add-a-format", "add-a-test", "add-an-engine"}  # by test_develop.py
-LANGUAGES = {
-    "sh": "walked", "python": "walked", "text": "compared", "toml": "written, or parsed", "pycon": "test_docs.py",
-    "diff": "test_develop.py", "json": "test_examples.py", "{toctree}": "test_site.py", "{eval-rst}": "test_site.py",
-}  # fmt: skip
 NEEDS = {"twin": "msprime", "label-noise": "opendp", "people-noise": "opendp", "stores": "s3fs", "receipts": "rocrate"}
-NOT_RUN = {  # why a block is not run, and how many may say so
-    "installs from a package index, which tests do not reach": 4,
-    "the tests themselves": 4,
-    "needs a finding of an earlier run": 1,
-    "an hour": 1,
-    "forty minutes of an idle machine": 1,
-}
-COMMAND = re.compile(r"^ {4,}(?:\$ )?(?:securegen|python3?|pip|make|snakemake|plink2?|\.venv/bin/\w+) ", re.MULTILINE)
 
 
 def visas(here: Path, _: pytest.FixtureRequest) -> dict[str, str]:
@@ -82,11 +67,6 @@ def bucket(here: Path, request: pytest.FixtureRequest) -> dict[str, str]:
 GIVEN = {"command-line": chromosomes, "governance": visas, "pipelines": scheduler, "stores": bucket}
 
 
-def walked(page: Path) -> bool:
-    runs = {b.language for b in blocks(page) if b.walked} & {"sh", "python"}
-    return bool(runs) and page.stem not in FOLLOWED
-
-
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
@@ -114,27 +94,6 @@ def test_a_page_does_what_it_says(page, walk, request):
     here = walk.run(page, given and (lambda here: given(here, request)))
     servers = [folder for folder in here.rglob("server") if folder.is_dir()]
     assert not [file for folder in servers for file in folder.rglob("*") if file.suffix in (".secret", ".box")]
-
-
-def test_every_block_is_run_or_says_why_not():
-    """By the walk of its page, or by the test that its language or its comment names; what nothing runs is counted."""
-    assert len(PAGES) > 80
-    reasons: Counter[str] = Counter()
-    for page in PAGES:
-        found = COMMAND.search(FENCE.sub("", page.read_text()))
-        assert not found, f"{name_of(page)}: a command outside of a block: {found[0]}"
-        for block in blocks(page):
-            assert block.language in LANGUAGES, f"{name_of(page)}: nothing runs {block.language!r}: {block.text}"
-            assert walked(page) or block.language not in ("text", "toml"), f"{name_of(page)}: compared with nothing"
-            if block.run_by:
-                words = re.findall(r"[\w.-]{8,}", block.text)
-                text = (ROOT / block.run_by).read_text()
-                assert any(word in text for word in words), f"{name_of(page)}: {block.run_by} does not run {block.text}"
-            if block.not_run:
-                reasons[block.not_run] += 1
-            if block.language == "toml" and not NAMED.match(block.text):
-                tomllib.loads(block.text)
-    assert reasons == NOT_RUN, "say why a block is not run in words that stand here; each is one that nobody tries"
 
 
 @pytest.mark.parametrize(
