@@ -134,7 +134,7 @@ def test_what_stays_here_is_refused_by_name(words, tmp_path, monkeypatch):
         ("s3://user:hush@bucket/c.cohort", "credentials come from the environment"),
         ("s3://bucket/c.cohort?sig=hush", "query"),
         ("simplecache::s3://bucket/c.cohort", "chained"),
-        ("s3://bucket/../c.cohort", "no place"),
+        ("s3://bucket/../c.cohort", "not a place"),
     ],
 )  # fmt: skip
 def test_urls_that_are_refused_are_shown_without_secrets(url, why, tmp_path, monkeypatch):
