@@ -30,7 +30,7 @@ help:
 	@echo "make bench     benchmarks against peers, a table of ratios in bench-out/; make bench-page puts that run into the docs"
 	@echo "make bench-published  the settings of published systems at their sizes, some minutes"
 	@echo "make bench-scale  a million variants, many people, columns and sites: half an hour, kept, and put into the docs"
-	@echo "make release   wheel, sdist, a lock file with hashes, a bill of materials (CycloneDX) and pip-audit, in dist/"
+	@echo "make release   wheel, sdist, a lock file with hashes, a bill of materials (CycloneDX) and pip-audit, in dist/; LOCK='--upgrade' for newer versions"
 	@echo "make clean     remove $(VENV), $(OUT), bench-out, docs-out and caches"
 
 check-prerequisites:
@@ -133,7 +133,7 @@ bench-scale: $(VENV)/all.stamp $(VENV)/kernels.stamp
 
 release: | $(VENV)/bin/python
 	$(PIP) install --editable '.[release]'
-	$(RUN) release/release.py
+	$(RUN) release/release.py $(LOCK)
 
 clean:
 	rm -rf $(VENV) $(OUT) bench-out docs-out fuzz-out survival-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

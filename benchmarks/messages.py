@@ -72,7 +72,7 @@ def made(results: dict[str, Any]) -> Made:
             *(line(setting, m, people) for m in results["settings"][setting]),
         ])  # fmt: skip
     sections["messages"] = source(results["measured"])
-    return Made("prs-protocols", sections)
+    return Made("explanation/prs-protocols", sections)
 
 
 def sizes(samples: int, variants: int, settings: list[str]) -> dict[str, list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Pages and pictures of what was measured: `python benchmarks/page.py` writes all of docs/explanation that comes from results/.
+"""Pages and pictures of what was measured: `python benchmarks/page.py` writes all of docs/ that comes from results/.
 
 `python benchmarks/page.py bench-out/benchmarks.json` keeps a new run as results/benchmarks.json first; so for the others, by
 their names.
@@ -19,18 +19,19 @@ import record
 import scale_page
 from record import Made
 
-PAGES: dict[str, Callable[[dict[str, Any]], Made]] = {
-    "benchmarks": peers_page.made,
-    "published": published_page.made,
-    "scale": scale_page.made,
-    "messages": messages.made,
+PAGES: dict[str, tuple[Callable[[dict[str, Any]], Made], ...]] = {
+    "benchmarks": (peers_page.made, peers_page.made_of_mpc),
+    "published": (published_page.made,),
+    "scale": (scale_page.made,),
+    "messages": (messages.made,),
 }
-PICTURES = record.EXPLANATION / "pictures"
+PICTURES = record.DOCS / "explanation" / "pictures"
 
 
 def all_made() -> dict[str, Made]:
-    """By the results that they come from."""
-    return {name: make(record.read(name)) for name, make in PAGES.items()}
+    """By their pages."""
+    every = [make(record.read(name)) for name, makers in PAGES.items() for make in makers]
+    return {made.page: made for made in every}
 
 
 def keep(report: Path) -> None:

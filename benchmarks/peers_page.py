@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pictures import Picture, ratios
+from pictures import Picture, ratios, times
 from record import Made, source
 from table import Row, rows_of, show, table
 
@@ -18,12 +18,47 @@ PEERS = {
     "crypten": "CrypTen", "plink2": "plink2", "numpy": "NumPy",
 }  # fmt: skip
 TASKS = {
-    "residue_mac K1": "products × 1 column", "residue_mac K4": "products × 4 columns", "residue_mac K13": "products × 13 columns",
-    "encrypt_block": "encryption", "ntt": "number-theoretic transform", "prs_person public": "scores, public model",
-    "prs_person private": "scores, private model", "secure_sum": "sum of three sites", "secure_sum K8": "masks of a sum",
-    "vertical K8": "two parties, every sum", "outsourced_batch K8": "two servers, second batch",
-    "reveal K8 hits": "hits alone", "reveal K8 chi2": "χ² alone", "reveal K8 uv": "u and v",
+    "residue_mac K1": "products × 1 column", "residue_mac K4": "products × 4 columns",
+    "residue_mac K13": "products × 13 columns", "encrypt_block": "encryption", "ntt": "number-theoretic transform",
+    "prs_person public": "scores, public model", "integer_matmul K1": "integer product, 1 column",
+    "integer_matmul K8": "integer product, 8 columns", "integer_matmul K32": "integer product, 32 columns",
+    "randomness": "random words", "crypten_operation reciprocal": "CrypTen's reciprocal",
+    "crypten_operation comparison": "CrypTen's comparison", "secure_sum": "sum of three sites",
+    "secure_sum K8": "masks of a sum", "vertical K8": "two parties, every sum",
+    "outsourced_batch K8": "two servers, second batch", "reveal K8 hits": "hits alone", "reveal K8 chi2": "χ² alone",
+    "reveal K8 uv": "u and v",
 }  # fmt: skip
+
+MPC = (  # task, implementation of ours, threads, and what it is
+    ("integer_matmul K1", "securegen", 2, "integer product, N = 2,000, M = 10,000, K = 1, two threads"),
+    ("integer_matmul K8", "securegen", 2, "the same, K = 8"),
+    ("integer_matmul K32", "securegen", 2, "the same, K = 32"),
+    ("randomness", "securegen", 1, "5 million random words"),
+    ("vertical K8", "securegen", 1, "vertical, N = 10,000, M = 2,000, K = 8, as `aggregates` runs it"),
+    ("vertical K8", "securegen_ring32", 1, "the same in plain words of 32 bits"),
+    ("vertical K8", "securegen_ring64", 1, "the same in plain words of 64 bits"),
+    (
+        "reveal K8 uv",
+        "securegen",
+        1,
+        "`uv`, ours from files to the table and exact, CrypTen's from arrays in 16-bit fixed point",
+    ),
+    ("reveal K8 chi2", "securegen", 1, "`chi2`, likewise"),
+    ("reveal K8 hits", "securegen", 1, "`hits`, likewise"),
+    ("outsourced_batch K8", "securegen", 1, "outsourced, a second batch, K = 8"),
+    (
+        "crypten_operation comparison",
+        "securegen",
+        1,
+        "CrypTen comparison of 20,000 numbers (ours over TLS, exact truncation)",
+    ),
+    (
+        "crypten_operation reciprocal",
+        "securegen",
+        1,
+        "CrypTen reciprocal of 20,000 numbers (ours over TLS, exact truncation)",
+    ),
+)
 
 
 def kept(report: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +94,7 @@ def of_pass(results: dict[str, Any]) -> list[str]:
     for data, found in passes(results).items():
         cells = [show(found[name]) if name in found else "" for name in ("plink2", "numpy", "securegen")]
         both = "plink2" in found and "securegen" in found
-        ratio = f"{found['securegen'] / found['plink2']:.2g} ×" if both else ""
+        ratio = times(found["securegen"] / found["plink2"]) if both else ""
         lines.append(f"| {' | '.join([SIZES.get(data, data), *cells, ratio])} |")
     return lines if len(lines) > 2 else []
 
@@ -73,9 +108,9 @@ def beside(rows: list[Row]) -> list[tuple[str, list[tuple[str, float]]]]:
     for task, members in tasks.items():
         ours = {r.threads: r.cost for r in members if r.implementation == "securegen"}
         peers = {r.implementation: r for r in members if r.implementation in PEERS}
-        times = [(PEERS[p], r.cost / ours[r.threads]) for p, r in peers.items() if r.threads in ours]
-        if times:
-            out.append((TASKS.get(task, task.replace("_", " ")), times))
+        found = [(PEERS[p], r.cost / ours[r.threads]) for p, r in peers.items() if r.threads in ours]
+        if found:
+            out.append((TASKS.get(task, task.replace("_", " ")), found))
     return out
 
 
@@ -115,4 +150,16 @@ def made(results: dict[str, Any]) -> Made:
         ])
         for mark, lines in tables.items()
     }  # fmt: skip
-    return Made("benchmarks", sections, {p.name: p for p in shown.values()})
+    return Made("explanation/benchmarks", sections, {p.name: p for p in shown.values()})
+
+
+def made_of_mpc(results: dict[str, Any]) -> Made:
+    """Nothing of a run that has not all of it."""
+    found = {(r.task, r.implementation, r.threads): r.seconds for r in rows_of(results)}
+    lines = ["| benchmark | CrypTen | here | ratio |", "|---|---:|---:|---:|"]
+    for task, ours, threads, what in MPC:
+        pair = found.get((task, "crypten", threads)), found.get((task, ours, threads))
+        if None in pair:
+            return Made("howto/mpc", {})
+        lines.append(f"| {what} | {show(pair[0])} | {show(pair[1])} | {times(pair[0] / pair[1])} |")
+    return Made("howto/mpc", {"protocols": "\n".join([*lines, "", source(results["measured"])])})

@@ -221,7 +221,8 @@ def ratios(name: str, title: str, below: str, groups: Sequence[tuple[str, Sequen
                 places.append(at)
                 names.append(other)
             at += 1.25
-        axes.set_xlim(low / (3.2 if low < 0.8 else 1.05), high * (high / low) ** 0.22)
+        room = (high / low) ** 0.3  # for the numbers at the bars' ends
+        axes.set_xlim(low / (room if low < 0.8 else 1.05), high * room)
         axes.set_ylim(at - 0.6, -0.7)
         axes.set_yticks(places, names)
         axes.tick_params(axis="y", length=0)

@@ -32,4 +32,4 @@ def made(results: dict[str, Any]) -> Made:
         "",
         source(results["measured"]),
     ]
-    return Made("other-systems", {"published": "\n".join(lines)})
+    return Made("explanation/other-systems", {"published": "\n".join(lines)})

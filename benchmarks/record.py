@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from pictures import Picture
 
 HERE = Path(__file__).resolve().parent
-RESULTS, EXPLANATION = HERE / "results", HERE.parent / "docs" / "explanation"
+RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
 PACKAGES = ("numpy", "numba", "blake3", "tenseal", "openfhe", "torch", "crypten")
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a file of results becomes. page: by its name; sections: mark and what stands between it and its end; pictures:
+    """What a page has of a file of results. page: below docs/; sections: mark and what stands between it and its end; pictures:
     by their names."""
 
     page: str
@@ -38,7 +38,7 @@ class Made:
 
     @property
     def path(self) -> Path:
-        return EXPLANATION / f"{self.page}.md"
+        return DOCS / f"{self.page}.md"
 
     def written(self, text: str) -> str:
         """The page with its sections. Raises ValueError where a mark is absent."""

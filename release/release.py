@@ -7,7 +7,9 @@
 5. pip-audit of the lock: known vulnerabilities are an error; where the service cannot be reached, the last line says that
    nothing was audited, and dist/NOT-AUDITED stands beside the wheel until it is.
 
-`--lock` makes the first alone. No address of an index is written anywhere: pip's own configuration says where packages are.
+`--lock` makes the first alone. Versions that the lock has stay; further words go to pip-compile: `--upgrade`, `--upgrade-package
+NAME`, `--extra pgen` for what an extra brings. No address of an index is written anywhere: pip's own configuration says where
+packages are.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DIST, LOCK = ROOT / "dist", ROOT / "requirements.lock"
+DIST, LOCK, PROJECT = ROOT / "dist", ROOT / "requirements.lock", ROOT / "pyproject.toml"
 HEADER = "# Made by make release from pyproject.toml. pip install --require-hashes -r requirements.lock"
 UNREACHABLE = re.compile(
     r"ConnectionError|ConnectTimeout|ServiceError|Max retries|NameResolution|HTTPError|timed out|ProxyError"
@@ -33,17 +35,14 @@ def run(*words: object, **options: object) -> subprocess.CompletedProcess:
     return subprocess.run(list(map(str, words)), cwd=ROOT, check=True, **options)
 
 
-def lock() -> None:
-    """Write requirements.lock from pyproject.toml."""
+def lock(*options: str) -> None:
+    """Write requirements.lock from pyproject.toml. options: more of pip-compile."""
     run(
         sys.executable, "-m", "piptools", "compile", "--quiet", "--generate-hashes", "--strip-extras", "--allow-unsafe",
         "--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links", "--no-annotate", "--no-header",
-        "--output-file", LOCK.name, "pyproject.toml",
+        "--output-file", LOCK.name, *options, "pyproject.toml",
     )  # fmt: skip
-    LOCK.write_text(
-        "# Made by make release from pyproject.toml. pip install --require-hashes -r requirements.lock\n"
-        + LOCK.read_text()
-    )
+    LOCK.write_text(f"{HEADER}\n{LOCK.read_text()}")
 
 
 def wheel() -> Path:
@@ -64,10 +63,16 @@ def deployed(made: Path) -> Path:
     return python
 
 
-def bill(python: Path, made: Path) -> Path:
-    """The bill of materials of an environment."""
-    out = DIST / f"{'-'.join(made.name.split('-')[:2])}.cdx.json"
-    run(sys.executable, "-m", "cyclonedx_py", "environment", "--of", "JSON", "--output-reproducible", "-o", out, python)
+def bill(python: Path, made: Path, *options: str) -> Path:
+    """The bill of materials of an environment, which is held against the schema. options: more of cyclonedx_py."""
+    name, version = made.name.split("-")[:2]
+    out, about = DIST / f"{name}-{version}.cdx.json", DIST / "about.toml"
+    about.write_text(PROJECT.read_text().replace('dynamic = ["version"]', f'version = "{version}"'))
+    run(
+        sys.executable, "-m", "cyclonedx_py", "environment", "--of", "JSON", "--output-reproducible", "--pyproject", about,
+        "--mc-type", "application", *options, "-o", out, python,
+    )  # fmt: skip
+    about.unlink()
     return out
 
 
@@ -84,11 +89,11 @@ def audit() -> str:
     if UNREACHABLE.search(said) and "Found " not in said:
         (DIST / "NOT-AUDITED").write_text(said)
         return "NOT AUDITED: no service of vulnerabilities could be reached (dist/NOT-AUDITED); run make release where one can"
-    sys.exit(f"pip-audit:\n{said}")
+    sys.exit(f"pip-audit:\n{said}\na newer version: make release LOCK='--upgrade-package NAME'")
 
 
 def main() -> None:
-    lock()
+    lock(*(word for word in sys.argv[1:] if word != "--lock"))
     if "--lock" in sys.argv:
         return
     made = wheel()

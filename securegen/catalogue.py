@@ -69,7 +69,7 @@ class Promise:
 
 
 def one_row(model: Any) -> tuple[str, ...]:
-    """A row a variant, named after the genetic model."""
+    """A row per variant, named after the genetic model."""
     return (voc.CODINGS[getattr(model, "coding", voc.ADDITIVE)],)
 
 

@@ -60,7 +60,7 @@ class Variants:
 @dataclass(frozen=True)
 class Samples:
     """Sample table in file order. fid, iid: (N,) object arrays of str; founder: (N,) bool (no parent is named); sex: (N,)
-    int8, 1 male, 2 female, 0 unknown, which it is of everybody where none is given."""
+    int8, 1 male, 2 female, 0 unknown, of everybody where no sexes are given."""
 
     fid: TextArray
     iid: TextArray
@@ -201,10 +201,6 @@ class Columns:
         """(N,) bool: in whom column j is not 0."""
         found: np.ndarray = self.values[:, j] != 0
         return found
-
-    def is_ones(self, j: int) -> bool:
-        """True when column j is 1 for every stored sample, so that it may be public."""
-        return bool((self.values[:, j] == 1).all())
 
 
 @dataclass(frozen=True)

@@ -53,18 +53,23 @@ def walked(single: set[str]) -> list[str]:
     return sorted(order, key=lambda w: _STUDY_WALK.index(w) if w.startswith(("site", "study")) else -1)
 
 
-def begin(folder: Path) -> None:
-    """Write the example cohort, thinned, and what the examples of other parties would have left."""
+def thin(folder: Path) -> None:
+    """Write the example cohort with the variants of its score and one of nine of the others."""
     for name in ("pheno", "covar", "score"):
         shutil.copy(ROOT / "examples" / f"cohort.{name}.tsv", folder)
     scored = {line.split("\t")[0] for line in (folder / "cohort.score.tsv").read_text().splitlines()}
     with open_bed(ROOT / "examples" / "cohort.bed", count_A1=True) as bed:
         keep = sorted({j for j, name in enumerate(bed.sid) if name in scored} | {*range(bed.sid_count)[VARIANTS]})
         properties = {
-            "fid": bed.fid, "iid": bed.iid, "sid": bed.sid[keep], "chromosome": bed.chromosome[keep],
+            "fid": bed.fid, "iid": bed.iid, "sex": bed.sex, "sid": bed.sid[keep], "chromosome": bed.chromosome[keep],
             "bp_position": bed.bp_position[keep], "allele_1": bed.allele_1[keep], "allele_2": bed.allele_2[keep],
         }  # fmt: skip
         to_bed(folder / "cohort.bed", bed.read(dtype="int8")[:, keep], properties=properties)
+
+
+def begin(folder: Path) -> None:
+    """Write the thinned cohort, and what the examples of other parties would have left."""
+    thin(folder)
     ids = [line.split()[:2] for line in (folder / "cohort.fam").read_text().splitlines()]
     for name in ("patients.txt", "leaving.txt"):  # the model of 119 weights answers 5 in its life
         (folder / name).write_text(" ".join(ids[0]) + "\n")

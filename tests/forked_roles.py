@@ -2,6 +2,7 @@
 
 For tests of what roles compute. Those of processes (signals, what a role is told, how it ends with its parent) start
 each as a deployment does. Here a role has its own memory, folder, environment and exit code, and the message it ends with.
+forked_command.py does the same for a command that a shell starts: its roles are forks too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 
 WORDS = ("-P", "-m", "securegen")
+LINE = "_NURSERY_LINE"  # of a shell whose commands are forks: the descriptor by which it asks for them
 NOT_IMPORTED = ("securegen.plot", "securegen.__main__", "crypten")  # slow, and no role needs them
 HOOK = "_ROLE_HOOK"  # a file that a role runs before its command
 WARM = "_NURSERY_WARM"  # a file that the process to fork runs first: what it compiles and imports, no role needs to
@@ -71,8 +73,8 @@ class Nursery:
 
     PIPE, DEVNULL, TimeoutExpired = subprocess.PIPE, subprocess.DEVNULL, subprocess.TimeoutExpired
 
-    def __init__(self) -> None:
-        self._line: socket.socket | None = None
+    def __init__(self, line: socket.socket | None = None) -> None:
+        self._line = line
         self._one = threading.Lock()
 
     def open(self) -> socket.socket:
@@ -100,12 +102,13 @@ class Nursery:
         line = self.open()
         said, stderr = os.pipe()
         ended, status = os.pipe()
-        told = {"words": list(call[4:]), "folder": os.path.abspath(cwd or "."), "environment": dict(env)}
+        told = {"call": list(call[2:]), "folder": os.path.abspath(cwd or "."), "environment": dict(env)}
+        null = os.open(os.devnull, os.O_RDWR)
         try:
-            socket.send_fds(line, [json.dumps(told).encode()], [stderr, status])
+            socket.send_fds(line, [json.dumps(told).encode()], [status, null, null, stderr])
         finally:
-            os.close(stderr)
-            os.close(status)
+            for fd in (stderr, status, null):
+                os.close(fd)
         return Forked(STATUS.unpack(os.read(ended, STATUS.size))[0], ended, said)
 
 
@@ -113,11 +116,12 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _be_role(words: Sequence[str], folder: str, environment: Mapping[str, str], stderr: int) -> int:
-    """Run `python -m securegen WORDS` and return its exit code."""
+def _be_role(
+    call: Sequence[str], folder: str, environment: Mapping[str, str], streams: Sequence[int], line: int | None
+) -> int:
+    """Run `python CALL` and return its exit code; with a line, what it starts are forks of its own parent's parent."""
     _die_with_parent()
-    null = os.open(os.devnull, os.O_RDWR)
-    for at, stream in enumerate((null, null, stderr)):
+    for at, stream in enumerate(streams):
         os.dup2(stream, at)
     os.chdir(folder)
     os.environ.clear()
@@ -128,9 +132,17 @@ def _be_role(words: Sequence[str], folder: str, environment: Mapping[str, str], 
     config.reload_config()
     if (hook := os.environ.pop(HOOK, None)) is not None:
         runpy.run_path(hook, run_name="__main__")
-    sys.argv = ["securegen", *words]
+    if line is not None:
+        from securegen.local import processes
+
+        processes.subprocess = Nursery(socket.socket(fileno=line))
     try:
-        runpy.run_module("securegen", run_name="__main__", alter_sys=True)
+        if call[0] == "-m":
+            sys.argv = list(call[1:])
+            runpy.run_module(call[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = list(call)
+            runpy.run_path(call[0], run_name="__main__")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
@@ -139,7 +151,7 @@ def _be_role(words: Sequence[str], folder: str, environment: Mapping[str, str], 
     return 0
 
 
-def _keep(told: dict, stderr: int, status: int) -> None:
+def _keep(told: dict, status: int, *fds: int) -> None:
     """Fork one role, say its pid, wait for it, say its exit code: as the parent that it must not outlive."""
     _die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -148,11 +160,14 @@ def _keep(told: dict, stderr: int, status: int) -> None:
         os.close(status)
         code = 1
         try:
-            code = _be_role(**told, stderr=stderr)
+            code = _be_role(**told, streams=fds[:3], line=fds[3] if len(fds) > 3 else None)
         finally:
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
             os._exit(code)
-    os.close(stderr)
+    for fd in fds:
+        os.close(fd)
     os.write(status, STATUS.pack(pid))
     os.write(status, STATUS.pack(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
 
@@ -169,7 +184,7 @@ def _serve(line: socket.socket) -> None:
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a keeper
     while True:
-        message, fds, _, _ = socket.recv_fds(line, 1 << 20, 2)
+        message, fds, _, _ = socket.recv_fds(line, 1 << 20, 5)
         if not message:
             return
         if os.fork() == 0:

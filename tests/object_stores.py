@@ -1,12 +1,21 @@
-"""Object stores for tests: fsspec's in memory, and a stand-in of S3 on this machine. What is asked of one is counted."""
+"""Object stores for tests: fsspec's in memory, stand-ins of S3 and of Google's store on this machine, and one that is run by an
+attacker. What is asked of one is counted."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import logging
 import os
+import re
+import socketserver
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -14,6 +23,8 @@ from securegen.io import store_requests
 from securegen.io.stores import StoreFolder
 
 KEYS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "not-so-secret-word", "AWS_DEFAULT_REGION": "us-east-1"}
+
+TOKEN = "token-of-a-session"
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +62,140 @@ def memory() -> Iterator[str]:
         found.rm(place, recursive=True)
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(scope="session")
+def google_stand_in() -> Iterator[str]:
+    """The endpoint of a server that answers as Google's store does.
+
+    It knows no conditions: one that an object must not be there yet is asked for it here.
+    """
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True)
+
+    class Handler(emulator.RequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            name = re.search(rb'"name": "([^"]+)"', body)
+            bucket = self.path.partition("/b/")[2].partition("/")[0]
+            if "ifGenerationMatch=0" in self.path and name[1].decode() in self.storage.objects.get(bucket, {}):
+                self.send_error(412)
+                return
+            self.rfile = io.BytesIO(body)
+            super().do_POST()
+
+    server.start()
+    httpd = server._api._httpd
+    httpd.RequestHandlerClass = functools.partial(Handler, server._storage)
+    httpd.handle_error = lambda *_: None  # gcsfs breaks off requests that it needs no more
+    host, port = httpd.server_address
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def gs(google_stand_in, monkeypatch) -> Iterator[str]:
+    """gs://BUCKET of a new bucket."""
+    core = pytest.importorskip("gcsfs.core")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", google_stand_in)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    core.GCSFileSystem.clear_instance_cache()
+    bucket = f"lab-{uuid.uuid4().hex[:12]}"
+    store_requests.file_system("gs").call("POST", "b", json={"name": bucket})
+    yield f"gs://{bucket}"
+    core.GCSFileSystem.clear_instance_cache()
+
+
+@dataclass
+class Attack:
+    """What a store of an attacker answers. asked: (method, path, headers) of every request; poured: bytes of answers without a
+    length."""
+
+    answer: Callable[[AttackersStore], None]
+    url: str
+    asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    poured: int = 0
+
+
+class AttackersStore(BaseHTTPRequestHandler):
+    """One request to a store of an attacker."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        self.attack: Attack = self.server.attack
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.attack.asked.append((self.command, self.path, dict(self.headers)))
+        with contextlib.suppress(OSError):  # whoever asked has gone
+            self.attack.answer(self)
+            return
+        self.close_connection = True
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+
+    def say(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content_Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def pour(self, status: int, piece: bytes, times: int, pause: float = 0.0) -> None:
+        """An answer without a length."""
+        self.send_response(status)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for _ in range(times):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.attack.poured += len(piece)
+            time.sleep(pause)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Threads(socketserver.ThreadingMixIn, HTTPServer):
+    daemon_threads = True
+    attack: Attack
+
+
+def _serving() -> _Threads:
+    server = _Threads(("127.0.0.1", 0), AttackersStore)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def attackers() -> Iterator[tuple[_Threads, _Threads]]:
+    """Two servers of an attacker: the one that is asked, and one elsewhere."""
+    servers = _serving(), _serving()
+    yield servers
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(params=["s3", "gs"])
+def attacked(request, attackers, monkeypatch, no_pause) -> Callable[..., tuple[StoreFolder, Attack]]:
+    """Makes a folder in a store of an attacker, by the protocol of Amazon's and of Google's. elsewhere: of the other server."""
+    pytest.importorskip({"s3": "s3fs", "gs": "gcsfs"}[request.param])
+    urls = [f"http://127.0.0.1:{server.server_port}" for server in attackers]
+    for name, value in {
+        **KEYS,
+        "AWS_SESSION_TOKEN": TOKEN,
+        "NO_GCE_CHECK": "true",
+        "AWS_ENDPOINT_URL": urls[0],
+        "STORAGE_EMULATOR_HOST": urls[0],
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def attack(answer: Callable[[AttackersStore], None], *, elsewhere: bool = False) -> tuple[StoreFolder, Attack]:
+        made = attackers[elsewhere].attack = Attack(answer, urls[elsewhere])
+        return StoreFolder(f"{request.param}://bucket/lab/a"), made
+
+    return attack
+
+
+@pytest.fixture(params=["memory", "s3", "gs"])
 def store(request) -> str:
     """Either."""
     return request.getfixturevalue(request.param)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from unittest import mock
 
@@ -17,6 +19,7 @@ from bed_reader import to_bed
 
 import securegen as sg
 from securegen.cli.main import entry
+from securegen.design.exact import fraction_free
 from securegen.model import GenotypeBlock, Samples, Variants
 
 
@@ -240,3 +243,14 @@ def decrypted(ciphertext: np.ndarray, key) -> np.ndarray:
         total = (total + part * power % modulus) % modulus
         power = power * key.residues % modulus
     return coefficients(total, ring)
+
+
+def solve_exactly(a: Sequence[Sequence[int | Fraction]], b: Sequence[Sequence[int | Fraction]]) -> list[list[Fraction]]:
+    """A⁻¹B over the rationals. Raises ZeroDivisionError when A is singular."""
+    left, right = [], []
+    for p, q in zip(a, b, strict=True):
+        whole = math.lcm(*(v.denominator for v in (*p, *q)))
+        left.append([int(v * whole) for v in p])
+        right.append([int(v * whole) for v in q])
+    numerators, denominator = fraction_free(left, right)
+    return [[Fraction(v, denominator) for v in row] for row in numerators]

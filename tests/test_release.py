@@ -74,12 +74,36 @@ def test_the_lock_names_no_index_and_no_place():
     )
 
 
-def test_a_bill_of_materials_lists_what_is_installed(release, tmp_path):
+@pytest.fixture(scope="module")
+def bill(release, tmp_path_factory) -> dict:
+    """Of this environment."""
     pytest.importorskip("cyclonedx_py", reason="needs securegen[release]: make release")
-    release.DIST = tmp_path
-    out = release.bill(Path(sys.executable), Path("securegen-0.0-py3-none-any.whl"))
-    listed = {canonicalize_name(c["name"]) for c in json.loads(out.read_text())["components"]}
-    assert {canonicalize_name(Requirement(line).name) for line in ASKED} <= listed
+    release.DIST = tmp_path_factory.mktemp("dist")
+    out = release.bill(Path(sys.executable), Path("securegen-9.8.7-py3-none-any.whl"), "--no-validate")
+    assert [p.name for p in release.DIST.iterdir()] == [out.name] == ["securegen-9.8.7.cdx.json"]
+    return json.loads(out.read_text())
+
+
+def test_a_bill_of_materials_lists_what_is_installed_and_of_what_it_is(bill):
+    listed = {canonicalize_name(c["name"]): c["bom-ref"] for c in bill["components"]}
+    asked = {canonicalize_name(Requirement(line).name) for line in ASKED}
+    assert asked <= set(listed)
+    about = bill["metadata"]["component"]
+    assert (about["name"], about["version"], about["type"]) == ("securegen", "9.8.7", "application")
+    (uses,) = (d["dependsOn"] for d in bill["dependencies"] if d["ref"] == about["bom-ref"])
+    assert {listed[name] for name in asked} <= set(uses)
+
+
+def test_a_bill_of_materials_keeps_to_the_schema(bill):
+    """Two of its components: `make release` holds all of them against it."""
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    validator = JsonStrictValidator(SchemaVersion.from_version(bill["specVersion"]))
+    few = bill | {"components": bill["components"][:2]}
+    assert validator.validate_str(json.dumps(few)) is None
+    nameless = [{k: v for k, v in c.items() if k != "name"} for c in few["components"]]
+    assert "'name' is a required property" in str(validator.validate_str(json.dumps(few | {"components": nameless})))
 
 
 @pytest.mark.parametrize(

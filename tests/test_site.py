@@ -1,14 +1,11 @@
 """The documentation as a site: made without a warning, every page in its place, and its first steps run."""
 
 import json
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support import securegen
 
 pytestmark = pytest.mark.usefixtures("forked_roles")
 
@@ -56,24 +53,3 @@ def test_outputs_of_a_notebook_are_shown(site):
         for o in c.get("outputs", [])
     )
     assert "identical to the plain engine: True" in text
-
-
-def test_the_first_table_is_what_the_page_says(tmp_path, monkeypatch):
-    """Every line of the page, on a part of the cohort."""
-    page = (DOCS / "start" / "first-table.md").read_text()
-    monkeypatch.chdir(tmp_path)
-    said, commands = "", 0
-    for line in "".join(re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)).splitlines():
-        if line.startswith("cd "):
-            monkeypatch.chdir(line.removeprefix("cd "))
-        elif line.startswith("securegen "):
-            part = ["--chr", "1", "--to-bp", "300000"] if " --bfile " in line else []
-            done = securegen(*shlex.split(line)[1:], *part)
-            assert done.code == 0, f"{line}\n{done.err}"
-            said, commands = said + done.err, commands + 1
-        else:
-            subprocess.run(["bash", "-ec", line], check=True)
-    assert commands > 8 and re.search(r"^```text\n(identical .*)\n```", page, re.MULTILINE)[1] in said
-    owner, server = tmp_path / "study", tmp_path / "server"
-    assert (owner / "steps.QT.glm.linear").stat().st_size > 1000 and (owner / "result.report.html").is_file()
-    assert not list(server.rglob("*.secret"))

@@ -115,8 +115,8 @@ def test_ids_and_alleles_of_a_frame_are_text(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("position", [1.0, np.nan], "variant b: position nan is no whole number"),  # a column of pandas with a gap
-        ("position", [10.5, 2], "variant a: position 10.5 is no whole number"),
+        ("position", [1.0, np.nan], "variant b: position nan is not a whole number"),  # a column of pandas with a gap
+        ("position", [10.5, 2], "variant a: position 10.5 is not a whole number"),
         ("position", ["1", "2e3"], "positions are whole numbers, not"),
         ("id", ["a", "b\tc"], "genotypes in memory: the variant id .* holds a tab, a line's end or a NUL"),
     ],

@@ -22,14 +22,17 @@ SLURM = ROOT / "workflows" / "slurm"
 SBATCH = """#!/bin/bash
 set -eu
 array=
-while [[ $1 == -* ]]; do [[ $1 == --array=* ]] && array=${1#--array=1-}; echo "$1" >> options; shift; done
+while [[ $1 == -* ]]; do [[ $1 == --array=* ]] && array=${1#--array=}; echo "$1" >> options; shift; done
 script=$1; shift
+tasks=${array//,/ }
+[[ $array == 1-* ]] && tasks=$(seq "${array#1-}" -1 1)
 if [[ -n $array ]]; then
-    for i in $(seq "$array" -1 1); do
-        SLURM_ARRAY_TASK_ID=$i SLURM_ARRAY_TASK_COUNT=$array SLURM_CPUS_PER_TASK=1 bash "$script" "$@" 2>> said
+    for i in $tasks; do
+        [[ $i == "${KILLED:-}" ]] && continue
+        SLURM_ARRAY_TASK_ID=$i SLURM_ARRAY_TASK_COUNT=$(wc -w <<< "$tasks") SLURM_CPUS_PER_TASK=1 bash "$script" "$@" 2>> said
     done
 else
-    SLURM_CPUS_PER_TASK=1 bash "$script" "$@" 2>> said
+    SLURM_CPUS_PER_TASK=1 bash "$script" "$@" 2>> said || echo "code $?" >> said
 fi
 echo 7
 """
@@ -66,7 +69,23 @@ def test_an_array_of_slurm_makes_the_table_of_one_run(submit, small: Cohort, tmp
     assert securegen("gwas", *small.options(), "--out", tmp_path / "one").code == 0
     assert (submit.folder / "study.QT.glm.linear").read_bytes() == (tmp_path / "one.QT.glm.linear").read_bytes()
     options = (submit.folder / "options").read_text().splitlines()
-    assert options.count("--partition=short") == 2 and "--dependency=afterok:7" in options
+    assert options.count("--partition=short") == 2 and "--dependency=afterany:7" in options
+
+
+def test_a_part_that_was_killed_is_named_and_submitted_alone(submit, small: Cohort, tmp_path):
+    """What joins the parts comes after all of them, however they ended, and says which are not there."""
+    words = (2, "gwas", *small.options(), "--out", "study")
+    assert submit(*words, KILLED="2").returncode == 0
+    said = (submit.folder / "said").read_text()
+    assert "1 of 2 parts are not there, or did not end: 2/2; run these again" in said and said.endswith("code 3\n")
+    assert not (submit.folder / "study.QT.glm.linear").exists()
+    kept = (submit.folder / "study.1of2.run.json").stat().st_mtime_ns
+    (submit.folder / "options").unlink()
+    assert submit(*words, ONLY="2").returncode == 0
+    assert "--array=2" in (submit.folder / "options").read_text().splitlines()
+    assert (submit.folder / "study.1of2.run.json").stat().st_mtime_ns == kept
+    assert securegen("gwas", *small.options(), "--out", tmp_path / "one").code == 0
+    assert (submit.folder / "study.QT.glm.linear").read_bytes() == (tmp_path / "one.QT.glm.linear").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +130,9 @@ def test_the_step_is_that_of_the_command(submit, planned, tmp_path):
         options = (submit.folder / "options").read_text().splitlines()
         (submit.folder / "options").unlink()
         assert asked_of_slurm(steps[step]) <= set(options), step
-    done = submit(planned, "meta", "--out", "x")
-    assert done.returncode == 2 and "meta is no step of it" in done.stderr
+    for told, what in ((("meta",), "meta"), (("prs", "--cohort", "c"), "prs --cohort")):
+        done = submit(planned, *told, "--out", "x")
+        assert done.returncode == 2 and f"{what} is no step of it" in done.stderr
     (tmp_path / "no.json").write_text("{}")
     assert "is not what securegen plan --json printed" in submit(tmp_path / "no.json", "gwas", "--out", "x").stderr
 
@@ -183,3 +203,77 @@ def test_workflows_of_other_engines_call_what_there_is(name):
     if TOOLS[tool]:
         done = subprocess.run([TOOLS[tool], *arguments, path], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def faults_of_nextflow(script: str, config: str) -> list[str]:
+    """What Nextflow's parsers do not take, as far as it was ever written here."""
+    escapes = set(re.findall(r"\\([^\n])", script)) - set("$\\ntr\"'")
+    out = [f"\\{c} in a string of Groovy" for c in sorted(escapes)]
+    code = re.sub(r"(?m)//.*$", "", config)
+    return out + ["; in a block of settings"] * (";" in code) + ["the implicit `it`"] * bool(re.search(r"\bit\b", code))
+
+
+@pytest.mark.parametrize(
+    "of, old, new, said",
+    [
+        (0, "", "", []), (0, "[.][0-9]", r"\.[0-9]", [r"\. in a string of Groovy"]),
+        (1, "docker.enabled = true\n", "docker.enabled = true;", ["; in a block of settings"]),
+    ],
+    ids=["as it is", "escape", "semicolon"],
+)  # fmt: skip
+def test_nextflow_reads_its_files(of, old, new, said):
+    """Its own linter is not there; both were errors before any job began."""
+    texts = [(ROOT / "workflows/nextflow" / name).read_text() for name in ("main.nf", "nextflow.config")]
+    assert old in texts[of]
+    texts[of] = texts[of].replace(old, new, 1)
+    assert faults_of_nextflow(*texts) == said
+
+
+# What a container engine does, without an image: the files of a task at the paths that it was told, in a namespace of its own.
+CONTAINER = """#!{python}
+import os, sys
+words = sys.argv[1:]
+if words.pop(0) != "run":
+    sys.exit(print("podman version 4.3.1"))
+folder, lines = "/", ["set -e", "mount -t tmpfs none /mnt"]
+while words[0].startswith("-"):
+    flag = words.pop(0)
+    value = "" if flag == "--rm" else words.pop(0)
+    if flag == "-v":
+        begin, place = value.removesuffix(":ro").split(":")
+        make = f"mkdir -p {{place}}" if os.path.isdir(begin) else f"mkdir -p {{os.path.dirname(place)}} && touch -a {{place}}"
+        lines += [make, f"mount --bind {{begin}} {{place}}"]
+    folder = value if flag == "--workdir" else folder
+lines += [f"cd {{folder}}", 'exec "$@"']
+os.execvp("unshare", ["unshare", "--mount", "sh", "-c", "; ".join(lines), "task", *words[1:]])
+"""
+if TOOLS["miniwdl"] and os.geteuid() == 0 and shutil.which("unshare"):  # mounts need root
+
+    def test_the_wdl_workflow_makes_the_tables_of_one_run(submit, small: Cohort, planned, tmp_path):
+        commands, plan = tmp_path / "bin", json.loads(planned.read_text())
+        (commands / "podman").write_text(CONTAINER.format(python=sys.executable))
+        (commands / "podman").chmod(0o755)
+        plan["steps"]["gwas"]["blocks"] = 2
+        (tmp_path / "plan.json").write_text(json.dumps(plan))
+        settings = tmp_path / "miniwdl.cfg"
+        settings.write_text(
+            f'[scheduler]\ncontainer_backend = podman\n[podman]\nexe = ["{commands}/podman"]\n'
+            f"[call_cache]\nput = false\nget = false\n"
+        )
+        files = {s: f"{small.bfile}.{s}" for s in ("bed", "bim", "fam")} | {"pheno": small.pheno, "covar": small.covar}
+        told = [f"{name}={path}" for name, path in (files | {"plan": tmp_path / "plan.json"}).items()]
+        workflow = ROOT / "workflows/wdl/gwas.wdl"
+        done = subprocess.run(
+            [TOOLS["miniwdl"], "run", "--cfg", settings, "--dir", f"{tmp_path}/run/.", workflow, *told],
+            env=os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}, capture_output=True, text=True,
+            check=False, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert securegen("gwas", "--bfile", small.bfile, "--pheno", small.pheno, "--covar", small.covar, "--out",
+                         tmp_path / "one").code == 0  # fmt: skip
+        tables = {
+            Path(p).name.removeprefix("study."): Path(p) for p in json.loads(done.stdout)["outputs"]["gwas.tables"]
+        }
+        wanted = {p.name.removeprefix("one."): p for p in tmp_path.glob("one.*.glm.*")}
+        assert tables.keys() == wanted.keys() and len(tables) >= 2
+        assert all(tables[name].read_bytes() == wanted[name].read_bytes() for name in wanted)

@@ -21,7 +21,7 @@ def purpose_options(command: Function) -> Function:
                 "--consent", metavar="FILE", help="Register of consent (securegen consent): only who allows the --purpose."
             ),
             click.option(
-                "--mondo", metavar="FILE", help="Diseases of --purpose: child and parent a line [a shipped table]."
+                "--mondo", metavar="FILE", help="Diseases of --purpose: child and parent per line [a shipped table]."
             ),
         ]
     ):  # fmt: skip

@@ -31,7 +31,7 @@ def command() -> None:
 def verify(log: str, seen: tuple[str, ...], auditor: str | None, key: str | None, fingerprint: str | None) -> None:
     """Whether a log is whole, and the one that its witnesses saw.
 
-    An edited, cut or re-ordered log is named with its place. That one was put back to an earlier day, or shown in two
+    An edited, cut or re-ordered log is named with its place. Whether it was put back to an earlier day, or shown in two
     versions, only a witness can tell: what receipts and records say of the log, or the auditor's own file. A proof of
     securegen audit prove is checked without the log.
     """

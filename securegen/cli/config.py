@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from securegen.io.folders import folder_of
 from securegen.io.genotypes import FIELDS, FORMATS, named_files
 from securegen.io.store_urls import is_url
 from securegen.local.launcher import toml_text
-from securegen.study.noise_place import is_told
+from securegen.study.noise_marks import marks_of
+from securegen.study.noise_place import is_told, place_of
 
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
@@ -52,7 +55,7 @@ def _options(command: click.Command) -> dict[str, click.Option]:
 def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
     """Callback of --config: the file's values, by flag or by field of Python, become the defaults of this command.
 
-    Raises InputError when it is no TOML, UsageError for a key that is no option of this command.
+    Raises InputError when it is not TOML, UsageError for a key that is not an option of this command.
     """
     if path is None:
         return
@@ -76,7 +79,7 @@ def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> Non
         if key not in options:
             near = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"see securegen {words} --help"
-            raise UsageError(f"{path}: {key!r} is no option of securegen {words}; {hint}")
+            raise UsageError(f"{path}: {key!r} is not an option of securegen {words}; {hint}")
         name = str(options[key].name)
         if name in values:
             raise UsageError(f"{path}: {key!r} is given twice, by its flag and by its field")
@@ -94,7 +97,7 @@ def _of_this_command(ctx: click.Context, path: str, words: str, content: dict[st
     shared = {key: value for key, value in content.items() if key not in tables}
     for key in shared:
         if not any(key in _options(command) for command in commands.values()):
-            raise UsageError(f"{path}: {key!r} is no option of securegen {', '.join(tables)}")
+            raise UsageError(f"{path}: {key!r} is not an option of securegen {', '.join(tables)}")
     mine = _options(commands[words])
     return {key: value for key, value in shared.items() if key in mine} | tables[words]
 
@@ -104,7 +107,7 @@ def _command(ctx: click.Context, path: str, name: str) -> click.Command:
     for word in name.split():
         found = found.get_command(ctx, word) if isinstance(found, click.Group) else None
     if found is None:
-        raise UsageError(f"{path}: the table [{name}] is of no command of securegen")
+        raise UsageError(f"{path}: the table [{name}] is not a command of securegen")
     return found
 
 
@@ -178,17 +181,31 @@ def store_options(ctx: click.Context) -> Iterator[tuple[str, str]]:
                 yield str(p.name), place
 
 
-def digests_of(ctx: click.Context) -> dict[str, str]:
+def digests_of(ctx: click.Context, read: Mapping[str, str] | None = None) -> dict[str, str]:
     """Path or URL -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half. With
-    noise on phenotypes no table of people is told."""
+    noise on phenotypes no table of people is told. read: those of them that are known already."""
     named: list[tuple[str, str | Path]] = [*path_options(ctx), *store_options(ctx)]
     noisy = ctx.params.get("dp_epsilon") is not None
     found = {
-        str(place): digest_of(place)
+        str(place): (read or {}).get(str(place)) or digest_of(place)
         for name, place in named
         if name not in NOT_DIGESTED and (not noisy or is_told(name, place))
     }
     return {path: digest for path, digest in found.items() if digest}
+
+
+def untold_of(ctx: click.Context, told: Mapping[str, str]) -> dict[str, Any]:
+    """What a record says of input files whose digests it may not have: `untold`, their paths. Where phenotypes have noise also
+    `marks` of them, and `draws`, the folder under whose key these are."""
+    named = [(name, str(path)) for name, path in path_options(ctx) if name not in NOT_DIGESTED and path.is_file()]
+    noisy = ctx.params.get("dp_epsilon") is not None
+    untold = sorted({path for name, path in named if path not in told and not (noisy and is_told(name, path))})
+    if not untold or not noisy:
+        return {"untold": untold} if untold else {}
+    from securegen.study.inputs import Inputs
+
+    draws = place_of(Inputs(**{f.name: ctx.params[f.name] for f in fields(Inputs) if f.name in ctx.params}))[0]
+    return {"untold": untold, "draws": os.path.relpath(draws), "marks": marks_of(draws, untold)}
 
 
 def digest_of(place: str | Path) -> str | None:

@@ -30,7 +30,7 @@ def command() -> None:
 def import_command(register: str, table: str) -> None:
     """Enter the consents of a table, all or none; the register is made where there is none.
 
-    What is there already is no second entry. A consent is replaced by one of a later day, and a withdrawal by no older one.
+    What is there already is not entered twice. A consent is replaced by one of a later day, and a withdrawal by no older one.
     """
     from securegen.governance.consent_steps import import_table
 
@@ -40,7 +40,7 @@ def import_command(register: str, table: str) -> None:
 
 @command.command()
 @REGISTER
-@click.option("--people", required=True, metavar="FILE", help="Who withdraws: FID IID, or IID, a line.")
+@click.option("--people", required=True, metavar="FILE", help="Who withdraws: FID IID, or IID, per line.")
 @common_options
 @writes("{register}", "{register}.ledger")
 def withdraw(register: str, people: str) -> None:
@@ -91,7 +91,7 @@ def apply(register: str, key_file: str, passphrase_file: str | None, out: str, *
 @command.command()
 @REGISTER
 @click.option("--purpose", required=True, metavar="DUO", help="HMB, DS:MONDO:0005148,IRB …")
-@click.option("--mondo", metavar="FILE", help="Diseases: child and parent a line [a shipped table].")
+@click.option("--mondo", metavar="FILE", help="Diseases: child and parent per line [a shipped table].")
 @opt.site_genotypes
 @common_options
 def check(register: str, purpose: str, mondo: str | None, **options: Any) -> None:

@@ -22,7 +22,7 @@ def command(
     """Package a finished run for others: a Five Safes RO-Crate.
 
     People, project, data (digests alone), settings with who learned what, and outputs with what was decided on them. Tables
-    with a row a person, and the log, are named by digest and stay here. It needs the extra securegen[gov].
+    with a row per person, and the log, are named by digest and stay here. It needs the extra securegen[gov].
     """
     from securegen.python import crate as crates
 

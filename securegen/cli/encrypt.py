@@ -14,7 +14,7 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
 from securegen.cli.mask_options import mask_options
-from securegen.cli.part_options import over_workers, part_options, part_out
+from securegen.cli.part_options import over_workers, part_options, part_out, remove_parts
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.cli.stores import stores
@@ -73,13 +73,13 @@ def command(
         _refuse_with_append(options, owner=owner, squares=squares, overwrite=overwrite)
     if (blocks is not None or executor is not None) and (append or owner or overwrite):
         raise UsageError(
-            "--blocks and --executor are of a cohort's first encryption: leave out --append, --owner and --overwrite"
+            "--blocks and --executor belong to a cohort's first encryption: leave out --append, --owner and --overwrite"
         )
     if executor is not None and passphrase_file is None:
         raise UsageError("--executor needs --passphrase-file: its processes cannot ask for a passphrase")
     opt.use_threads(threads)
     log = CommandLog(part_out(out, blocks), "encrypt", quiet=quiet)
-    over_workers(executor, workers, blocks, log)  # then what is left: the manifest, and the design
+    remove_parts(out, over_workers(executor, workers, blocks, log))  # then what is left: the manifest, and the design
     inputs = opt.inputs_from(options)
     _refuse_masks(inputs, elsewhere=not genotypes_given(options))
     paths = steps.encrypted_paths(out)

@@ -6,7 +6,7 @@ COHORT = "--bfile cohort"
 STUDY = f"{COHORT} --pheno cohort.pheno.tsv --pheno-name QT --covar cohort.covar.tsv"
 SCORE = "--score cohort.score.tsv"
 LEDGER = "--ledger ledger.json"
-PATIENTS = f"{COHORT} --keep patients.txt"  # a private model answers few people a client
+PATIENTS = f"{COHORT} --keep patients.txt"  # a private model answers few people per client
 STEWARD = "--key rules/steward.secret"
 PASS = "--passphrase-file pass.txt"
 

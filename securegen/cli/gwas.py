@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from securegen.io.genotypes import genotypes_given
 from securegen.io.store_urls import is_url
 from securegen.record.run_log import RunLog, folder_bytes
 from securegen.results.forms import TableForm
+
+if TYPE_CHECKING:
+    from securegen.engines.ckks.cohort import EncryptedCohort
 
 
 @click.command()
@@ -69,22 +72,19 @@ def _serve(
     from securegen.engines.ckks.server.associate import load_kernels
 
     cohort, design = folder_there(cohort, "cohort"), folder_there(design, "design")
-    if public:
-        from securegen.engines.ckks import artefact, keys
-
-        artefact.read_manifest(cohort, "cohort", keys.read_public(public))
-    else:
+    if not public:
         log("WARNING: without --public KEY.public the signature of the cohort is checked under the key that the cohort "
             "itself names, which anybody could have made")  # fmt: skip
     if dry_run():
-        _check(cohort, design)
+        _check(cohort, design, public)
         stop_rehearsal([f"{log.place}.results", *log.files])
     load_kernels()
-    _say_memory(cohort, design, memory, log)
+    _say_memory(cohort, design, public, memory, log)
     with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
         results = steps.associate(
-            cohort, design, f"{log.place}.results", progress=report, memory_bytes=memory and memory << 20, blocks=blocks
-        )
+            cohort, design, f"{log.place}.results", progress=report, memory_bytes=memory and memory << 20, blocks=blocks,
+            public=public,
+        )  # fmt: skip
     size = folder_bytes(results)
     log.stored = [os.fspath(results)] if is_url(results) else []
     if blocks is not None:
@@ -97,14 +97,13 @@ def _serve(
     log.write(engine="ckks", role="server", bytes={"results": size})
 
 
-def _say_memory(cohort: str, design: str, memory: int | None, log: RunLog) -> None:
+def _say_memory(cohort: str, design: str, public: str | None, memory: int | None, log: RunLog) -> None:
     """What the pass will take, before it begins."""
-    from securegen.engines.ckks.cohort import open_cohort
     from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
     from securegen.engines.ckks.studydesign import open_design
 
-    opened = open_cohort(cohort)
+    opened = _opened(cohort, public)
     limit = memory << 20 if memory else WORKING_BYTES
     planned = associate.memory_of(opened, open_design(design, opened.public), limit)
     if planned.working > limit:
@@ -118,15 +117,22 @@ def _say_memory(cohort: str, design: str, memory: int | None, log: RunLog) -> No
     )
 
 
-def _check(cohort: str, design: str) -> None:
-    """Whole folders that belong together. Raises ArtefactError."""
+def _opened(cohort: str, public: str | None) -> EncryptedCohort:
+    """The cohort. public: file with the key that signed it. Raises ArtefactError."""
     from securegen.engines.ckks.cohort import open_cohort
+    from securegen.engines.ckks.keys import read_public
+
+    return open_cohort(cohort, read_public(public) if public else None)
+
+
+def _check(cohort: str, design: str, public: str | None) -> None:
+    """Whole folders that belong together. Raises ArtefactError."""
     from securegen.engines.ckks.studydesign import open_design
 
     for folder in (cohort, design):
         if not is_url(folder):
             check_input(Path(folder))
-    opened = open_cohort(cohort)
+    opened = _opened(cohort, public)
     if open_design(design, opened.public).body["cohort"] != opened.digest:
         raise ArtefactError("the design was made for another cohort, or for another version of this one")
 

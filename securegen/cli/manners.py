@@ -54,7 +54,7 @@ KINDS = (click.Choice, click.types.FloatParamType, click.types.IntParamType)
 
 
 def hint(flag: str) -> str | None:
-    """What stands here for a flag of another program; None where it is none that is known."""
+    """What stands here for a flag of another program; None for a flag that is not known."""
     return FOREIGN.get(flag)
 
 
@@ -84,13 +84,13 @@ def expected(kind: Any, value: Any, otherwise: str) -> str:
     >>> expected(click.IntRange(1), "0", "")
     "expected a whole number of at least 1, found '0'"
     >>> expected(click.Choice(["linear", "logistic"]), "linaer", "")
-    "'linaer' is none of 'linear', 'logistic'. Did you mean 'linear'?"
+    "'linaer' is not one of 'linear', 'logistic'. Did you mean 'linear'?"
     """
     if isinstance(kind, click.Choice):
         names = [str(c) for c in kind.choices]
         near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
         more = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{value!r} is none of {', '.join(map(repr, names))}.{more}"
+        return f"{value!r} is not one of {', '.join(map(repr, names))}.{more}"
     if isinstance(kind, click.types.FloatParamType | click.types.IntParamType):
         what = "a whole number" if isinstance(kind, click.types.IntParamType) else "a number"
         low, high = getattr(kind, "min", None), getattr(kind, "max", None)

@@ -23,8 +23,8 @@ from securegen.record.run_log import print_end
 def command(out: str, quiet: bool) -> None:
     """Join the parts of a run that --blocks made, PREFIX.1of22.… and so on.
 
-    Of tables and scores: they are what one run writes, byte for byte. Of the server's gwas: PREFIX.results, which goes to the
-    owner. Parts may end in any order; one that is absent, cut or of another run is named. An encrypted cohort is ended
+    Of tables and scores: they are what one run writes, byte for byte. Of the server's gwas or prs: PREFIX.results, which goes
+    to the owner. Parts may end in any order; one that is absent, cut or of another run is named. An encrypted cohort is ended
     by encrypt.
     """
     from securegen.engines.merging import merge, planned
@@ -35,7 +35,7 @@ def command(out: str, quiet: bool) -> None:
         found = merge(out)
     log.mode = PRIVATE if found.private else log.mode
     log.stored = [p for p in found.paths if is_url(p)]
-    log(f"{found.parts} parts joined")
+    log(f"{found.parts} {'part' if found.parts == 1 else 'parts'} joined")
     log.write(**found.facts)
-    to_owner = f"{found.paths[0]} goes to the owner; next, there: securegen decrypt --results {found.paths[0]}"
-    print_end(log, found.paths, to_owner if "role" in found.facts else None)
+    to_owner = f"{found.paths[0]} goes to the owner; next, there: {found.opened_by} --results {found.paths[0]}"
+    print_end(log, found.paths, to_owner if found.opened_by else None)

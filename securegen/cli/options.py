@@ -49,8 +49,8 @@ def prefix(ctx: click.Context, _: click.Parameter, value: str) -> str:
 
 
 def genotype_files(*, several: bool = False) -> list[Function]:
-    """The files of genotypes, of every format that is registered. several: they may be repeated, one a site."""
-    more = " Several: one a site." if several else ""
+    """The files of genotypes, of every format that is registered. several: they may be repeated, one per site."""
+    more = " Several: one per site." if several else ""
     default = None if several else ""
 
     def named(flag: str, metavar: str, text: str) -> Function:
@@ -94,7 +94,7 @@ def genotype_options(*, several: bool = False) -> Function:
     """The files of genotypes and the filters of samples and variants."""
     options: list[Function] = [
         *genotype_files(several=several),
-        click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line)."),
+        click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID per line)."),
         click.option("--remove", metavar="FILE", help="Without these samples."),
         purpose_options,
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
@@ -194,7 +194,7 @@ def design_options(required: bool = True) -> Function:
         ),
         click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
         click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID", help="Dosages that become covariates."),
-        click.option("--condition-list", metavar="FILE", help="A file of such ids, one a line."),
+        click.option("--condition-list", metavar="FILE", help="A file of such ids, one per line."),
         genetic_models,
         click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear)."),
         click.option(

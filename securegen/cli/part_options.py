@@ -16,8 +16,7 @@ from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
 from securegen.errors import UsageError
 from securegen.io.store_urls import is_url
-from securegen.local.workers import executor_of, run_parts
-from securegen.record.run_log import RunLog
+from securegen.local.workers import pool_of, run_parts
 from securegen.study.parts import part_of
 
 JOIN = "when all parts are there: securegen merge, with the same --out as PREFIX"
@@ -36,23 +35,24 @@ def part_options(command: Function) -> Function:
 
 
 def part_out(out: str, blocks: str | None) -> str:
-    """The prefix of what a run writes: with `blocks`, that of its part. Raises UsageError for what is no i/n."""
+    """The prefix of what a run writes: with `blocks`, that of its part. Raises UsageError for what is not `i/n`."""
     return out if blocks is None else part_of(blocks).prefix(out)
 
 
-def over_workers(executor: str | None, workers: int | None, blocks: str | None, log: RunLog) -> bool:
-    """Run all parts of the running command on the workers of --executor; False, and nothing is done, without one.
+def over_workers(executor: str | None, workers: int | None, blocks: str | None, log: CommandLog) -> int:
+    """Run all parts of the running command on the workers of --executor; how many there were, 0
+    without one.
 
     Raises UsageError for --workers without it, or beside --blocks, and as `run_parts`.
     """
     if executor is None:
         if workers is not None:
             raise UsageError("--workers is for --executor")
-        return False
+        return 0
     if blocks is not None:
         raise UsageError("--executor runs all parts: leave --blocks out")
     if dry_run():
-        return False
+        return 0
     ctx = click.get_current_context()
     options = {k: v for k, v in options_of(ctx).items() if k not in _OURS}
     threads, count = ctx.params.get("threads") or 1, workers or len(os.sched_getaffinity(0))
@@ -60,10 +60,17 @@ def over_workers(executor: str | None, workers: int | None, blocks: str | None, 
     own = arguments_of(ctx.command, options | {"threads": threads})
     parts = [[*words, *own, f"--blocks={i}/{count}", "--quiet"] for i in range(1, count + 1)]
     with (
-        executor_of(executor, count) as pool, log.stage("parts"), progress("running", unit="parts", quiet=log.quiet) as report
+        log.stage("parts"), pool_of(executor, count, log) as pool, progress("running", unit="parts", quiet=log.quiet) as report
     ):  # fmt: skip
-        run_parts(parts, pool, threads=threads, progress=report, log=log)
-    return True
+        run_parts(parts, pool, threads=threads, mark=log.lock, progress=report, log=log)
+    return count
+
+
+def remove_parts(out: str, count: int) -> None:
+    """Remove the files of so many parts, which are joined."""
+    for i in range(1, count + 1):
+        for path in glob(f"{escape(part_of(f'{i}/{count}').prefix(out))}[._]*"):
+            Path(path).unlink()
 
 
 def spread(options: dict[str, Any], log: CommandLog) -> bool:
@@ -74,10 +81,8 @@ def spread(options: dict[str, Any], log: CommandLog) -> bool:
     from securegen.record.run_log import print_end
 
     found = merge(log.place)
-    log.stored = [p for p in found.paths if is_url(p)]
-    for i in range(1, found.parts + 1):
-        for path in glob(f"{escape(part_of(f'{i}/{found.parts}').prefix(log.out))}[._]*"):
-            Path(path).unlink()
+    log.stored, log.read = [p for p in found.paths if is_url(p)], found.read
+    remove_parts(log.out, found.parts)
     log.write(**found.facts)
     print_end(log, found.paths)
     return True

@@ -10,7 +10,7 @@ from securegen.cli.command import common_options, rehearses, report, stop_rehear
 @click.command()
 @click.argument("prefix", metavar="PREFIX")
 @click.option("--out", metavar="FILE", help="The page to write [PREFIX.pia.html].")
-@click.option("--overwrite", is_flag=True, help="Also replace a file that is no earlier assessment of this run.")
+@click.option("--overwrite", is_flag=True, help="Also replace a file that is not an earlier assessment of this run.")
 @common_options
 @rehearses
 def command(prefix: str, out: str | None, overwrite: bool) -> None:

@@ -130,7 +130,7 @@ def check(file: str, visa: tuple[str, ...]) -> None:
     "--reveal", type=click.Choice(REVEALS), default=FULL, show_default=True, help="How much of an association."
 )
 @click.option("--samples", type=click.IntRange(0), metavar="N", help="People in it [those of --people].")
-@click.option("--people", metavar="FILE", help="Who is in it, FID IID a line: compared with sets of before.")
+@click.option("--people", metavar="FILE", help="Who is in it, FID IID per line: compared with earlier sets.")
 @click.option("--variants", type=click.IntRange(0), required=True, metavar="M", help="Variants in it.")
 @click.option("--cases", type=click.IntRange(0), metavar="N", help="Cases among them, the others are controls.")
 @click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Of a model, with the intercept.")

@@ -11,10 +11,10 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, folder_there, rehearses, stop_rehearsal
 from securegen.cli.form_options import gzip_option
-from securegen.cli.part_options import part_options, part_out, spread
+from securegen.cli.part_options import JOIN, part_options, part_out, spread
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
-from securegen.cli.score_options import ScoreCommand, plot_option, run_engine, score_inputs, score_options
+from securegen.cli.score_options import ScoreCommand, of_parts, plot_option, run_engine, score_inputs, score_options
 from securegen.cli.stores import refuse_store, stores
 from securegen.errors import UsageError
 from securegen.io.genotypes import genotypes_given
@@ -49,25 +49,21 @@ def command(
         )
     if not cohort:
         refuse_store(out)
-    in_parts = bool(options["blocks"] or options["executor"])
-    if plot and in_parts:
-        raise UsageError("parts are not drawn: leave --plot out; securegen plot draws the scores when they are joined")
+    of_parts(options, plot=plot)
     log = CommandLog(part_out(out, options["blocks"]), "prs", quiet=quiet, private=True)
+    if cohort and model and (options["score"] or plot):
+        raise UsageError("the server reads the weights from --model, not from --score, and sees no score to --plot")
+    if spread(options, log):
+        return
     if cohort and model:
-        if options["score"] or plot:
-            raise UsageError("the server reads the weights from --model, not from --score, and sees no score to --plot")
-        if in_parts:
-            raise UsageError("--blocks and --executor are of genotypes in the clear, not of the server's --cohort")
-        serve(cohort, model, log)
+        serve(cohort, model, log, options["blocks"])
     else:
         from securegen.engines.plain.scores import PlainScores
 
-        if spread(options, log):
-            return
         run_engine(PlainScores(), opt.inputs_from(options), score_inputs(options), log.out, log, plot=plot)
 
 
-def serve(cohort: str, model: str, log: CommandLog) -> None:
+def serve(cohort: str, model: str, log: CommandLog, blocks: str | None) -> None:
     """The server's side, with its log and record."""
     from securegen.engines.ckks.scores.public import score_encrypted
 
@@ -78,8 +74,9 @@ def serve(cohort: str, model: str, log: CommandLog) -> None:
                 check_input(Path(folder))
         stop_rehearsal([f"{log.place}.results", *log.files])
     with log.stage("score"), progress("scoring", unit="chunks", quiet=log.quiet) as report:
-        results = score_encrypted(cohort, model, f"{log.place}.results", progress=report)
+        results = score_encrypted(cohort, model, f"{log.place}.results", progress=report, blocks=blocks)
     size = folder_bytes(results)
     log.stored = [os.fspath(results)] if is_url(results) else []
-    log(f"wrote {results} ({size / 1e6:.1f} MB) for the owner: securegen prs-step decrypt --results {results} …")
-    log.write(engine="ckks", role="server", bytes={"results": size})
+    told = JOIN if blocks else f"for the owner: securegen prs-step decrypt --results {results} …"
+    log(f"wrote {results} ({size / 1e6:.1f} MB); {told}")
+    log.write(engine="ckks", role="server", bytes={"results": size}, **({"blocks": blocks} if blocks else {}))

@@ -14,7 +14,7 @@ KEY = click.option("--key", required=True, metavar="FILE", help="The study's pse
 
 @click.group(cls=Group)
 def command() -> None:
-    """Ids that leave as keyed HMACs, one key a study, and back by whoever keeps the key."""
+    """Ids that leave as keyed HMACs, one key per study, and back by whoever keeps the key."""
 
 
 @command.command()

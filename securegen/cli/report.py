@@ -28,7 +28,7 @@ def outcome_options(command: Function) -> Function:
     "--annotate", metavar="FILE", help="Columns to show beside hits: a table whose first column is the variant id."
 )
 @click.option("--out", metavar="FILE", help="The file to write [PREFIX.report.html].")
-@click.option("--overwrite", is_flag=True, help="Also replace a file that is no earlier report of this run.")
+@click.option("--overwrite", is_flag=True, help="Also replace a file that is not an earlier report of this run.")
 @common_options
 @rehearses
 def command(

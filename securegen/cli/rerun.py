@@ -12,6 +12,7 @@ from securegen.cli.config import arguments_of, digest_of, toml_of
 from securegen.errors import InputError, UsageError
 from securegen.io.schema import one_line
 from securegen.record.run_log import read_records
+from securegen.study.noise_marks import compared
 
 
 @click.command()
@@ -39,6 +40,15 @@ def command(
     if print_config:
         return report(toml_of(call["command"], call["options"]).rstrip(), **call)
     changed = [line for path, digest in call["digests"].items() if (line := _changed(path, digest))]
+    marked, unseen = compared(call.get("draws", "."), marks := call.get("marks", {}))
+    changed += marked
+    if unseen := sorted({*unseen, *(path for path in call.get("untold", ()) if path not in marks)}):
+        click.echo(
+            one_line(
+                f"WARNING: whether {', '.join(unseen)} changed is not seen: the record may not have digests of them"
+            ),
+            err=True,
+        )
     if changed and not accept_changed_inputs:
         raise InputError(
             "; ".join(changed)
@@ -65,7 +75,7 @@ def _call(path: str, which: str | None) -> dict[str, Any]:
         raise InputError(f"there is no file {path}: rerun takes the PREFIX.run.json that a command left")
     records = [r for r in read_records(path) if isinstance(r.get("call"), dict)]
     if not records:
-        raise InputError(f"{path} does not say how to run it again: it is no PREFIX.run.json, or of an older version")
+        raise InputError(f"{path} does not say how to run it again: it is not a run.json, or an older one")
     calls = [r["call"] for r in records]
     chosen = [c for c in calls if which in (None, c.get("command"))]
     if not chosen:

@@ -22,7 +22,7 @@ def _rates(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ..
 @click.argument("prefix", metavar="PREFIX")
 @click.option(
     "--fpr", default="0.05,0.001", show_default=True, callback=_rates, metavar="A,B",
-    help="False-positive rates: of people who are no members, the share that a test takes for members.",
+    help="False-positive rates: of people who are not members, the share that a test takes for members.",
 )  # fmt: skip
 @click.option(
     "--power", type=click.FloatRange(0, 1), metavar="P",

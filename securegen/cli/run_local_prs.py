@@ -10,9 +10,11 @@ import click
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses
 from securegen.cli.form_options import gzip_option
+from securegen.cli.part_options import part_options, part_out, spread
 from securegen.cli.runlog import CommandLog
 from securegen.cli.score_options import (
     ScoreCommand,
+    of_parts,
     plot_option,
     privacy_options,
     run_engine,
@@ -34,6 +36,7 @@ from securegen.errors import UsageError
 @click.option("--keep-files", is_flag=True, help="Keep the encrypted files (keys are deleted all the same).")
 @plot_option
 @gzip_option
+@part_options
 @opt.run_options
 @rehearses
 def prs(
@@ -48,15 +51,18 @@ def prs(
     from securegen.engines.scores import SCORE_ENGINES
 
     opt.use_threads(threads)
-    inputs, genotypes = score_inputs(options), opt.inputs_from(options)
     hidden = {"private-model": private_model, "encrypted-model": encrypted_model, "vendor-key": vendor_key}
     chosen = [name for name, given in hidden.items() if given]
     if len(chosen) > 1 or (chosen and engine != "ckks"):
         raise UsageError(f"{' and '.join(f'--{name}' for name in chosen)}: one of them at a time, with --engine ckks")
-    log = CommandLog(
-        out, " ".join(["run-local prs --engine", engine, *(f"--{name}" for name in chosen)]), quiet=quiet, private=True
-    )  # fmt: skip
+    if of_parts(options, plot=plot) and engine != "plain":
+        raise UsageError(f"--blocks and --executor are for --engine plain, not for {engine}")
+    words = " ".join(["run-local prs --engine", engine, *(f"--{name}" for name in chosen)])
+    log = CommandLog(part_out(out, options["blocks"]), words, quiet=quiet, private=True)
+    if spread(options, log):
+        return
+    inputs, genotypes = score_inputs(options), opt.inputs_from(options)
     made: Any = SCORE_ENGINES[(*chosen, engine)[0]]
     own = {"encryptor": encryptor, "keep_files": keep_files, "client": client, "ledger": ledger,
            "allow_model": allow_model, "reply_cap": reply_cap}  # fmt: skip
-    run_engine(made(**{f.name: own[f.name] for f in fields(made)}), genotypes, inputs, out, log, plot=plot)
+    run_engine(made(**{f.name: own[f.name] for f in fields(made)}), genotypes, inputs, log.out, log, plot=plot)

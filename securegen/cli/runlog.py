@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from securegen.cli.audit_runs import RunAudit
 from securegen.cli.command import RECORD, Function, dry_run, failure, speaks_of_flags
-from securegen.cli.config import arguments_of, command_words, digests_of, options_of
+from securegen.cli.config import arguments_of, command_words, digests_of, options_of, untold_of
 from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
 from securegen.io.store_urls import local_prefix
@@ -33,7 +33,8 @@ class CommandLog(RunLog):
     PREFIX.log begins with the command line, the options that were left at their defaults, folder and machine. Until the
     command ends it alone writes PREFIX.*: a second one is refused (StorageError). Parties of one run may share a prefix;
     each holds its own name. place: the prefix as it was given, which may be in a store, beside `out`, which is here; stored:
-    what was written there; digests: False where a digest of the inputs would tell of people whom the outputs do not.
+    what was written there; digests: False where a digest of the inputs would tell of people whom the outputs do not; read:
+    digests of inputs, by path, that parts of this command told; lock: the file that exists while the command runs.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class CommandLog(RunLog):
     ) -> None:  # fmt: skip
         ctx = click.get_current_context()
         self.place, out = out, local_prefix(out)
+        self.lock: Path | None = None
         if not dry_run():
             lock = only_one(f"{out}{f'.{party}' if party else ''}.lock", f"{out}.*")
-            ctx.find_root().with_resource(lock)
+            self.lock = ctx.find_root().with_resource(lock)
         super().__init__(out, command, quiet=quiet, private=private)
         self.stored: list[str] = []
+        self.read: dict[str, str] = {}
         self.audit = None if dry_run() else RunAudit(ctx)
         ctx.meta[LOG] = self
         self.written, self.digests = False, digests
@@ -57,8 +60,9 @@ class CommandLog(RunLog):
         ctx = click.get_current_context()
         call: dict[str, Any] = {
             "command": " ".join(command_words(ctx)), "options": options_of(ctx),
-            "digests": digests_of(ctx) if self.digests else {},
+            "digests": digests_of(ctx, self.read) if self.digests else {},
         }  # fmt: skip
+        call |= untold_of(ctx, call["digests"])
         outputs = [*self._outputs(record), *self.stored]
         if self.audit is not None and (witnesses := self.audit.end(record, call["digests"].values(), outputs)):
             record["audit"] = witnesses

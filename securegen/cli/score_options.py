@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,14 @@ def plot_scores(out: str, inputs: ScoreInputs, log: RunLog) -> None:
     log.save_lines()
 
 
+def of_parts(options: Mapping[str, Any], *, plot: bool) -> bool:
+    """Whether a part, or all parts apart, is asked for. Raises UsageError for a picture of it."""
+    asked = bool(options["blocks"] or options["executor"])
+    if plot and asked:
+        raise UsageError("parts are not drawn: leave --plot out; securegen plot draws the scores when they are joined")
+    return asked
+
+
 def run_engine(
     engine: ScoreEngine, genotypes: Inputs, inputs: ScoreInputs, out: str, log: RunLog, *, plot: bool
 ) -> None:
@@ -162,7 +171,7 @@ def privacy_options(command: Function) -> Function:
                          help="The model owner's name for who asks; replies are counted by it."),
             click.option("--ledger", metavar="FILE", help="The model owner's file of replies."),
             click.option("--allow-small-model", "allow_model", multiple=True, metavar="NAME",
-                         help="Answer for this score with fewer than 20 non-zero weights a person."),
+                         help="Answer for this score with fewer than 20 non-zero weights per person."),
             click.option("--reply-cap", type=click.IntRange(1), metavar="N",
                          help="Replies in the model's life [non-zero weights × bits / (10 × bits of a score)]."),
         ]

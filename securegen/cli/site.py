@@ -70,7 +70,7 @@ def variants(out: str, **options: Any) -> None:
 @click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
 @opt.site_genotypes
 @opt.site_options
-@click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID a line).")
+@click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID per line).")
 @click.option("--remove", metavar="FILE", help="Without these samples.")
 @purpose_options
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")

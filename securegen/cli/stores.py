@@ -32,7 +32,8 @@ def check_store(ctx: click.Context, name: str, place: str) -> None:
             f"{option.opts[0]} {shown_url(place)!r}: only encrypted cohorts, designs, models, results "
             "may lie in a store; genotypes, tables, keys, owner's folders, ledgers, policies and logs stay on a local disk"
         )
-    checked_url(place)
+    if checked_url(place)[0] == "memory":
+        raise UsageError(f"{place}: memory:// is gone when this command ends: name a store that stays, or a folder")
 
 
 def refuse_stores(command: click.Command) -> None:

@@ -108,7 +108,7 @@ def _openings(command: Function) -> Function:
     "--pcs", type=click.IntRange(0, 100), default=0, help="Components that the sites compute together, as covariates."
 )
 @click.option(
-    "--pc-variants", metavar="FILE", help="Ids of the variants of these components, one a line [all that pass]."
+    "--pc-variants", metavar="FILE", help="Ids of the variants of these components, one per line [all that pass]."
 )
 @click.option(
     "--ld-prune-on", metavar="SITE", help="Without variants in linkage disequilibrium (r² above 0.2) at this site."

@@ -14,7 +14,7 @@ from securegen.model import Columns
 from securegen.vocabulary import ADDITIVE
 
 INTERCEPT = "INTERCEPT"
-QUALITY = "qc"  # the analysis that is no association
+QUALITY = "qc"  # the analysis that is not an association
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -15,6 +14,7 @@ ROWS = 1 << 12  # whose products of 20-bit halves sum to less than 2^53
 
 
 def round_half_up(numerator: int, denominator: int) -> int:
+    """The fraction as the nearest integer, halves upwards. denominator: above 0."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 
@@ -99,17 +99,6 @@ def fraction_free(a: Sequence[Sequence[int]], b: Sequence[Sequence[int]]) -> tup
             for j, value in enumerate(row[k:])
         ]
     return (out, before) if before > 0 else ([[-v for v in row] for row in out], -before)
-
-
-def solve_exactly(a: Sequence[Sequence[int | Fraction]], b: Sequence[Sequence[int | Fraction]]) -> list[list[Fraction]]:
-    """A⁻¹B over the rationals. Raises ZeroDivisionError when A is singular."""
-    left, right = [], []
-    for p, q in zip(a, b, strict=True):
-        whole = math.lcm(*(v.denominator for v in (*p, *q)))
-        left.append([int(v * whole) for v in p])
-        right.append([int(v * whole) for v in q])
-    numerators, denominator = fraction_free(left, right)
-    return [[Fraction(v, denominator) for v in row] for row in numerators]
 
 
 def share_left(gram: Matrix) -> Fraction:

@@ -277,5 +277,5 @@ def check_sum_bound(bound: int, what: str, *, verified: bool = False) -> None:
     if bound >= (VERIFIED_SUM if verified else 1 << 63):
         most = ", and only sums below 2^60 can be verified" if verified else ""
         raise PlanError(
-            f"{what} could reach 2^{bound.bit_length()}{most}: use fewer bits (`bits`) or fewer samples a run"
+            f"{what} could reach 2^{bound.bit_length()}{most}: use fewer bits (`bits`) or fewer samples per run"
         )

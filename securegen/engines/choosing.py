@@ -19,7 +19,7 @@ def names() -> dict[str, type[Engine]]:
 def engine_of(chosen: str | Engine, given: Mapping[str, Any], **resources: Any) -> Engine:
     """The engine with the options that were given; resources: threads and memory, for the engine that takes them.
 
-    Raises UsageError for a name that there is not, and for an option of another engine.
+    Raises UsageError for an unknown name, and for an option of another engine.
     """
     if isinstance(chosen, Engine):
         return chosen

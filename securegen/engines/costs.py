@@ -180,7 +180,7 @@ def shape_of(reader: GenotypeReader, strata: Sequence[Stratum]) -> Shape:
 
 
 def describe_costs(costs: Mapping[str, StepCost], log: Callable[[str], None]) -> None:
-    """A line a step, for people."""
+    """A line per step, for people."""
     for name, c in costs.items():
         parts = f", as {c.blocks} parts of {c.part_seconds:.0f} s" if c.blocks > 1 else ""
         log(

@@ -89,7 +89,7 @@ def people_of(
 
 
 def gate_of_scores(engine: str, genotypes: Inputs, inputs: ScoreInputs, log: Log = silent) -> Gate:
-    """The gate of a run of scores: a row a person. Raises as `gate_of_inputs`, and where the policy refuses any score."""
+    """The gate of a run of scores: a row per person. Raises as `gate_of_inputs`, and where the policy refuses any score."""
     refuse_idle_purpose(genotypes)
     gate = gate_of_inputs(engine, genotypes, log, more=inputs.score)
     if gate.policy is None:

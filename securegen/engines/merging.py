@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from securegen.engines.ckks.server.results_parts import join_results, parts_of_results
 from securegen.errors import InputError, UsageError
 from securegen.io.genotypes import FIELDS
 from securegen.io.store_urls import is_url
-from securegen.record.parts import PartRecord, joined_record, read_parts
+from securegen.record.parts import PartRecord, joined_record, read_parts, told_by_all
 from securegen.record.run_log import folder_bytes
 from securegen.results.join import join_tables
 from securegen.scores.parts import SUMS, join_scores, write_joined
@@ -36,12 +36,15 @@ SCORES, MATCHES = ".sscore", ".match.tsv"
 
 @dataclass(frozen=True, repr=False)
 class Merged:
-    """What was joined. paths: tables, or the folder of results; parts: how many; facts: for run.json; private: of people."""
+    """What was joined. paths: tables, or the folder of results; parts: how many; facts: for run.json; private: of people;
+    opened_by: the command with which an owner opens results; read: digests of inputs, by path, that all parts told."""
 
     paths: tuple[str, ...]
     parts: int
     facts: dict[str, Any]
     private: bool = False
+    opened_by: str = ""
+    read: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Merged({self.parts} parts, {', '.join(self.paths)})"
@@ -55,10 +58,12 @@ def merge(prefix: PathLike) -> Merged:
     where one is absent, is of another run or was altered, StorageError.
     """
     base = os.fspath(prefix)
-    if (folders := parts_of_results(base)) or is_url(base):
+    if parts_of_results(base) or is_url(base):
         whole = join_results(base)
-        facts = {"engine": "ckks", "role": "server", "bytes": {"results": folder_bytes(whole)}, "parts": len(folders)}
-        return Merged((os.fspath(whole),), len(folders), facts)
+        facts = {
+            "engine": "ckks", "role": "server", "bytes": {"results": folder_bytes(whole.folder)}, "parts": whole.parts,
+        }  # fmt: skip
+        return Merged((os.fspath(whole.folder),), whole.parts, facts, opened_by=whole.opened_by)
     parts = _read(base)
     if "score_part" in parts[0].record:
         return _merge_scores(base, parts)
@@ -68,7 +73,7 @@ def merge(prefix: PathLike) -> Merged:
     paths = tuple(f"{base}{name}" for name in names)
     for name, path in zip(names, paths, strict=True):
         join_tables(path, [f"{p.prefix}{name}" for p in parts])
-    return Merged(paths, len(parts), joined_record(parts, paths))
+    return Merged(paths, len(parts), joined_record(parts, paths), read=told_by_all(parts))
 
 
 def _read(base: str) -> list[PartRecord]:
@@ -90,7 +95,7 @@ def _merge_scores(base: str, parts: Sequence[PartRecord]) -> Merged:
         paths.append(f"{base}{MATCHES}")
     write_joined(paths[0], joined)
     facts = {k: v for k, v in joined_record(parts, paths[:1]).items() if k != "score_part"} | joined.facts
-    return Merged(tuple(paths), len(parts), facts, private=True)
+    return Merged(tuple(paths), len(parts), facts, private=True, read=told_by_all(parts))
 
 
 def planned(prefix: PathLike) -> list[str]:

@@ -76,7 +76,7 @@ class EngineRun:
 
 
 class Engine(ABC):
-    """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort a site;
+    """One way to compute the sums. tests, missing, reveals: what it can be asked for; several: it takes a cohort per site;
     filters: it can leave variants out by quality; quality: it computes tables of quality control alone; conditions:
     dosages of named variants may become covariates; codings: genetic models may recode genotypes; corrections: rows of small
     P may be corrected; corrects_few: those of few carriers too; masks: sets of variants may be tested in their place; parts: a
@@ -115,7 +115,7 @@ class Engine(ABC):
         return None
 
     def check(self, members: Sequence[Inputs], form: TableForm, filters: Filters | None = None) -> None:
-        """Raise UsageError or PolicyError for what can be refused before anything is read. members: one a site."""
+        """Raise UsageError or PolicyError for what can be refused before anything is read. members: one per site."""
         first = members[0]
         if len(members) > 1 and not self.several:
             raise UsageError(f"several cohorts are for sites that share no data: engine federated, not {self.name}")
@@ -141,13 +141,13 @@ class Engine(ABC):
                 f"engine plain, ckks or federated, not {self.name}"
             )
         if first.corrects and self.opened is not None:
-            raise UsageError(f"`correction` {first.correction} is of whole tables: leave `reveal` {self.opened} out")
+            raise UsageError(f"`correction` {first.correction} needs whole tables: leave `reveal` {self.opened} out")
         if first.masks is not None and not self.masks:
             raise UsageError(f"masks of sets of variants are not for engine {self.name}: use engine plain")
         if first.masks is not None and not form.kind.codings:
-            raise UsageError(f"`format` {form.format} is of variants, not of masks")
+            raise UsageError(f"`format` {form.format} takes variants, not masks")
         if first.vc_tests and self.opened is not None:
-            raise UsageError(f"`vc_tests` are whole tables: leave `reveal` {self.opened} out")
+            raise UsageError(f"`vc_tests` need whole tables: leave `reveal` {self.opened} out")
         if filters and filters.active and not self.filters:
             raise UsageError(
                 f"the filters of quality control do not go with engine {self.name}; choose variants by `extract`"
@@ -255,7 +255,7 @@ def strata_facts(strata: Sequence[Stratum]) -> dict[str, Any]:
 
 
 def digests_of(members: Sequence[Inputs]) -> dict[str, str]:
-    """SHA-256 of every input file; with a cohort a site, under the site's name."""
+    """SHA-256 of every input file; with a cohort per site, under the site's name."""
     if len(members) == 1:
         return members[0].told_digests()
     out: dict[str, str] = {}

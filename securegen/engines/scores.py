@@ -5,7 +5,7 @@
 >>> results = sg.scores.run(study, engine=sg.scores.PrivateModelScores())        # doctest: +SKIP
 >>> results.scores["SCORE1_SUM"]                                                 # doctest: +SKIP
 
-The steps of a deployment are functions here too, one a party's step: `engines.ckks.scores.steps` lists them. Who
+The steps of a deployment are functions here too, one per party's step: `engines.ckks.scores.steps` lists them. Who
 learns what: the receipt of a run says it.
 """
 
@@ -154,7 +154,7 @@ def open(
 
 @dataclass(frozen=True, repr=False)
 class ScoreResults:
-    """What a run of scores left. scores: a frame with a row a person, columns as PREFIX.sscore; record: PREFIX.run.json;
+    """What a run of scores left. scores: a frame with a row per person, columns as PREFIX.sscore; record: PREFIX.run.json;
     receipt: who learned what."""
 
     scores: pd.DataFrame

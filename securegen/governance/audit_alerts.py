@@ -125,7 +125,7 @@ def _sum(rule: AlertRule, memory: _Memory, entry: Entry, now: datetime.datetime)
 
 def _count(rule: AlertRule, memory: _Memory, entry: Entry, now: datetime.datetime) -> str | None:
     if entry.facts.get("phase", "start") != "start":
-        return None  # the end of a run is no second request
+        return None  # the end of a run is not a second request
     earlier = memory.before(asker(entry), now, rule.hours)
     memory.add(asker(entry), now, entry)
     if len(earlier) < rule.limit:

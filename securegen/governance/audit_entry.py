@@ -144,7 +144,7 @@ class Entry:
         line = canonical({**self.to_json(), "sig": base64.b64encode(signature).decode()})
         if len(line) > MOST_LINE:
             raise UsageError(
-                f"an entry of {len(line)} bytes: the log takes {MOST_LINE}; give digests, not what they are of"
+                f"an entry of {len(line)} bytes: the log takes {MOST_LINE}; give digests, not what they stand for"
             )
         return Entry(self.number, self.at, self.kind, self.facts, self.clock, line)
 
@@ -214,7 +214,7 @@ def time_text(milliseconds: int) -> str:
 
 
 def moment(at: str) -> datetime.datetime:
-    """The time of an entry. Raises ArtefactError where it is none, as 30 February."""
+    """The time of an entry. Raises ArtefactError for a day that does not exist, as 30 February."""
     try:
         return datetime.datetime.fromisoformat(at)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The files of an audit log, below one folder that is no link and has no links in it.
+"""The files of an audit log, below one folder that is not a link and has no links in it.
 
     key                  the log's verifier key
     checkpoint           size and root, signed
-    entries/000.jsonl    256 entries a file, one a line
+    entries/000.jsonl    256 entries per file, one per line
     tile/0/000, …        hashes, as C2SP tlog-tiles names them
 
 One process writes at a time: the lock is on the folder itself, so that it cannot be removed and made anew beside it.

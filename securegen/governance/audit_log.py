@@ -51,7 +51,7 @@ class AuditLog:
         with log._folder.locked(alone=False):
             held = log._folder.key()
         if held != log.key:
-            raise KeyFileError(f"the audit log {folder} is of key {held.fingerprint}, not of {log.key.fingerprint}")
+            raise KeyFileError(f"the audit log {folder} has key {held.fingerprint}, not {log.key.fingerprint}")
         return log
 
     def append(self, kind: str, facts: Mapping[str, Any]) -> Entry:

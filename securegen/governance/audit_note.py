@@ -130,7 +130,7 @@ def read_checkpoint(raw: bytes, key: LogKey | None, what: str) -> Checkpoint:
         raise ArtefactError(f"{what} is damaged: it is not a checkpoint")
     if key is not None:
         if rows[0] != key.name:
-            raise ArtefactError(f"{what} is of another log, {shown(rows[0], 60)}; this one is {key.name}")
+            raise ArtefactError(f"{what} belongs to another log, {shown(rows[0], 60)}; this one is {key.name}")
         signed = [s for name, s in lines if name == key.name and s[:4] == key.mark]
         if not signed or not all(verifies(key.verify_key, body.encode(), s[4:]) for s in signed):
             raise ArtefactError(f"{what} is forged or damaged: it has no valid signature of key {key.fingerprint}")

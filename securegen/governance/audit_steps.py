@@ -199,7 +199,7 @@ def chosen(
         try:
             time.strptime(since[:10], "%Y-%m-%d")
         except ValueError:
-            raise UsageError(f"{since!r} is no date such as 2026-11-29") from None
+            raise UsageError(f"{since!r} is not a date such as 2026-11-29") from None
     found = [e for e in entries if kind in (None, e.kind) and (since is None or e.at >= since)]
     return found if last is None else found[max(0, len(found) - last) :]
 

@@ -60,11 +60,11 @@ def read_log(
         for wanted in [key, *(s.key for s in seen)]:
             if wanted is not None and wanted != held:
                 raise ArtefactError(
-                    f"the audit log {folder} is of key {held.fingerprint}, not of {wanted.fingerprint}: it is another log, "
+                    f"the audit log {folder} has key {held.fingerprint}, not {wanted.fingerprint}: it is another log, "
                     "or was made anew"
                 )
         if fingerprint is not None and held.fingerprint != fingerprint:
-            raise ArtefactError(f"the audit log {folder} is of key {held.fingerprint}, not of {fingerprint}")
+            raise ArtefactError(f"the audit log {folder} has key {held.fingerprint}, not {fingerprint}")
         return _Reading(place, held).state(seen)
 
 

@@ -89,7 +89,7 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def of_log(found: Sequence[Checkpoint], key: LogKey) -> list[Checkpoint]:
-    """The witnesses of one log: a file may hold those of several owners' logs, and bare ones, which name none.
+    """The witnesses of one log: a file may hold those of several owners' logs, and bare ones, which name no log.
 
     Raises ArtefactError where all are of other logs, and for a note that the log's key did not sign.
     """
@@ -97,7 +97,7 @@ def of_log(found: Sequence[Checkpoint], key: LogKey) -> list[Checkpoint]:
     own = [w for w, name in zip(found, names, strict=True) if name in ("", key.name)]
     if found and not own:
         raise ArtefactError(
-            f"the witness is of another log, {names[0][:60]}: this one, {key.name}, may have been made anew"
+            f"the witness belongs to another log, {names[0][:60]}: this one, {key.name}, may have been made anew"
         )
     for witness in own:
         if witness.note:
@@ -161,7 +161,7 @@ def read_proof(raw: bytes, what: str, *, key: LogKey, seen: Sequence[Checkpoint]
             raise ArtefactError(f"{what} was altered: the log did not grow from its {e['size']} entries")
     for witness in seen:
         if witness.key is not None and witness.key != key:
-            raise ArtefactError(f"{what} is of key {key.fingerprint}, the witness of {witness.key.fingerprint}")
+            raise ArtefactError(f"{what} has key {key.fingerprint}, the witness {witness.key.fingerprint}")
         known = signed.root if witness.size == signed.size else earlier.get(witness.size, {}).get("root")
         if known is None and witness.size > signed.size:
             raise ArtefactError(f"{what} is older than the witness: {signed.size} entries, {witness.size} were seen")
@@ -171,6 +171,6 @@ def read_proof(raw: bytes, what: str, *, key: LogKey, seen: Sequence[Checkpoint]
             )
         if known != witness.root:
             raise ArtefactError(
-                f"{what} is of another log than the witness saw: its first {witness.size} entries differ"
+                f"{what} belongs to another log than the witness saw: its first {witness.size} entries differ"
             )
     return entry, signed

@@ -148,7 +148,7 @@ class Register:
         for row in rows:
             line = Line(now, CONSENT, *self.names(row.fid, row.iid), row.said, row.day, row.evidence)
             if (first := seen.setdefault(line.key, row.number)) != row.number:
-                raise InputError(f"{where}: lines {first} and {row.number} are of one person: which one is in force?")
+                raise InputError(f"{where}: lines {first} and {row.number} name one person: which one is in force?")
             if row.day > today:
                 raise InputError(f"{where}, line {row.number}: the day {row.day} lies ahead")
             known = before.get(line.key)

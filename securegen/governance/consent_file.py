@@ -1,4 +1,4 @@
-"""The file of a register of consent: tab separated, one line an entry, mode 0600, replaced whole, history kept.
+"""The file of a register of consent: tab separated, one line per entry, mode 0600, replaced whole, history kept.
 
 Each line ends with an HMAC of itself and of the one before, under the key of the ledger REGISTER.ledger beside it, so that an
 edited, cut or moved line is named. The ledger remembers how many lines there were and the last mark: an older register is
@@ -116,7 +116,7 @@ def _read(path: Path, ledger: Entries) -> list[Line | Released]:
     except UnicodeDecodeError:
         raise StorageError(f"{path} was altered: a register of consent is ASCII text") from None
     if texts[:2] != [FORMAT, "\t".join(HEADER)] or texts[-1] != "":
-        raise StorageError(f"{path} is no register of consent of this version, or its end is cut")
+        raise StorageError(f"{path} is not a register of consent of this version, or its end is cut")
     mark, lines, marks = "", list[Line | Released](), list[str]()
     for number, text in enumerate(texts[2:-1], 3):
         cells = text.split("\t")

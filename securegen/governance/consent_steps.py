@@ -64,7 +64,7 @@ def import_table(register: Name, table: Name, *, today: date | None = None) -> I
 
 
 def withdraw(register: Name, people: Name, *, today: date | None = None) -> tuple[int, tuple[str, ...]]:
-    """Enter that the people of a list (FID IID or IID a line) withdrew: no run uses them from then on.
+    """Enter that the people of a list (FID IID or IID per line) withdrew: no run uses them from then on.
 
     Returns how many had not yet, and what was released of them before, which cannot be recalled. Raises InputError, and enters
     nobody, for somebody who is not in the register.
@@ -83,7 +83,7 @@ def check(
 ) -> Covered:
     """Whose consent covers a purpose. mondo: a table of child and parent in place of the shipped slice.
 
-    Raises UsageError for what is no purpose, PolicyError for a disease that the table does not have, StorageError as
+    Raises UsageError for what is not a purpose, PolicyError for a disease that the table does not have, StorageError as
     `consent_file.open_register`.
     """
     asked = purpose_of(purpose)

@@ -28,7 +28,7 @@ class Reason:
     """What one rule says of a request.
 
     rule: a dotted word that stays, `policy.purpose`; text: one line, for people; line: of policy.toml, where the rule is
-    from it. Raises ValueError for a rule that is no dotted word.
+    from it. Raises ValueError for a rule that is not a dotted word.
     """
 
     rule: str

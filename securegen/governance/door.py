@@ -60,7 +60,7 @@ class OutputFacts:
 
     @property
     def granularity(self) -> str:
-        """Of Beacon v2: `record` has a row a person, `count` sums of people."""
+        """Of Beacon v2: `record` has a row per person, `count` sums of people."""
         return COUNT if self.kind in (ASSOCIATION, QUALITY, LD, NOISY) else RECORD
 
     def to_json(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _who(r: Request) -> Iterator[Reason]:
         )
         yield Reason("policy.identity", allowed, said, line("requests.unidentified"))
     elif who is None:
-        yield Reason("policy.identity", False, f"{r.who[:40]} is no identity of the policy")
+        yield Reason("policy.identity", False, f"{r.who[:40]} is not an identity of the policy")
     else:
         given = {rule.role for rule, _ in roles_of(p, who, r.visas, r.now).values()} | {who.role}
         yield Reason("policy.identity", r.role in given, f"{who.name} is {who.role}, asks as {r.role}", who.line)
@@ -168,7 +168,7 @@ def _who(r: Request) -> Iterator[Reason]:
         yield Reason("policy.purpose", not needed, "no purpose is named (`purpose`)", line("purposes.required"))
         return
     if not ASKED.fullmatch(r.purpose):
-        yield Reason("policy.purpose", False, f"{r.purpose[:40]!r} is no DUO code in capitals")
+        yield Reason("policy.purpose", False, f"{r.purpose[:40]!r} is not a DUO code in capitals")
         return
     purpose = r.purpose.partition(",")[0]
     ways: list[tuple[list[str], int | None]] = [(p["purposes.allowed"], line("purposes.allowed"))]
@@ -184,7 +184,7 @@ def _tables(r: Request, exact: bool) -> Iterator[Reason]:
     p = r.policy
     tier, most = f"tiers.{r.role}.granularity", f"tiers.{r.role}.reveal"
     if tier not in p.values:
-        yield Reason("policy.role", False, f"{r.role[:40]!r} is no role")
+        yield Reason("policy.role", False, f"{r.role[:40]!r} is not a role")
         return
     if not r.outputs:
         yield Reason("policy.request", False, "the request names no table")

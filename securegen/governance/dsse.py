@@ -1,6 +1,6 @@
 """Signed envelopes: bytes of a named type, and Ed25519 signatures on both (DSSE, version 1).
 
-What is signed is PAE(type, payload), which has the lengths of both in it: a signature on one type is none on another, and
+What is signed is PAE(type, payload), which has the lengths of both in it: a signature on one type does not hold for another, and
 no byte moves from one part into the other. A keyid is the signer's public key in hex. It is a hint that nobody signed:
 whoever verifies names the keys that count.
 """

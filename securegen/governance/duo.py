@@ -5,7 +5,7 @@ GRU covers every purpose, HMB those of health, a disease those within it, POA an
 
 A modifier is one of three kinds. *Decided* follows from the request itself: NMDS, NPOA, GSO (association and scores are
 genetic studies) and TS, a last day. *Declared* must stand in the request: RS, NPU, NCU, NPUNCU (both), COL, IRB, GS, US, PS,
-IS. *Obligations* lie after a run and are listed: PUB, MOR, RTN. CC adds clinical care, which is no purpose here.
+IS. *Obligations* lie after a run and are listed: PUB, MOR, RTN. CC adds clinical care, which is not a purpose here.
 
 Terms and their ids: https://github.com/EBISPOT/DUO, release 2021-02-23 (CC BY 4.0).
 """
@@ -71,7 +71,7 @@ _LONGEST: Final = 2000
 
 
 class NotDuo(ValueError):
-    """Text that is no code of consent or purpose. Says what was expected; it repeats no cell."""
+    """Text that is not a code of consent or purpose. The message says what was expected and repeats no cell."""
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,10 @@ def explain(
 
     who: a name of the policy, None for nobody in particular; role: of `who`, or what the policy gives; kind: of `door.KINDS`;
     samples: how many, None for those of `people`; cases: of a binary phenotype, the others are controls; columns: of a model,
-    intercept included; people: a list, FID IID a line, of whose sums are asked for: their set is compared with those of before;
+    intercept included; people: a list, FID IID per line, whose sums are asked for: their set is compared with earlier ones;
     spent: columns that they were summed with before, None for what the ledger has of the most-spent of them, or of all where
-    nobody is named; releases: other ones today, None for the ledger's; visa: files of `who`'s visas. Raises UsageError for words
-    that there are not, InputError for the list.
+    nobody is named; releases: other ones today, None for the ledger's; visa: files of `who`'s visas. Raises UsageError for
+    unknown words, InputError for the list.
     """
     policy = read_policy(os.fspath(path))
     for what, value, known in (("kind", kind, KINDS), ("reveal", reveal, REVEALS), ("role", role, (None, *ROLES))):
@@ -59,9 +59,9 @@ def explain(
             raise UsageError(f"`{what}` is {value!r}: choose one of {', '.join(str(k) for k in known if k)}")
     found = None if who is None else policy.named(who)
     if who is not None and found is None:
-        raise PolicyError(f"policy.identity: {who} is no identity of the policy")
+        raise PolicyError(f"policy.identity: {who} is not an identity of the policy")
     if visa and found is None:
-        raise UsageError("`visa` is of somebody whom the policy names: give `who`")
+        raise UsageError("`visa` says who somebody is whom the policy names: give `who`")
     named = None if people is None else _listed(people)
     if named is None and samples is None:
         raise UsageError("say how many people by `samples`, or who by `people`")

@@ -50,7 +50,7 @@ def parse_rules(rules: tuple[str, ...] | None) -> dict[str, Fraction]:
 
 
 def binned(name: str, cells: np.ndarray, width: Fraction, *, missing_number: bool = True) -> np.ndarray:
-    """(R,) text: each number of a column as the lower end of its bin; missing values, and what is no number, as they are.
+    """(R,) text: each number of a column as the lower end of its bin; missing values, and what is not a number, as they are.
 
     missing_number: −9 is a missing value; a bin that begins there raises UsageError, for its numbers would vanish.
     """
@@ -73,7 +73,7 @@ def binned(name: str, cells: np.ndarray, width: Fraction, *, missing_number: boo
 
 
 def cut(name: str, cells: np.ndarray, length: Fraction) -> np.ndarray:
-    """(R,) text: the first characters of each code. Raises UsageError for a length that is no whole number, or a beginning that
+    """(R,) text: the first characters of each code. Raises UsageError for a length that is no integer, or a start that
     means missing."""
     if length.denominator != 1:
         raise UsageError(f"`generalise` {name}: a column of categories is cut to a whole number of characters")

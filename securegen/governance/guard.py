@@ -31,7 +31,8 @@ class SiteGuard(fp.Guard):
 
     level: strict, consortium, or all, which leaves only what others' parts must satisfy; fewest: people, k of the rules;
     consent: the named one, to more leverage a person; end: ends this site's part in the study for good;
-    policies: folders of those that govern the site, whose audit logs know its ledger.
+    policies: folders of those that govern the site, whose audit logs know its ledger; between: (N,) bool each, people of one of
+    two sets of samples and not of both, of `openings.between_sets`.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class SiteGuard(fp.Guard):
         self.level, self.fewest = level, fewest
         self._limit = openings.CONSENTED if consent else openings.LEVERAGE
         self.log, self._end, self.policies = log, end, policies
+        self.between: list[np.ndarray] = []
         self._columns: list[np.ndarray] = []
         self._covariates: tuple[Matrix, Matrix] | None = None
 
@@ -133,6 +135,19 @@ class SiteGuard(fp.Guard):
         slack = len(own[0]) * (openings.LARGEST_SUM + (largest >> 40))
         self._check("a Newton step", openings.hessian_fault(own[1], opened[1], *grams, slack, unit))
         self._check("a Newton step", openings.gradient_fault(own[0], opened[0], *grams, slack, unit))
+
+    def look_between(self, places: Sequence[tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]) -> None:
+        """Keep, under `strict`, the people by whom sets differ over which rows are summed, and say how many they are. places: new
+        and known sets of each, (N,) bool."""
+        strict = self.level == openings.STRICT
+        self.between = [s for new, known in places if strict for s in openings.between_sets(new, known)]
+        if self.between:
+            few = min(int(people.sum()) for people in self.between)
+            self.log(
+                f"WARNING: {few} people here are in one of two sets that are summed, now or earlier, and not in the other: "
+                "variants that few of them tell apart are withheld (FEW_CARRIERS). Analyse the same people as before (--keep), "
+                "or all phenotypes in the same (--common-samples)"
+            )
 
     def sets(self, sets: Sequence[tuple[str, np.ndarray]]) -> None:
         """Sets of samples of one study, (N,) bool each, before anything of them is summed."""

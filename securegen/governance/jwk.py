@@ -82,7 +82,7 @@ def issuer_key(value: object, where: str) -> IssuerKey:
         if anybody_signs(int.from_bytes(raw["n"])):
             raise Refused(f"{where} has a modulus that anybody can factor: whoever reads it signs under it")
     elif key["crv"] != _CURVES[kind] or any(len(part) != 32 for part in raw.values()):
-        raise Refused(f"{where} is no key on {_CURVES[kind]}")
+        raise Refused(f"{where} is not a key on {_CURVES[kind]}")
     return IssuerKey(key["kid"], _OF_KIND[kind], raw["x"] if kind == "OKP" else b"", value)
 
 

@@ -130,12 +130,13 @@ def parse_bounds(text: str | None) -> tuple[float, float] | None:
 
 
 def number_within(name: str, value: Any, least: float, most: float) -> None:
+    """Raise UsageError for anything but a number from `least` to `most`; NaN is not within."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise UsageError(f"`{name}` is {value!r}: a number from {least:g} to {most:g} is expected")
 
 
 def drawn(noise: LabelNoise, values: np.ndarray, *, binary: bool) -> list[int]:
-    """Fresh draws, one a person: 0 or 1, or steps of the grid above the lower bound. values: (n,) 0/1 or float64, none missing.
+    """Fresh draws, one per person: 0 or 1, or steps of the grid above the lower bound. values: (n,) 0/1 or float64, none missing.
 
     Whoever draws twice for a person has spent ε twice.
     """

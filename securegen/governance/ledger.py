@@ -21,7 +21,7 @@ import numpy as np
 
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.leverage import Part, part_of, raised_leverage
-from securegen.governance.openings import CONSENTED, FEWEST, SITE_SHARE, set_fault, sets_fault
+from securegen.governance.openings import CONSENTED, FEWEST, OF_SETS, SITE_SHARE, set_fault, sets_fault
 from securegen.governance.pin import LedgerPlace
 from securegen.governance.same_people import Prints
 from securegen.governance.site_sets import ReadAlone, StudySites, alone
@@ -167,9 +167,8 @@ class Entries:
     ) -> str | None:
         """Count and keep columns, (N, J) integers of these samples, for everybody who is in them; the same column once.
 
-        Returns what is wrong, and counts nothing, when somebody's count would exceed `share` of the people in them, or
-        somebody's leverage in all columns of these people's lifetime `limit`: one value that was corrected between two
-        studies is a column of one person.
+        Returns what is wrong, and counts nothing, when somebody's count would exceed `share` of them, or somebody's leverage in
+        all columns of their lifetime `limit`: one value that was corrected between two studies is a column of one person.
         """
         analysed = (columns != 0).any(axis=1)
         if not analysed.any():  # nobody of this site
@@ -240,9 +239,9 @@ class Entries:
         """Count, for everybody in a set of samples, (N,) bool, what a whole-genome model opens: `block` products of each
         genotype with those of its block, and `predictors` columns. Once in these people's lifetime.
 
-        what: the study and phenotype, for whom the same again is free; variants: what tells them and their blocks. Returns
-        what is wrong, and counts nothing, when anybody was in products of other variants or of another set of people, of
-        which the differences single people out (not with consent), or when somebody's count would exceed `share` of the people.
+        what: the study and phenotype, for whom the same again is free; variants: what tells them and their blocks. Returns what
+        is wrong, and counts nothing, when anybody was in products of other variants or beside other people, which differ by
+        few people (not with consent), or when somebody's count would exceed `share` of the people.
         """
         mine = self._members(rows, people)
         if not mine.any():  # nobody of this site
@@ -251,7 +250,8 @@ class Entries:
         same = [p for p in self.products if p.mark == mark]
         if any(p.what == what for p in same):
             return None
-        others = [p for p in self.products if p.mark != mark and (padded(p.members, len(mine)) & mine).any()]
+        other = (p for p in self.products if p.mark != mark and not p.what.startswith(OF_SETS))
+        others = [p for p in other if (padded(p.members, len(mine)) & mine).any()]
         if others and not consent:
             return (
                 "products of these people's genotypes were opened, of other variants or beside other people; once is the "

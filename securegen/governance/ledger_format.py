@@ -142,7 +142,7 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
     for item in value["columns"]:
         lengths += [bits, item["people"] * item["columns"] * item["width"]]
     if sum(lengths) != len(raw) - header - _HMAC:
-        raise StorageError(f"{path} is no ledger of this version: its header does not say how long it is")
+        raise StorageError(f"{path} is not a ledger of this version: its header does not say how long it is")
     parts = _split(raw[header:], lengths)
     entries = Entries(key, changes=int.from_bytes(counted, "little"))
     names, places = bytes(next(parts)).hex(), np.frombuffer(next(parts), "<u4").tolist()
@@ -152,7 +152,7 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
     values = np.frombuffer(next(parts), "<u2").astype(np.uint16).reshape(count, bands)
     entries.prints = Prints([tuple(band) for band in value["bands"]], values, whose)
     if len(entries.people) != named or max([*places, *whose.tolist()], default=-1) >= size:
-        raise StorageError(f"{path} is no ledger of this version: it names nobody, or somebody twice")
+        raise StorageError(f"{path} is not a ledger of this version: it names nobody, or somebody twice")
     marks = bytes(next(parts)).hex()
     entries.charged = _cut(marks, 2 * _MARK)
     entries.sets = [(what, _unpacked(next(parts), size)) for what in value["sets"]]
@@ -161,7 +161,7 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
         rows = np.flatnonzero(_unpacked(next(parts), size))
         values = np.frombuffer(next(parts), f"<i{item['width']}").reshape(item["people"], item["columns"])
         if len(rows) != len(values):
-            raise StorageError(f"{path} is no ledger of this version: columns have other people than the header says")
+            raise StorageError(f"{path} is not a ledger of this version: its columns hold other people than its header")
         entries.columns.append((rows, values))
     read_beside(entries, value)
     if value.get("place"):

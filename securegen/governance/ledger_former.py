@@ -53,7 +53,7 @@ def read_former(raw: bytes, key: bytes, path: Path) -> Entries:
         raise other
     try:
         _fill(entries, value)
-    except ValueError:  # what is no hexadecimal, or of other people than it says
+    except ValueError:  # not hexadecimal, or of other people than it says
         raise other from None
     return entries
 

@@ -48,7 +48,7 @@ def shipped() -> Diseases:
 def diseases(path: str | Path | None = None) -> Diseases:
     """The shipped slice, or in its place a table with two columns, child and parent, as any release of Mondo gives them.
 
-    A header line, if there is one, names no id. Raises InputError naming the line of a row that is no pair of ids.
+    A header line is allowed and names no id. Raises InputError naming the line of a row that is not a pair of ids.
     """
     if not path:
         return shipped()

@@ -1,4 +1,4 @@
-"""How many sums a variant are released or opened, over the people in them: what linear algebra can read.
+"""How many sums per variant are released or opened, over the people in them: what linear algebra can read.
 
 A column is a sum Σ_i g_i x_i of every variant. With N columns that are independent N people's genotypes are solved for. Of
 phenotypes that are known to the reader, published experiments identified people above 0.16 effective columns per sample
@@ -22,7 +22,7 @@ _NO_COLUMNS = frozenset({"flags", "counts", "squares"})
 
 @dataclass(frozen=True)
 class ColumnShare:
-    """who: sees them; columns: sums a variant; samples: people in them."""
+    """who: sees them; columns: sums per variant; samples: people in them."""
 
     who: str
     columns: int

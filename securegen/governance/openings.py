@@ -21,8 +21,9 @@ FEWEST = 10  # people: k of the rules
 LEVERAGE, CONSENTED = 0.25, 0.5  # the largest that a person may have in the span of what was opened; with consent
 WINDOW = 500  # variants before a row in which it is compared
 LARGEST_SUM = 1 << 22  # people of all sites together
-SITE_SHARE, POOLED_SHARE = 0.16, 0.10  # columns a person's genotypes may be summed with, over people
+SITE_SHARE, POOLED_SHARE = 0.16, 0.10  # columns that a person's genotypes may be summed with, over people
 STRUCTURE_SHARE = 0.05  # of the pooled people: columns of components, or of a whole-genome model
+OF_SETS = "rows of sets, "  # begins in the ledger what rows that several variants make are for
 RANK = 1e-11  # smallest part of a column outside the span of others that is not float64's rounding
 
 
@@ -37,7 +38,8 @@ def what_can_be_read(level: str, few_missing: str = WITHHOLD) -> list[str]:
     if level == CONSORTIUM:
         read.append(
             "NOT HELD APART: variants that few people tell apart; their difference is those people's covariates and "
-            "phenotype, at every such pair (many in sequence data, few on an array)"
+            "phenotype, at every such pair (many in sequence data, few on an array); and carriers of a variant among the people "
+            "by whom two sets of samples differ"
         )
     if level == ALL:
         return [
@@ -129,6 +131,18 @@ def _distinct(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         code = np.unique(2 * code + column, return_inverse=True)[1].ravel()
     _, first, counts = np.unique(code, return_index=True, return_counts=True)
     return sets[first], counts
+
+
+def between_sets(new: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The people, (n,) bool, in one and not in both of two sets over which rows are summed, of a new one with each other new or
+    known one. The difference of two totals of a row is a sum over these, so rows are looked at among them too."""
+    out: dict[bytes, np.ndarray] = {}
+    for i, a in enumerate(new):
+        for b in (*new[:i], *known):
+            apart = a != b
+            if apart.any() and (a & b).any():
+                out.setdefault(apart.tobytes(), apart)
+    return list(out.values())
 
 
 def close_sets(sets: Sequence[tuple[str, np.ndarray]], fewest: int = FEWEST) -> list[tuple[str, str, int]]:

@@ -24,7 +24,7 @@ class Pin:
 
     @classmethod
     def from_json(cls, value: object) -> Pin:
-        """Raises `schema.Refused`, a ValueError, for what is no pin."""
+        """Raises `schema.Refused`, a ValueError, for what is not a pin."""
         return cls(**PIN(value, "policy"))
 
     @classmethod

@@ -1,6 +1,6 @@
 """policy.toml and its detached signature: read strictly, signed by the steward, found beside what it governs.
 
-The file has a narrow form, so that two readers cannot differ on it: UTF-8 with LF, one key a line, no key twice, no value
+The file has a narrow form, so that two readers cannot differ on it: UTF-8 with LF, one key per line, no key twice, no value
 over several lines, no link. The signature is on its bytes. Every fault names the line.
 """
 
@@ -95,7 +95,7 @@ def parse(raw: bytes, where: str) -> Policy:
         name = key if own is None else f"{repeated}.{found[1]}"
         setting = _KEYS.get(key) if own is None else TABLES[repeated].get(found[1])
         if setting is None:
-            raise _fault(where, number, f"{name} is no key of a policy")
+            raise _fault(where, number, f"{name} is not a key of a policy")
         if (key in values) if own is None else (found[1] in own):
             raise _fault(where, number, f"{name} is there twice")
         value = _value(found[2], setting, name, where, number)

@@ -45,7 +45,7 @@ def issuers_of(tables: Tables, fault: Fault) -> tuple[Issuer, ...]:
     known = {i.name for i in out}
     for issuer in out:
         if strange := set(issuer.links) - known:
-            raise fault(issuer.line or 0, f"{issuer.name} links {min(strange)}, which is no issuer here")
+            raise fault(issuer.line or 0, f"{issuer.name} links {min(strange)}, which is not an issuer here")
     return tuple(out)
 
 
@@ -57,7 +57,7 @@ def visas_of(tables: Tables, issuers: Sequence[Issuer], fault: Fault) -> tuple[V
         if own["name"].lower() in {v.name.lower() for v in out}:
             raise fault(line, f"the visa {own['name']} is there twice")
         if own["issuer"] not in {i.name for i in issuers}:
-            raise fault(line, f"{own['issuer']} is no issuer here")
+            raise fault(line, f"{own['issuer']} is not an issuer here")
         if strange := set(own["needs"]) - {v.name for v in out}:
             raise fault(line, f"the visa {own['name']} needs {min(strange)}, which does not stand above it")
         out.append(

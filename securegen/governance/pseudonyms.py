@@ -1,4 +1,4 @@
-"""Pseudonyms: ids leave as keyed HMACs, one key a study; only its keeper turns them back.
+"""Pseudonyms: ids leave as keyed HMACs, one key per study; only its keeper turns them back.
 
 A pseudonym is P and HMAC-SHA256 of an id under the key, 120 bits in base 32, of families and of people apart. It is a renaming:
 equal ids have equal pseudonyms in every file, different ones different pseudonyms, so that files join as before. HMAC has no
@@ -127,7 +127,7 @@ def open_table(key: PseudonymKey, people: Name, table: Name, out: Name) -> int:
             return name
         if (kind, name) not in known:
             raise InputError(
-                f"{table}, line {line}: {name if _LOOKS.fullmatch(name) else 'an id'} is no pseudonym of a {kind} of {people} "
+                f"{table}, line {line}: {name if _LOOKS.fullmatch(name) else 'an id'} is not a pseudonym of a {kind} of {people} "
                 "under this key"
             )
         opened += 1

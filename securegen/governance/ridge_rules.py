@@ -71,7 +71,7 @@ def others_weighted_fault(
 
 
 def _others(own: IntArray, opened: IntArray) -> IntArray | None:
-    """opened − own of symmetric int64 matrices; None where they are none, or too large."""
+    """opened − own of symmetric int64 matrices; None for another dtype or shape, or values that are too large."""
     if own.ndim != 2 or own.shape != opened.shape or own.shape[0] != own.shape[1]:
         return None
     if own.dtype != np.int64 or opened.dtype != np.int64:

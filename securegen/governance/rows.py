@@ -84,14 +84,16 @@ def _seen(block: GenotypeBlock) -> list[GenotypeBlock]:
 class RowRule:
     """The rule for the sets of samples of one study, (N,) bool each. strict: rows are compared with each other, where they
     are opened over the same people; quadratic: Σg²x is opened of columns whose Σgx is; window: rows between two that are
-    compared; summed: a row may count more than two copies."""
+    compared; summed: a row may count more than two copies; between: people who are in one of two sets and not in both, among
+    whom every row is looked at."""
 
     def __init__(
         self, sets: Sequence[np.ndarray], grid: int, *, strict: bool, fewest: int = openings.FEWEST,
-        quadratic: bool = False, window: int = openings.WINDOW, summed: bool = False,
+        quadratic: bool = False, window: int = openings.WINDOW, summed: bool = False, between: Sequence[np.ndarray] = (),
     ) -> None:  # fmt: skip
         self.window, self._summed = window, summed
-        self._sets = {s.tobytes(): s for s in sets}
+        self._between = frozenset(s.tobytes() for s in between)
+        self._sets = {s.tobytes(): s for s in (*sets, *between)}
         self._grid, self._strict, self._fewest = grid, strict, fewest
         self._quadratic = quadratic
 
@@ -123,7 +125,9 @@ class RowRule:
 
     def _chunk(self, part: GenotypeBlock, kept: list[GenotypeBlock], sets: frozenset[bytes] | None) -> np.ndarray:
         good = np.ones(len(part), bool)
-        mine = {key: people for key, people in self._sets.items() if sets is None or key in sets}
+        mine = {
+            key: people for key, people in self._sets.items() if sets is None or key in sets or key in self._between
+        }
         for people, seen in itertools.product(mine.values(), _seen(part)):
             codes = genotype_codes(seen, people, self._grid, summed=self._summed)
             counts = code_counts(codes)
@@ -138,7 +142,8 @@ class RowRule:
                 good &= openings.squares_apart(part.dosage[:, people] / self._grid, called, self._fewest)
         stacks: dict[tuple[int, ...], GenotypeBlock] = {}
         for key, people in mine.items():
-            before = [r for r in kept if key in (getattr(r, "sets", None) or self._sets)]
+            everywhere = key in self._between
+            before = [r for r in kept if everywhere or key in (getattr(r, "sets", None) or self._sets)]
             starts = tuple(r.start for r in before)
             if starts not in stacks:
                 stacks[starts] = _stack([*before, part])

@@ -70,8 +70,8 @@ def bounded_model(name: str, variants: int, digits: int, *, named: bool = True) 
 def small_model(name: str, weights: Sequence[str], digits: int, *, named: bool = True) -> SmallModel:
     """Count the combinations behind the printed values of a score.
 
-    weights: as text, one a variant, of the effect allele; named: the dosage of the named alleles is released beside the sum.
-    Raises InputError for a weight that is no finite number.
+    weights: as text, one per variant, of the effect allele; named: the dosage of the named alleles is released beside the sum.
+    Raises InputError for a weight that is not finite.
     """
     whole, scale = _integers(name, weights)
     bound = bounded_model(name, len(whole), digits, named=named)
@@ -102,7 +102,7 @@ def _integers(name: str, weights: Sequence[str]) -> tuple[list[int], int]:
     try:
         exact = [Decimal(str(w)) for w in weights]
     except InvalidOperation:
-        raise InputError(f"{name}: a weight is no number") from None
+        raise InputError(f"{name}: a weight is not a number") from None
     if not all(w.is_finite() and w.adjusted() < 300 for w in exact):
         raise InputError(f"{name}: a weight is not finite")
     scale = min(max([0, *(-int(w.as_tuple().exponent) for w in exact)]), 300)

@@ -72,7 +72,7 @@ class Visa:
 
 
 def subject_of(iss: str, sub: str) -> str:
-    """What a policy calls a subject, 64 hex digits. It is no secret: whoever guesses iss and sub can tell."""
+    """What a policy calls a subject, 64 hex digits. It is not secret: whoever guesses iss and sub can tell."""
     return sha256(b"securegen subject of visas", iss.encode(), sub.encode())
 
 
@@ -127,10 +127,10 @@ def _of_tokens(policy: Policy, tokens: Iterable[str], where: str) -> Iterator[Vi
 
 
 def visa_of(policy: Policy, token: str, where: str) -> Visa:
-    """One visa, verified. Raises as `verified`, and PolicyError for a token that is no visa or is for somebody else."""
+    """One visa, verified. Raises as `verified`, and PolicyError for a token that is not a visa or is for somebody else."""
     claims = verified(policy, token, where)
     if "ga4gh_visa_v1" not in claims or "ga4gh_passport_v1" in claims:
-        raise PolicyError(f"{where}: a token that is no visa")
+        raise PolicyError(f"{where}: a token that is not a visa")
     if "aud" in claims or "cnf" in claims:
         raise PolicyError(f"{where}: a visa that is for somebody else: it has `aud` or `cnf`")
     issuer, said = _issuer(policy, claims), claims["ga4gh_visa_v1"]

@@ -24,6 +24,7 @@ from securegen.io.secret_files import first_bytes
 from securegen.io.strict_json import parse_json, read_json, read_regular
 from securegen.io.unpacked import GZIP, ZSTD, unpacked
 from securegen.record.run_log import read_records
+from securegen.results import gwas_ssf, regenie
 from securegen.scores.sscore import MATCH_COLUMNS
 
 Found = dict[str, Any]
@@ -239,7 +240,8 @@ def _table(path: Path, start: bytes) -> Found | None:
 
 
 def _rows(path: Path, start: bytes) -> Found | None:
-    header = start.split(b"\n", 1)[0].decode("utf-8", "replace").split("\t")
+    first = start.split(b"\n", 1)[0].decode("utf-8", "replace")
+    header = first.split("\t" if "\t" in first else None)
     names = {t.columns: f"{t.name} association" for t in TESTS.values()}
     names |= {tuple(c): f"quality control ({n})" for n, c in voc.QC_COLUMNS.items()}
     kind = names.get(tuple(header))
@@ -249,6 +251,9 @@ def _rows(path: Path, start: bytes) -> Found | None:
         kind = "which rows of a scoring file are scored, and why the others are not"
     if kind is None and set(voc.VARIANT_COLUMNS) < set(header) and {"LOG10_P", "ERRCODE"} <= set(header):
         kind = "association"  # hits, or what else two parties agreed to open
+    for others, needed in (("regenie's", regenie.COLUMNS), ("GWAS-SSF's", gwas_ssf.MANDATORY)):
+        if kind is None and set(needed) <= set(header):
+            kind = f"association, in {others} columns"
     if kind is None:
         return None
     with path.open("rb") as raw, unpacked(raw) as stream:

@@ -58,6 +58,7 @@ def _bits(p: Parameters) -> int:
 
 
 def public_key_facts(public: PublicKey) -> dict[str, Any]:
+    """Fingerprint and parameters of a public key, by name."""
     return {"fingerprint": public.fingerprint, **parameters_facts(public.parameters)}
 
 

@@ -132,7 +132,7 @@ def _table(fields: Mapping[str, Any]) -> Variants:
     given = np.asarray(fields["position"])
     if given.dtype.kind == "f" and not (np.isfinite(given) & (given == np.rint(given))).all():
         at = int((~(np.isfinite(given) & (given == np.rint(given)))).argmax())
-        raise InputError(f"variant {text['id'][at]}: position {given[at]} is no whole number")
+        raise InputError(f"variant {text['id'][at]}: position {given[at]} is not a whole number")
     try:
         position = given.astype(np.int64)
     except (ValueError, TypeError, OverflowError):

@@ -148,7 +148,7 @@ class _Collected(logging.Handler):
 
 @contextlib.contextmanager
 def _warnings_refused() -> Iterator[None]:
-    """Raise ValueError where the package only warns: probabilities above 1, which it would clamp, are no genotypes."""
+    """Raise ValueError where the package only warns: probabilities above 1, which it would clamp, are not genotypes."""
     collected, root = _Collected(), logging.getLogger()
     root.addHandler(collected)
     try:

@@ -128,7 +128,7 @@ def public_part(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def is_protected(path: str | os.PathLike[str]) -> bool:
-    """Whether a file needs a passphrase; False for what is no envelope, of which `read` says what is wrong."""
+    """Whether a file needs a passphrase; False for what is not an envelope, of which `read` says what is wrong."""
     try:
         raw = read_regular(Path(path), "a key file", error=KeyFileError)
         return bool(_header(raw, Path(path), "key file")["protection"] != NONE)

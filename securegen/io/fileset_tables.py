@@ -89,7 +89,7 @@ def _positions(bim: np.ndarray, column: int, path: Path) -> np.ndarray:
         hint = " (R: options(scipen=999))" if EXPONENT.fullmatch(text) else ""
         header = ": remove the header line" if at == 0 and text.isalpha() and not is_missing(text) else ""
         raise InputError(
-            f"{path}, line {at + 1}: {shown(text)} is no base-pair position, a whole number is expected{hint}{header}"
+            f"{path}, line {at + 1}: {shown(text)} is not a base-pair position, a whole number is expected{hint}{header}"
         )
     return np.array(out, dtype=np.int64)
 

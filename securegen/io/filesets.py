@@ -88,7 +88,7 @@ def parts_of_list(names: Sequence[str], where: str, there: Callable[[str], Path]
     for name in names:
         file = there(name)
         if not os.path.exists(file):
-            hint = f"; {MARK} goes with names that are no list" if MARK in name else ""
+            hint = f"; {MARK} goes with a name, not with a list" if MARK in name else ""
             raise InputError(f"{where} names {shown(name, 200)}, but there is no file {shown(str(file), 200)}{hint}")
         path = os.path.realpath(file)
         if path in seen:

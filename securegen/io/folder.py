@@ -72,14 +72,14 @@ class Folder(Protocol):
     def stream(self, name: str, size: int) -> AbstractContextManager[ByteStream]:
         """A file of `size` bytes, read from its start on."""
 
-    def digest(self, name: str) -> str:
-        """BLAKE3 of a file, hexadecimal."""
+    def digest(self, name: str, size: int | None = None) -> str:
+        """BLAKE3 of a file, hexadecimal. size: what it must have, where that is known."""
 
     def write(self, name: str, parts: Parts) -> None:
         """Write a file, whole or not at all, in the place of one that is there."""
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files; one that is absent is no error."""
+        """Remove files; one that is absent is not an error."""
 
     def take(self, name: str, source: Folder) -> None:
         """Move a file here from another folder of the same kind."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from securegen.errors import UsageError
 from securegen.io.folder import Folder
 from securegen.io.local_folder import LocalFolder
-from securegen.io.store_urls import is_url, local_path
+from securegen.io.store_urls import local_path
 
 Place = str | os.PathLike[str]
 
@@ -25,6 +25,11 @@ def folder_of(place: Place) -> Folder:
     return StoreFolder(os.fspath(place))
 
 
+def is_stored(place: Place) -> bool:
+    """Whether a place is in an object store, which another party keeps."""
+    return local_path(place) is None
+
+
 def place_of(place: Place) -> Path | Folder:
     """A path on a local disk as such, else the folder in its store: what is returned to whoever named it."""
     return local_path(place) or folder_of(place)
@@ -32,7 +37,7 @@ def place_of(place: Place) -> Path | Folder:
 
 def local_folder(place: Place, what: str) -> Path:
     """The path of a folder that must be on a local disk. Raises UsageError naming `what` where it is not."""
-    if is_url(place) and local_path(place) is None:
+    if is_stored(place):
         raise UsageError(f"{os.fspath(place)}: {what} works on a local disk alone: copy the folder here first")
     return local_path(place) or Path(place)
 

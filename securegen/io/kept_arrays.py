@@ -16,7 +16,7 @@ from securegen.io.output import write_array, write_json, write_text
 from securegen.io.schema import Check
 from securegen.io.strict_json import read_json
 
-# What NumPy raises of bytes that are no array of its own.
+# What NumPy raises of bytes that are not an array of its own.
 _UNREADABLE = (
     ValueError, OSError, EOFError, LookupError, RuntimeError, AttributeError, SyntaxError, tokenize.TokenError,
     zipfile.BadZipFile, zlib.error, OverflowError, MemoryError,

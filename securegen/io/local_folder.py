@@ -79,7 +79,9 @@ class LocalFolder:
             _check_size(self.at(name), status.st_size, size)
             yield stream
 
-    def digest(self, name: str) -> str:
+    def digest(self, name: str, size: int | None = None) -> str:
+        if size is not None:
+            _check_size(self.at(name), (self.path / name).stat().st_size, size)
         return blake3_of(self.path / name)
 
     def write(self, name: str, parts: Parts) -> None:

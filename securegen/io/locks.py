@@ -12,8 +12,9 @@ from securegen.errors import StorageError
 
 
 @contextlib.contextmanager
-def only_one(path: str | Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path`, mode 0600, which is removed at the end. what: what a second process is told is written.
+def only_one(path: str | Path, what: str) -> Iterator[Path]:
+    """Hold the lock file `path`, mode 0600, which is removed at the end: given is where it is. what: what a second process is
+    told is written.
 
     Raises StorageError when another process holds it, or when it cannot be made.
     """
@@ -34,7 +35,7 @@ def only_one(path: str | Path, what: str) -> Iterator[None]:
             break
         os.close(descriptor)
     try:
-        yield
+        yield path
     finally:
         with contextlib.suppress(OSError):
             os.unlink(path)

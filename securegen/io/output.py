@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from securegen.errors import StorageError
+from securegen.io.store_urls import refuse_url
 
 PRIVATE, PRIVATE_FOLDER = 0o600, 0o700
 _umask = os.umask(0o077)  # of whoever started this process
@@ -38,8 +39,9 @@ _COPY_BYTES = 1 << 20
 def make_folder(folder: Path, mode: int | None = None) -> None:
     """Make a folder and its parents; those that are new get the mode, None for what the umask leaves.
 
-    Raises StorageError naming it.
+    Raises StorageError naming it, UsageError for the URL of a store: no folder of that name is made here.
     """
+    refuse_url(folder, "this folder")
     try:
         if mode is not None:
             for missing in reversed([f for f in (folder, *folder.parents) if not f.exists()]):
@@ -98,8 +100,10 @@ def atomic(
     mode: None for what the umask leaves. durable: on the disk, name and content, when the block has ended; by default
     so for a mode that shuts others out. A link at `path` is replaced, never followed. What a killed writer of the same
     `path` left behind is deleted first.
-    Raises StorageError naming the path: no space, no permission, or it exists and overwrite is False.
+    Raises StorageError naming the path: no space, no permission, or it exists and overwrite is False; UsageError for a
+    URL.
     """
+    refuse_url(path, "this file")
     path = Path(path)
     private = mode is not None and not mode & 0o077
     durable = private if durable is None else durable
@@ -230,6 +234,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def write_json(path: str | Path, value: Any, **options: Any) -> None:
+    """Write a value as JSON, whole or not at all. options: of `atomic`. Raises StorageError."""
     write_bytes(path, [json_bytes(value)], **options)
 
 

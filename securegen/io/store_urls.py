@@ -17,7 +17,7 @@ FILE = "file"
 SCHEMES = (*REMOTE, FILE)
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _PLACE = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~+=,-]+)*")
-_IN_TEXT = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@\"']*@")
+_IN_TEXT = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*://)[^/\s\"']*@")
 _QUERY = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*:/[^\s?#\"']*)[?#][^\s\"']*")
 _LONGEST = 1024
 
@@ -75,7 +75,7 @@ def checked_url(place: PathLike) -> tuple[str, str]:
         or (scheme == FILE and not rest.startswith("/"))
     ):
         raise UsageError(
-            f"{shown} is no place in a store: {scheme}://BUCKET/FOLDER of letters, digits and . _ ~ + = , -"
+            f"{shown} is not a place in a store: {scheme}://BUCKET/FOLDER of letters, digits and . _ ~ + = , -"
         )
     if scheme not in (FILE, "memory") and len(parts) < 2:
         raise UsageError(f"{shown} is a whole bucket: name a folder in it, as {scheme}://BUCKET/study")

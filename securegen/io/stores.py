@@ -18,11 +18,13 @@ from blake3 import blake3
 from securegen.errors import ArtefactError, StorageError
 from securegen.io.folder import ByteStream, FilePart, Folder, Parts
 from securegen.io.read_ahead import RangeStream, ReadAhead
-from securegen.io.store_requests import ShortReadError, asked, file_system
+from securegen.io.store_objects import last_names, mark_of, plain_name, size_of
+from securegen.io.store_requests import ShortReadError, asked, behind_the_end, file_system
 from securegen.io.store_urls import checked_url
 
 RANGE = 8 << 20  # bytes of one request
 CLAIM = ".writer"
+MOST_LISTED = 1 << 29  # bytes of a listing: some 300 an object on S3, some 1,000 on Google's store
 T = TypeVar("T")
 
 
@@ -73,7 +75,7 @@ class StoreFolder:
 
     def size(self, name: str) -> int | None:
         found = self._info(name)
-        return None if found is None else int(found["size"])
+        return None if found is None else size_of(found, self.at(name))
 
     def read(self, name: str, what: str, most: int) -> bytes:
         size = self.size(name)
@@ -99,12 +101,12 @@ class StoreFolder:
     def stream(self, name: str, size: int) -> Iterator[ByteStream]:
         yield RangeStream(lambda start, count: self._range(name, start, count, size), size)
 
-    def digest(self, name: str) -> str:
-        size, out = self.size(name), blake3()
-        for start in range(0, size or 0, RANGE):
-            out.update(self._range(name, start, min(RANGE, (size or 0) - start), size or 0))
+    def digest(self, name: str, size: int | None = None) -> str:
+        size, out = self.size(name) if size is None else size, blake3()
         if size is None:
             raise FileNotFoundError(errno.ENOENT, "No such object", self.at(name))
+        for start in range(0, size, RANGE):
+            out.update(self._range(name, start, min(RANGE, size - start), size))
         return out.hexdigest()
 
     def write(self, name: str, parts: Parts) -> None:
@@ -134,7 +136,7 @@ class StoreFolder:
 
     def changed(self, name: str) -> bool:
         known, now = self._marks.get(name), self._info(name)
-        return bool(known) and now is not None and _mark(now) != known
+        return bool(known) and now is not None and mark_of(now) != known
 
     @contextlib.contextmanager
     def claimed(self, writer: Callable[[], str], *, keep: bool = False) -> Iterator[None]:
@@ -193,16 +195,16 @@ class StoreFolder:
             raise StorageError(f"{self.at(name)} cannot be {done}: there is no such bucket") from None
 
     def _key(self, name: str) -> str:
-        return f"{self._path}/{_plain(name, self)}"
+        return f"{self._path}/{plain_name(name, self)}"
 
     def _listed(self, *, hidden: bool = False) -> dict[str, tuple[int, str]]:
-        """name -> size and mark of every object."""
+        """name -> size and mark of every object whose name is an ordinary one: others are nobody's here."""
         try:
-            found = self._asked("listed", "", lambda: self._fs.ls(self._path, detail=True))
+            found = self._asked("listed", "", lambda: self._fs.ls(self._path, detail=True), MOST_LISTED)
         except FileNotFoundError:
             return {}
-        named = {str(o["name"]).rpartition("/")[2]: o for o in found if o["type"] == "file"}
-        return {n: (int(o["size"]), _mark(o)) for n, o in named.items() if n and (hidden or n != CLAIM)}
+        named = last_names(found, "file")
+        return {n: (size_of(o, self.at(n)), mark_of(o)) for n, o in named.items() if hidden or n != CLAIM}
 
     def _info(self, name: str) -> dict[str, Any] | None:
         try:
@@ -230,8 +232,8 @@ class StoreFolder:
         def read() -> bytes:
             try:
                 found: bytes = self._fs.cat_file(self._key(name), start=start, end=start + count + more)
-            except OSError as problem:
-                if problem.errno != errno.EINVAL:  # a range behind the end
+            except Exception as problem:
+                if not behind_the_end(problem):
                     raise
                 found = b""
             with self._lock:
@@ -241,7 +243,7 @@ class StoreFolder:
             return found
 
         try:
-            found = self._asked("read", name, read)
+            found = self._asked("read", name, read, count + more)
         except StorageError:
             self._refuse_size(name, size)
             raise
@@ -259,8 +261,8 @@ class StoreFolder:
         if found is not None and found != size:
             raise ArtefactError(f"{self.at(name)} has {found} bytes, its manifest says {size}: truncated or replaced")
 
-    def _asked(self, done: str, name: str, request: Callable[[], T]) -> T:
-        return asked(self.at(name) if name else str(self), done, request)
+    def _asked(self, done: str, name: str, request: Callable[[], T], most: int = 0) -> T:
+        return asked(self.at(name) if name else str(self), done, request, most)
 
 
 def stored_beside(prefix: str) -> list[StoreFolder]:
@@ -268,20 +270,8 @@ def stored_beside(prefix: str) -> list[StoreFolder]:
     base, scheme = StoreFolder(prefix), checked_url(prefix)[0]
     above = base._path.rpartition("/")[0]
     try:
-        found = base._asked("listed", "", lambda: base._fs.ls(above, detail=True))
+        found = base._asked("listed", "", lambda: base._fs.ls(above, detail=True), MOST_LISTED)
     except FileNotFoundError:
         return []
-    names = sorted({str(o["name"]).rstrip("/").rpartition("/")[2] for o in found if o["type"] == "directory"})
+    names = last_names(found, "directory")
     return [StoreFolder(f"{scheme}://{above}/{n}") for n in names if n.startswith(f"{base.name}.")]
-
-
-def _plain(name: str, folder: StoreFolder) -> str:
-    """A name that a store takes for nothing but a name: no path, version or pattern."""
-    if not name or name in (".", "..") or not all(c.isascii() and (c.isalnum() or c in "._-") for c in name):
-        raise ArtefactError(f"{folder}: {name[:80]!r} is not the name of a file in a store")
-    return name
-
-
-def _mark(info: dict[str, Any]) -> str:
-    """What changes with the content of an object: its ETag, generation or time."""
-    return str(next((info[k] for k in ("ETag", "etag", "md5Hash", "generation", "created") if info.get(k)), ""))

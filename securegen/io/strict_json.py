@@ -86,7 +86,7 @@ def parse_json(
         if containers > MOST_DEPTH and _deep(value):
             raise RecursionError
         if b"\\ud" in raw or b"\\uD" in raw:
-            json.dumps(value, ensure_ascii=False).encode()  # halves of a pair are no text: nobody could write them down
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not text
     except RecursionError:
         raise error(f"{what} is damaged: it is not JSON (nested too deeply)") from None
     except json.JSONDecodeError as problem:

@@ -96,7 +96,7 @@ def _numbered(path: str | Path) -> Iterator[tuple[int, str]]:
 
 
 def _cells_by_tab(line: str, width: int) -> list[str]:
-    """Cells between tabs, without blanks around them; empty ones past the width (trailing tabs) are no cells."""
+    """Cells between tabs, without blanks around them; empty ones past the width (trailing tabs) do not count."""
     cells = [cell.strip(" ") for cell in line.split("\t")] if " " in line else line.split("\t")
     while len(cells) > width and not cells[-1]:
         cells.pop()
@@ -203,7 +203,7 @@ def read_table(path: str | Path, choose: Choose | None = None) -> Table:
         if key in seen:
             raise InputError(f"{path}: the person of line {seen[key]} is there again, on line {number}")
         if any(text.split() != [text] or text[0] in "\"'" for text in key):
-            raise InputError(f"{path}, line {number}: the id is none: it is empty, quoted or holds a blank")
+            raise InputError(f"{path}, line {number}: the id is empty, quoted or holds a blank")
         seen[key] = number
         for name, column in kept.items():
             column.append(cells[names[name]])
@@ -230,7 +230,7 @@ def _texts(values: Sequence[str]) -> np.ndarray:
 
 
 def all_of(path: str | Path, chosen: Sequence[str]) -> Choose:
-    """To keep the columns of these names, which are no ranges. Raises UsageError for one that is not there."""
+    """To keep the columns of these names; ranges are not read. Raises UsageError for one that is not there."""
 
     def choose(columns: Sequence[str]) -> Sequence[str]:
         absent = [name for name in chosen if name not in columns]

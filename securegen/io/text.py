@@ -23,7 +23,7 @@ from securegen.io.unpacked import unpacked
 
 _FIELD: Final = re.compile(r"[^ \t]+")
 _LINE_END: Final = re.compile(r"\r\n|\n|\r")
-# First bytes of files that are no text -> what they are.
+# First bytes of files that are not text -> what they are.
 _FOREIGN: Final = {
     b"\xff\xfe": "UTF-16 text (Excel's 'Unicode text'): save it as UTF-8, tab separated",
     b"\xfe\xff": "UTF-16 text (Excel's 'Unicode text'): save it as UTF-8, tab separated",
@@ -43,7 +43,7 @@ def beside(path: str | Path) -> Path:
 
 
 def refuse_foreign(head: bytes, path: str | Path) -> None:
-    """Raise InputError when the first bytes are those of a file that is no UTF-8 text."""
+    """Raise InputError when the first bytes are those of a file that is not UTF-8 text."""
     found = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
     if found:
         raise InputError(f"{path} is {found}")

@@ -148,8 +148,8 @@ def _complaints(path: Path, where: str) -> Iterator[None]:
         said = str(error).strip()
         if "htslib::bcf_read" in said:
             said = (
-                "a line that is no record: it has too few fields, or a position, genotype or dosage that is none (htslib says "
-                "more above)"
+                "a line that is not a record: it has too few fields, or its position, genotype or dosage cannot be "
+                "read (htslib says more above)"
             )
         raise InputError(f"{path}, {where}: {said or 'cannot be read'}") from None
 
@@ -199,7 +199,7 @@ def _check_whole(path: Path) -> None:
     if head[:3] == b"\xef\xbb\xbf":
         raise InputError(f"{path} begins with a byte-order mark, which a VCF has not: save it as UTF-8 without it")
     if head.isascii() and not head.startswith((b"##fileformat=", GZIP)):
-        raise InputError(f"{path} is no VCF: its first line is not ##fileformat=VCF…")
+        raise InputError(f"{path} is not a VCF: its first line is not ##fileformat=VCF…")
     if head[:4] == BGZF_END[:4] and tail != BGZF_END:
         raise InputError(f"{path} is truncated: the last block of a block-gzipped file is not there")
 

@@ -40,7 +40,7 @@ def pack(parts: Sequence[np.ndarray], widths: Sequence[int], *, threads: int = 1
 def unpack(planes: np.ndarray, widths: Sequence[int], dtype: np.dtype, *, threads: int = 1) -> list[np.ndarray]:
     """The fields of `pack`, each (N, V) of dtype (uint32 or uint64)."""
     if planes.ndim != 3 or planes.dtype != np.uint8 or len(planes) != record_bytes(widths):
-        raise ValueError(f"{planes.dtype} of shape {planes.shape} are no records of {record_bytes(widths)} bytes")
+        raise ValueError(f"{planes.dtype} of shape {planes.shape} are not records of {record_bytes(widths)} bytes")
     shifts, masks = _layout(widths)
     out = np.empty((len(widths), *planes.shape[1:]), dtype)
     over_range(

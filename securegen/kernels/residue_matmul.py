@@ -3,7 +3,7 @@
 Polynomials lie as [prime, tile, group, row, lane]: a tile is `lanes` consecutive coefficients in NTT form, so every lane is
 on its own, and a group is what is summed over: out[r, q] += Σ_groups row[r] · column[q]. Both factors are copied, as the
 inner loop (see `product_tile`) reads them in sequence (Goto and van de Geijn 2008): the columns once for all blocks, the
-rows a tile at a time. Nothing here is secret: both factors are halves of ciphertexts.
+rows per tile at a time. Nothing here is secret: both factors are halves of ciphertexts.
 """
 
 from __future__ import annotations

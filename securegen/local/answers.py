@@ -26,7 +26,7 @@ _ANSWER = has(
 
 
 def read_answer(place: str | Path, name: str) -> Answer:
-    """The record PLACE.run.json of role `name`, which may lie. Raises ArtefactError when it is absent, is no record, or names
+    """The record PLACE.run.json of role `name`, which may lie. Raises ArtefactError when it is absent, is not a record, or names
     files other than PLACE.*, or PLACE_*.regenie as that format calls its tables."""
     base = Path(place).absolute()
     try:

@@ -51,7 +51,7 @@ def pool(members: Sequence[Inputs], readers: Sequence[GenotypeReader]) -> Announ
 
 @dataclass(frozen=True, repr=False)
 class SitesStudy(Study):
-    """The pooled study of several cohorts; members: the inputs of each, one a site."""
+    """The pooled study of several cohorts; members: the inputs of each, one per site."""
 
     members: tuple[Inputs, ...] = ()
 

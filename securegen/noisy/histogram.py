@@ -50,7 +50,7 @@ def histogram(inputs: Inputs, cohort: CountedCohort, *, edges: Any) -> NoisySumm
     upper one. Raises UsageError."""
     ends = edges_of(edges)
     if inputs.pheno is None or inputs.pheno_name is None or len(inputs.pheno_name) != 1:
-        raise UsageError("a histogram is of one column: give `pheno`, any table of people, and one `pheno_name`")
+        raise UsageError("a histogram needs one column: give `pheno`, any table of people, and one `pheno_name`")
     path, (name,) = inputs.pheno, inputs.pheno_name
     lows, highs = ["-inf", *map(repr, ends), "NA"], [*map(repr, ends), "inf", "NA"]
 

@@ -32,7 +32,7 @@ def hits(inputs: Inputs, cohort: CountedCohort, *, k: int = 10, bounds: Any = No
     """k variants for the one phenotype `pheno_name`, strongest first. bounds: LO,HI of a quantitative phenotype, known without
     the data; None: cases and controls, coded as in `counts.counts`. Raises UsageError."""
     if inputs.pheno is None or inputs.pheno_name is None or len(inputs.pheno_name) != 1:
-        raise UsageError("hits are of one phenotype: give `pheno` and one `pheno_name`")
+        raise UsageError("hits need one phenotype: give `pheno` and one `pheno_name`")
     path, (name,), variants = inputs.pheno, inputs.pheno_name, cohort.variants
     checks.whole("k", k, 1, MOST_HITS)
     if k is None or k > len(variants):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from securegen.errors import InputError
 from securegen.plot import canvas
 from securegen.plot.canvas import DARK, GREY
 from securegen.plot.genome import thin
@@ -22,9 +23,12 @@ def scatter(
 ) -> Figure:
     """β and −log10 p of every matched variant, second table against first, with the line of equality.
 
-    names: of the tables; width, height: pixels. Raises MissingExtraError without matplotlib.
+    names: of the tables; width, height: pixels. Raises InputError where neither is in both tables, MissingExtraError without
+    matplotlib.
     """
     chosen = [d for d in result.differences if d.name in SHOWN and d.rows]
+    if not chosen:
+        raise InputError(f"no row of {names[0]} and {names[1]} has β or P in both: there is nothing to plot")
     narrow = width < canvas.NARROW
     rows, columns = (len(chosen), 1) if narrow else (1, len(chosen))
     with canvas.style(width):

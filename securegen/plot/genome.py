@@ -16,7 +16,7 @@ _LETTERS = {"X": 23, "Y": 24, "XY": 25, "PAR1": 25, "PAR2": 25, "MT": 26, "M": 2
 
 
 def chromosome_order(name: str) -> tuple[int, str]:
-    """Sort key: 1 before 2 before 10 before X; names that are no chromosome come last, by alphabet.
+    """Sort key: 1 before 2 before 10 before X; names that are not chromosomes come last, by alphabet.
 
     >>> sorted(["10", "chr2", "X", "1", "scaffold_7", "MT"], key=chromosome_order)
     ['1', 'chr2', '10', 'X', 'MT', 'scaffold_7']
@@ -98,7 +98,7 @@ def lead_variants(
 ) -> list[int]:
     """The strongest variant of each locus with p below `threshold`, strongest first, at most `count`.
 
-    A locus ends `window` base pairs from its lead. index, position, log10p: (M,); NaN is no hit. Where nothing reaches
+    A locus ends `window` base pairs from its lead. index, position, log10p: (M,); NaN is not a hit. Where nothing reaches
     the threshold, the strongest variant alone.
 
     >>> lead_variants(np.zeros(3, int), np.array([1, 9, 900_000]), np.array([8.0, 9.0, 6.0]))

@@ -33,8 +33,11 @@ def read_effects(path: str, who: str) -> pd.DataFrame:
     return frame
 
 
-def variants_of(frame: pd.DataFrame) -> Variants:
-    """The variants of a table's rows; A1 is the counted allele."""
+def variants_of(frame: pd.DataFrame, path: str) -> Variants:
+    """The variants of a table's rows; A1 is the counted allele. Raises InputError where the table lacks alleles."""
+    absent = [name for name in ("REF", "ALT", "A1") if name not in frame]
+    if absent:
+        raise InputError(f"{path} has no column {', '.join(absent)}: its variants are matched by their alleles")
     ref, alt, a1 = (frame[name].to_numpy(object) for name in ("REF", "ALT", "A1"))
     other = np.where(a1 == alt, ref, alt)
     return Variants(

@@ -1,7 +1,7 @@
 """One package of a study: a folder with its tables, record and receipt, described for others (RO-Crate, Five Safes).
 
 The five: *people* who asked, the *project* they asked for, the *data* by digest alone, the *settings* in which it was computed
-and who learned what there, and the *outputs* with what was decided on them. Tables with a row a person stay where they are;
+and who learned what there, and the *outputs* with what was decided on them. Tables with a row per person stay where they are;
 so does the log, whose digest goes along. No genotype and no id of a person enters.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ENDING, METADATA, VERSION = ".crate", "ro-crate-metadata.json", "1.2"
 NO_LICENCE = "No licence is stated: ask who made this crate."
-STAYS = "not in this crate: it has, or may have, a row a person"
+STAYS = "not in this crate: it has, or may have, a row per person"
 PERSONAL = {"fid", "iid", "sid", "fid1", "iid1", "fid2", "iid2", "id1", "id2", "sample"}
 _TABLES = (
     *SUFFIXES,

@@ -92,9 +92,9 @@ def write(
             "rules of clumps, `window`, `coverage` and `prior_variance` are for a table of results (`clump`)"
         )
     if squares and table is not None and window is None:
-        raise UsageError("`squares` are of matrices, which a table has with a `window`")
+        raise UsageError("`squares` belong to matrices, which a table has with a `window`")
     if window is None and (coverage, prior_variance) != (COVERAGE, None):
-        raise UsageError("`coverage` and `prior_variance` are of credible sets, which are of a `window`")
+        raise UsageError("`coverage` and `prior_variance` belong to credible sets, which need a `window`")
     on = None if table is None else lambda variants: _on_cohort(table, variants, effects=window is not None)
     return write_ld(
         inputs, out, log, table=on, rules=rules, window=window, coverage=coverage, prior_variance=prior_variance, digits=digits,
@@ -105,7 +105,7 @@ def write(
 def _on_cohort(path: str, cohort: Variants, *, effects: bool) -> OnCohort:
     """A table's numbers on the variants of a cohort, of the allele that the cohort counts. effects: its P alone is not enough."""
     frame = read_effects(path, "credible sets are of") if effects else read_results(path)
-    table = variants_of(frame)
+    table = variants_of(frame, path)
     m = matched(path, table, cohort, "auto", keep_ambiguous=False)
     if not len(m):
         raise InputError(f"{path} has no variant in common with the cohort: are they of one genome build?")

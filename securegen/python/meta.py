@@ -99,7 +99,7 @@ def meta(
     form = TableForm(digits, gzip=gzip)
     paths = [os.fspath(t) for t in tables]
     if len(paths) < 2:
-        raise UsageError(f"a meta-analysis is of two tables or more, and there {'is one' if paths else 'are none'}")
+        raise UsageError(f"a meta-analysis needs two tables or more, and there {'is one' if paths else 'are none'}")
     if len({os.path.realpath(p) for p in paths}) < len(paths):
         raise UsageError("a table is named twice: its people would be counted twice")
     gate = gate_of("plain", asking or Asking(), [*paths, out], log=log, consent=False)
@@ -135,7 +135,7 @@ def _aligned(
     studies = []
     for path in paths:
         frame = read_effects(path, "a meta-analysis adds")
-        table, numbers = variants_of(frame), _numbers(frame)
+        table, numbers = variants_of(frame, path), _numbers(frame)
         place, turned, left = np.arange(len(table)), np.zeros(len(table), bool), dict[str, int]()
         if known is None:
             known = table
@@ -150,7 +150,7 @@ def _aligned(
         studies.append(StudyTable(path, len(frame), used, inflation(numbers["beta"], numbers["se"]), left))
         log(studies[-1].line())
     if known is None:
-        raise UsageError("a meta-analysis is of two tables or more")
+        raise UsageError("a meta-analysis needs two tables or more")
     shape = len(paths), len(known)
     parts = {name: np.full(shape, np.nan) for name in ("beta", "se", "log10p", "people", "frequency")}
     for s, (place, numbers) in enumerate(found):

@@ -54,7 +54,7 @@ def write_report(
 ) -> str:
     """Write one HTML page of a run, which loads nothing; returns its name, PREFIX.report.html where out is None.
 
-    annotate: a table of columns to show beside hits; overwrite: also replace a file that is no earlier report of this run;
+    annotate: a table of columns to show beside hits; overwrite: also replace a file that is not an earlier report of this run;
     pheno, pheno_name, reference: as in `draw`. Raises InputError, UsageError and StorageError.
     """
     from securegen.report import build

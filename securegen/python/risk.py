@@ -59,7 +59,7 @@ _QUALITY = ("afreq", "hardy")
 
 @dataclass(frozen=True, repr=False)
 class Risk:
-    """prefix: what was looked at; tests: of membership, each with its power; columns: sums a variant, over samples; chosen:
+    """prefix: what was looked at; tests: of membership, each with its power; columns: sums per variant, over samples; chosen:
     of each table, which rows stay below the wanted power; scores: combinations behind their values; warnings: of the run's
     receipt; digests: SHA-256 of the tables by name."""
 

@@ -24,6 +24,7 @@ from securegen.engines.protocol import Engine, EngineRun, members_of, part_facts
 from securegen.errors import UsageError
 from securegen.governance.signing import SigningIdentity, read_identity
 from securegen.io.output import copy_file
+from securegen.io.store_urls import refuse_url
 from securegen.python.pages import draw, write_report
 from securegen.record.receipt import Receipt
 from securegen.record.receipt_steps import write_receipt
@@ -72,7 +73,10 @@ class Results(Mapping[str, "pd.DataFrame"]):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """Every table of association as one frame; of several phenotypes, the first index level is PHENO."""
+        """Every table of association as one frame; of several phenotypes, the first index level is PHENO. Raises UsageError
+        for a run that made none."""
+        if not self._run.tables:
+            raise UsageError(f"this run made no table of association: its tables are {', '.join(self.paths)}")
         return read_frames({t.analysis.phenotype: t.path for t in self._run.tables})
 
     @property
@@ -156,6 +160,8 @@ def run(
     if sign is not None and out is None:
         raise UsageError("`sign` signs the receipt of files that stay: give `out`")
     signer = read_identity(os.fspath(sign)) if isinstance(sign, str | os.PathLike) else sign
+    if out is not None:
+        refuse_url(out, "a table, which is in the clear,")
     folder = tempfile.mkdtemp(prefix="securegen.") if out is None else None
     prefix = f"{folder}/run" if out is None else os.fspath(out)
     prefix = prefix if study.part is None else study.part.prefix(prefix)
@@ -188,7 +194,7 @@ def open_sites(members: Sequence[Inputs], engine: str | Engine = "federated", *,
     UsageError.
     """
     if len(members) < 2 or not all(isinstance(m, Inputs) for m in members):
-        raise UsageError("`members` are two or more sg.Inputs, one a site")
+        raise UsageError("`members` are two or more sg.Inputs, one per site")
     chosen = engine_of(engine, {})
     chosen.check(members, TableForm())
     return chosen.open(members, log)

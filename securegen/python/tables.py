@@ -56,7 +56,7 @@ def compare(
     """Are two tables of results the same, and if not, where? Of this program, plink2, regenie or GWAS-SSF.
 
     exact: every character must be equal; tolerance: largest difference, in the units of `results.concordance`; match: rows
-    by position, id, or auto; common: variants of one table alone are no difference; top: hits whose membership is compared;
+    by position, id, or auto; common: variants of one table alone are not a difference; top: hits whose membership is compared;
     plot: a scatter plot to write (.png, .svg, .pdf). Raises InputError and UsageError.
     """
     checks.number("tolerance", tolerance, 0, float("inf"))

@@ -110,6 +110,9 @@ def read_frequencies(path: str) -> WantedFrequencies:
     column = next((c for c in ("A1_FREQ", "ALT_FREQS") if c in frame), None)
     if column is None:
         raise InputError(f"{path} has no column of frequencies: A1_FREQ or ALT_FREQS")
+    absent = [name for name in ("REF", "ALT") if name not in frame]
+    if absent:
+        raise InputError(f"{path} has no column {', '.join(absent)}: a twin has the alleles of its variants")
     effect = frame["A1" if column == "A1_FREQ" and "A1" in frame else "ALT"].astype(str)
     other = frame["REF"].astype(str).where(frame["REF"].astype(str) != effect, frame["ALT"].astype(str))
     text = frame[column].astype(str)

@@ -120,6 +120,12 @@ def _check(path: str, digest: str) -> None:
         raise InputError(f"{path} is not what its run wrote: it was cut or changed; run its part again")
 
 
+def told_by_all(parts: Sequence[PartRecord]) -> dict[str, str]:
+    """Digests of inputs, by path, that the records of all parts tell alike."""
+    told = [p.record.get("call", {}).get("digests", {}) for p in parts]
+    return {path: digest for path, digest in told[0].items() if all(other.get(path) == digest for other in told)}
+
+
 def joined_record(parts: Sequence[PartRecord], paths: Sequence[str]) -> dict[str, Any]:
     """The record of the whole, whose tables are `paths`: what all parts say, seconds of all, the largest memory, variants of
     every stratum. Raises InputError where a record lacks what the others have."""

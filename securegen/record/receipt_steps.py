@@ -149,7 +149,7 @@ def _envelope(where: str) -> Envelope:
         raise InputError(f"there is no {path}: a run with `sign`, or securegen receipt sign, writes it") from None
     envelope = Envelope.from_bytes(raw, f"{path}, a signed receipt,")
     if envelope.payload_type != PAYLOAD:
-        raise ArtefactError(f"{path} is no receipt: its payload is {envelope.payload_type[:80]!r}, not {PAYLOAD}")
+        raise ArtefactError(f"{path} is not a receipt: its payload is {envelope.payload_type[:80]!r}, not {PAYLOAD}")
     return envelope
 
 
@@ -192,7 +192,7 @@ def _digests(where: str, record: dict[str, Any]) -> dict[str, str]:
 
 
 def _sha256(path: Path, what: str) -> str | None:
-    """None for a file that is not there. Raises ArtefactError for what is no regular file."""
+    """None for a file that is not there. Raises ArtefactError for what is not a regular file."""
     h = hashlib.sha256()
     try:
         with open_regular(path, f"the file {what} of a receipt") as (stream, _):

@@ -62,7 +62,8 @@ _FIELDS: dict[str, Check] = {
     "catalog": optional(map_of(map_of(text(1 << 12), 64), 1 << 12, name=text(4096))),
     "call": has(
         "command", "options", command=text(256), options=map_of(anything, 256),
-        digests=map_of(text(255), 1 << 14, name=text(4096)),
+        digests=map_of(text(255), 1 << 14, name=text(4096)), untold=list_of(text(4096), 0, 1 << 14), draws=text(4096),
+        marks=map_of(text(255), 1 << 14, name=text(4096)),
     ),
 }  # fmt: skip
 # What readers of a record rely on; engines say more (docs/reference/run-json.md), which is shown as it stands.
@@ -110,7 +111,7 @@ class RunLog:
         line = one_line(line)  # names of others are in some of them
         self.lines.append(line)
         if not self.quiet:
-            with contextlib.suppress(OSError, ValueError):  # a full disk behind stderr is no reason to stop
+            with contextlib.suppress(OSError, ValueError):  # a full disk behind stderr does not stop a run
                 print(line, file=sys.stderr)
 
     def note(self, lines: Iterable[str]) -> None:
@@ -221,7 +222,7 @@ def refuse_other_commands(out: str, group: str) -> None:
         told += [p.split("\n")[0].partition(",")[0].partition(" ")[2].partition(" ")[2] for p in parts if p.strip()]
     if other := next((command for command in told if command.split()[:1] != [group]), None):
         raise UsageError(
-            f"`out` {out}: its log and record are of {other!r} too, with exact numbers of people: give it a prefix of its own"
+            f"`out` {out}: its log and record belong to {other!r} too, with exact numbers of people: give it a prefix of its own"
         )
 
 

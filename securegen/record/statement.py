@@ -47,7 +47,7 @@ def _relative(value: object, where: str) -> str:
     """The name of a file in the folder of the receipt, or below it."""
     name: str = text(1 << 12, least=1)(value, where)
     if name.startswith("/") or "\\" in name or {"", ".", ".."} & set(name.split("/")):
-        raise Refused(f"{where} is no name of a file beside the receipt")
+        raise Refused(f"{where} is not a name of a file beside the receipt")
     return name
 
 

@@ -21,8 +21,8 @@ HITS = 15
 Annotations = Mapping[str, tuple[str, ...]]
 
 OPENED = {
-    "uv": "Linear regression from two opened numbers a variant",
-    "chi2": "χ² alone, one opened number a variant",
+    "uv": "Linear regression from two opened numbers per variant",
+    "chi2": "χ² alone, one opened number per variant",
     "hits": "Linear regression; only variants below the threshold were opened",
 }
 MISSING = {
@@ -143,20 +143,21 @@ def hits_table(result: Result, annotations: Annotations, names: tuple[str, ...])
     leads = tests.leads(count=HITS)
     if not leads:
         return element("p", "No variant has a p-value.")
-    effect = next((n for n in ("BETA", "OR") if n in t), None)
+    shown = next((n for n in ("BETA", "OR", "CHISQ") if n in t), None)
     head = ["variant", "position", "A1 / other"]
     odd = "ERRCODE" in t and any(t["ERRCODE"].iloc[leads] != voc.OK)
-    head += ["A1 frequency"] * ("A1_FREQ" in t) + ([f"{effect} (95 %)"] if effect else ["χ²"]) + ["p"]
+    head += ["A1 frequency"] * ("A1_FREQ" in t)
+    head += ["χ²" if shown == "CHISQ" else f"{shown} (95 %)"] * (shown is not None) + ["p"]
     head += ["code"] * odd + [*names]
     rows = []
     for i in leads:
         row = t.iloc[i]
-        other = row["REF"] if row["A1"] != row["REF"] else row["ALT"]
         place = f"{row['#CHROM']}:{int(row['POS']):,}"
-        cells: list[Content] = [breakable(str(row["ID"])), place, breakable(f"{row['A1']} / {other}", 9)]
+        cells: list[Content] = [breakable(str(row["ID"])), place, breakable(_alleles(row), 9)]
         if "A1_FREQ" in t:
             cells.append(f"{row['A1_FREQ']:.3f}")
-        cells.append(_effect(row, effect) if effect else f"{row['CHISQ']:.2f}")
+        if shown is not None:
+            cells.append(f"{row[shown]:.2f}" if shown == "CHISQ" else _effect(row, shown))
         cells += [p_text(float(row["LOG10_P"])), *([row["ERRCODE"]] if odd else [])]
         rows.append([*cells, *map(breakable, annotations.get(str(row["ID"]), ("",) * len(names)))])
     some = "Strongest variant of each locus (500 kb), p < 1e-5"
@@ -164,6 +165,13 @@ def hits_table(result: Result, annotations: Annotations, names: tuple[str, ...])
     text = some if strongest >= -np.log10(SUGGESTIVE) else "No locus reaches p < 1e-5; the strongest variant"
     numbers = [i for i, name in enumerate(head) if name in ("A1 frequency", "p", "χ²")]
     return element("h4", text) + table(head, rows, numbers=numbers)
+
+
+def _alleles(row: pd.Series) -> str:
+    """A1 and the other allele, as far as the table has them."""
+    tested = row.get("A1")
+    other = next((row[n] for n in ("REF", "ALT") if n in row and row[n] != tested), None)
+    return " / ".join(voc.MISSING_TEXT if allele is None else str(allele) for allele in (tested, other))
 
 
 def _effect(row: pd.Series, effect: str) -> str:

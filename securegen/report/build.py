@@ -115,7 +115,7 @@ def write_report(path: str | Path, run: Run, *, annotations: str | None = None, 
 
 
 def check_path(path: str | Path, run: Run) -> None:
-    """Raise StorageError when the file is there and is no earlier report of the same run."""
+    """Raise StorageError when the file is there and is not an earlier report of the same run."""
     try:
         with Path(path).open("rb") as stream:
             head = stream.read(4096)
@@ -124,5 +124,5 @@ def check_path(path: str | Path, run: Run) -> None:
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from None
     if run.identity.encode() not in head:
-        what = "the report of another run" if b'name="securegen-run"' in head else "no report of this run"
+        what = "the report of another run" if b'name="securegen-run"' in head else "not a report of this run"
         raise StorageError(f"{path} exists and is {what}: choose another name (--out), or --overwrite to replace it")

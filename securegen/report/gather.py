@@ -184,7 +184,7 @@ def _scores(
         if len(phenotypes.columns) != 1:
             raise UsageError(f"{pheno} has {', '.join(phenotypes.columns)}: name one with --pheno-name")
         (trait,) = phenotypes.columns
-        values = column_values(people, phenotypes, trait, join(people, phenotypes))
+        values = column_values(phenotypes, trait, join(people, phenotypes))
         outcome = interpret_phenotype(trait, values).values
     elif pheno_name:
         raise UsageError("--pheno-name needs --pheno")

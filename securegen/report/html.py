@@ -32,6 +32,7 @@ def safe(content: Content) -> str:
 
 
 def join(parts: Iterable[Content]) -> Markup:
+    """The parts one after the other, text escaped."""
     return Markup("".join(safe(p) for p in parts))
 
 
@@ -51,10 +52,12 @@ def breakable(text: str, length: int = 20) -> Content:
 
 
 def section(identity: str, title: str, *content: Content) -> Markup:
+    """<section> of that id with a heading."""
     return element("section", element("h2", title), *content, id=identity)
 
 
 def bullets(items: Iterable[Content]) -> Markup:
+    """<ul> with an item for each."""
     return element("ul", *(element("li", item) for item in items))
 
 

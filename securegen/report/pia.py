@@ -37,7 +37,7 @@ OPEN = {
 }  # fmt: skip
 _AUDIT = list_of(has("size", size=integer(0, 1 << 62)), 0, 64)
 _KINDS = {
-    "genotypes": ("bed", "pgen", "vcf", "bgen", "traw", *FORMATS), "phenotypes": ("pheno",), "covariates": ("covar",),
+    "genotypes": ("bed", "pgen", "vcf", "bgen", *FORMATS), "phenotypes": ("pheno",), "covariates": ("covar",),
     "weights of scores": ("score",), "predictions": ("pred",),
 }  # fmt: skip
 
@@ -127,7 +127,7 @@ def planned(prefix: str | os.PathLike[str], out: str | os.PathLike[str] | None) 
 
 
 def check_path(path: str, prefix: str | os.PathLike[str]) -> None:
-    """Raise StorageError where a file is there that is no earlier page of this run."""
+    """Raise StorageError where a file is there that is not an earlier page of this run."""
     try:
         with open(path, "rb") as stream:
             head = stream.read(4096)
@@ -136,7 +136,7 @@ def check_path(path: str, prefix: str | os.PathLike[str]) -> None:
     except OSError as problem:
         raise StorageError(f"cannot write {path}: {problem.strerror or problem}") from None
     if _mark(os.fspath(prefix).removesuffix(".run.json")).encode() not in head:
-        raise StorageError(f"{path} exists and is no assessment of this run: choose another name, or overwrite it")
+        raise StorageError(f"{path} exists and is not an assessment of this run: choose another name, or overwrite it")
 
 
 def _mark(where: str) -> str:

@@ -60,6 +60,7 @@ def planned(
 
 
 def paths_of(todo: Todo) -> list[str]:
+    """The files of all pictures."""
     return [path for _, named in todo for path in named]
 
 

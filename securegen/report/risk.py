@@ -39,7 +39,9 @@ def risk_section(prefix: str) -> Markup:
     folder = Path(prefix).parent
     changed = [n for n, digest in found["tables"].items() if _digest(folder / Path(n).name) != digest]
     if changed:
-        return element("p", f"The estimate is of another {changed[0]} than there is now: run securegen risk again.")
+        return element(
+            "p", f"The estimate was made from another {changed[0]} than there is now: run securegen risk again."
+        )
     head = ["table", "what is tested", *(f"at {f:g}" for f in found["fpr"]), "independent variants"]
     tests = [
         [t["table"], t["what"], *(f"{p:.3f}" for p in t["power"]), f"{t['independent']:,.0f} of {t['variants']:,}"]
@@ -52,7 +54,7 @@ def risk_section(prefix: str) -> Markup:
     if tests:
         parts.append(table(head, tests, numbers=range(2, len(head))))
     said = [
-        f"{c['who'][:1].upper()}{c['who'][1:]}: {c['columns']:,} sums a variant over {c['samples']:,} people, ratio "
+        f"{c['who'][:1].upper()}{c['who'][1:]}: {c['columns']:,} sums per variant over {c['samples']:,} people, ratio "
         f"{c['ratio']:.4f}. Published experiments identified people above 0.16 and recovered genotypes above 0.85."
         for c in found["columns"]
     ]

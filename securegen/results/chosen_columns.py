@@ -65,7 +65,7 @@ def _columns_of(word: str) -> tuple[str, ...]:
     if word in own:
         return (own[word],)
     raise UsageError(
-        f"`cols`: {word!r} is no column; there are {', '.join(SETS)}, and the names of columns in small letters"
+        f"`cols`: {word!r} is not a column; there are {', '.join(SETS)}, and the names of columns in small letters"
     )
 
 

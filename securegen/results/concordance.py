@@ -139,7 +139,7 @@ def _unit(name: str, a: dict[str, FloatArray], b: dict[str, FloatArray]) -> Floa
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TOP, worst: int = 5) -> Concordance:
-    """Match and compare two tables as `results.read.read_results` reads them; of several rows a variant, each test with its
+    """Match and compare two tables as `results.read.read_results` reads them; of several rows per variant, each test with its
     own, where both have it.
 
     by: auto, position or id; top: hits whose membership is compared; worst: rows named for each quantity. Raises
@@ -190,12 +190,12 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, by: str = "auto", top: int = TO
 
 
 def _common_tests(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of tables with several rows a variant, those of tests that both have. Raises InputError where they have none in common,
+    """Of tables with several rows per variant, those of tests that both have. Raises InputError where they have none in common,
     and for products with two covariates."""
     tests = [list(dict.fromkeys(f["TEST"])) if "TEST" in f else [ADD] for f in (a, b)]
     products = [{test for test in found if test.startswith(INTERACTS)} for found in tests]
     if all(products) and not products[0] & products[1]:
-        raise InputError(f"the tables are of two interactions, TEST {' and '.join(map(', '.join, products))}")
+        raise InputError(f"the tables have two interactions, TEST {' and '.join(map(', '.join, products))}")
     if len(tests[0]) == len(tests[1]) == 1:
         return a, b
     shared = [test for test in tests[0] if test in tests[1]]
@@ -211,7 +211,7 @@ def _refuse_models(left: pd.DataFrame, right: pd.DataFrame, turned: int) -> None
         return
     a, b = left["TEST"].iloc[0], right["TEST"].iloc[0]
     if a != b:
-        raise InputError(f"the tables are of two genetic models, TEST {a} and {b}: no number of them is the same")
+        raise InputError(f"the tables have two genetic models, TEST {a} and {b}: no number of them is the same")
     if a in CODINGS.values() and a != ADD and turned:
         raise InputError(
             f"{turned} variants have the other tested allele in the second table, and TEST {a} of one allele is another model "

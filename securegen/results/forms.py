@@ -85,7 +85,7 @@ class TableForm:
             what = "an `interaction`" if TESTS[model].interacts else f"`model` {model}"
             raise UsageError(f"`format` {self.format} has no columns for {what}: leave it in {PLINK2}'s")
         if coding != ADDITIVE and not self.kind.codings:
-            raise UsageError(f"`format` {self.format} is of additive tests, not of `{coding}`: leave it in {PLINK2}'s")
+            raise UsageError(f"`format` {self.format} takes additive tests, not `{coding}`: leave it in {PLINK2}'s")
         if projected:
             raise UsageError(
                 f"`format` {self.format} has no columns for `reveal` hits, chi2 or uv: leave it in {PLINK2}'s"

@@ -55,7 +55,7 @@ def write_gwas_ssf(path: str, table: str, layout: TableLayout) -> dict[str, int]
                 for column, value in ((chromosomes, _chromosome(row)), (positions, row["POS"]), (offsets, offset)):
                     column.append(int(value))
             offset += len(line)
-            samples, cases = max(samples, int(row["OBS_CT"])), max(cases, int(row.get("CASE_CT", 0)))
+            samples, cases = max(samples, _people(row, "OBS_CT")), max(cases, _people(row, "CASE_CT"))
         interval = ("ci_lower", "ci_upper") if "L95" in names else ()
         with write_table_file(path, mode=layout.mode) as stream:
 
@@ -75,6 +75,12 @@ def write_gwas_ssf(path: str, table: str, layout: TableLayout) -> dict[str, int]
 
 def _row(names: Sequence[str], line: bytes) -> dict[str, str]:
     return dict(zip(names, line.decode().rstrip("\n").split("\t"), strict=True))
+
+
+def _people(row: dict[str, str], name: str) -> int:
+    """A count of people; 0 where the table has none, or withholds it."""
+    text = row.get(name, MISSING_TEXT)
+    return 0 if text == MISSING_TEXT else int(text)
 
 
 def _chromosome(row: dict[str, str]) -> str:

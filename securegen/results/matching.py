@@ -20,7 +20,7 @@ def _keys(frame: pd.DataFrame, by: str) -> pd.Series:
     keys = frame["ID"].astype(str) if by == "id" else _places(frame)
     if by == "id":
         keys = keys.where(~keys.isin(_NO_ID), "")
-    if "TEST" in frame and frame["TEST"].nunique() > 1:  # several rows a variant
+    if "TEST" in frame and frame["TEST"].nunique() > 1:  # several rows per variant
         keys = keys.where(keys == "", keys + " " + frame["TEST"].astype(str))
     before = keys.groupby(keys, sort=False).cumcount()
     return keys.where((before == 0) | (keys == ""), keys + " " + before.astype(str))

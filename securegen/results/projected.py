@@ -1,4 +1,4 @@
-"""Tables of regressions from two numbers a variant, or from χ² alone (stats.projection), whoever summed them."""
+"""Tables of regressions from two numbers per variant, or from χ² alone (stats.projection), whoever summed them."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def plain_projected(
                 else:
                     with np.errstate(divide="ignore", invalid="ignore"):
                         ratio = np.where(limit, u[:, number].astype(np.float64) ** 2 / v.astype(np.float64), 0.0)
-                    error = ratio_error(ratio, p, number, Noise.of(scales, grid), RATIO_LIMIT[p.test])
+                    error = ratio_error(ratio, p, Noise.of(scales, grid), RATIO_LIMIT[p.test])
                     columns = from_ratio(ratio, limit, p, number, error)
                 piece = Piece(places_in(stratum), columns, planned_error(p.samples, scales, grid))
                 pieces.setdefault((a.test, a.phenotype), []).append(piece)

@@ -14,7 +14,8 @@ import zstandard
 from securegen.errors import InputError
 from securegen.io.text import iterate_lines, refuse_foreign
 from securegen.io.unpacked import unpacked
-from securegen.results.rows import MISSING, ROUNDED, are_whole, compared_tests, kept_test, positions, read_sumstats
+from securegen.results.cells import MISSING, are_whole, log10p_of_text, numbers, positions, refuse_impossible
+from securegen.results.rows import compared_tests, kept_test, read_sumstats
 
 _TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
 _NUMBERS = frozenset(
@@ -53,13 +54,13 @@ _NUMBERS = frozenset(
 
 
 def read_results(path: str | Path, *, every: bool = False) -> pd.DataFrame:
-    """A table of association results, one row a variant: this program's, plink2's, regenie's or GWAS-SSF; plain, gzip
+    """A table of association results, one row per variant: this program's, plink2's, regenie's or GWAS-SSF; plain, gzip
     or zstd.
 
     Statistics are float64 with NaN where missing (POS int64), other columns (ids, FIRTH?, …) str. LOG10_P is always there,
     from the text of P where the file has none, so that p-values below 1e-308 keep their size; then there is no column P.
-    Of several rows a variant, those of one test are kept (`rows.kept_test`); every: all that are about the variant. Raises
-    InputError naming the file, and the line and column of a cell that is not a number, or of a P that is no probability.
+    Of several rows per variant, those of one test are kept (`rows.kept_test`); every: all that are about the variant. Raises
+    InputError naming the file, and the line and column of a cell that is not a number, or of a P that is not a probability.
     """
     header = list(_read(path, nrows=0).columns)
     if not {"#CHROM", "POS", "ID"} <= set(header) or not {"P", "LOG10_P"} & set(header):
@@ -70,7 +71,7 @@ def read_results(path: str | Path, *, every: bool = False) -> pd.DataFrame:
         raise InputError(f"{path}, line {int(frame['POS'].isna().argmax()) + 2}: POS is missing")
     frame["POS"] = positions(frame["POS"], path)
     if own_log:
-        _refuse_negative(frame["LOG10_P"], path)
+        refuse_impossible(frame["LOG10_P"], path)
     else:
         frame["LOG10_P"] = log10p_of_text(frame.pop("P"), path)
     if "TEST" in frame and len(frame):
@@ -94,7 +95,7 @@ def read_own(path: str | Path, header: list[str] | None = None) -> pd.DataFrame:
     )  # fmt: skip
     for name in numeric:
         if frame[name].dtype.kind not in "iuf":
-            frame[name] = _numbers(frame[name], path, name)
+            frame[name] = numbers(frame[name], path, name)
         frame[name] = frame[name].astype(np.float64)
     return frame
 
@@ -121,7 +122,7 @@ def read_frame(path: str | Path) -> pd.DataFrame:
         return read_sumstats(path)
     frame = read_own(path)
     if "P" in frame:
-        frame["P"] = _numbers(frame["P"], path, "P")
+        frame["P"] = numbers(frame["P"], path, "P")
     for name in _COUNTS:
         if name in frame and are_whole(frame[name]):
             frame[name] = frame[name].astype(np.int64)
@@ -132,13 +133,13 @@ _NAMES = frozenset({"#FID", "IID", "#FID1", "IID1", "FID2", "IID2"})
 
 
 def read_people(path: str | Path) -> pd.DataFrame:
-    """A table with a row a sample, or a pair: names as str, everything else float64. Raises InputError as `read_own`."""
+    """A table with a row per sample, or a pair: names as str, everything else float64. Raises InputError as `read_own`."""
     header = list(_read(path, nrows=0).columns)
     _refuse_ragged(path, len(header))
     frame = _read(path, dtype=str)
     for name in header:
         if name not in _NAMES:
-            frame[name] = _numbers(frame[name], path, name)
+            frame[name] = numbers(frame[name], path, name)
     return frame
 
 
@@ -155,18 +156,11 @@ def _refuse_ragged(path: str | Path, width: int) -> None:
             raise InputError(f"{path}, line {number}: {found} fields, the header has {width}")
 
 
-def _refuse_negative(log10p: pd.Series, path: str | Path) -> None:
-    wrong = (log10p < -ROUNDED).to_numpy()
-    if wrong.any():
-        at = int(wrong.argmax())
-        raise InputError(f"{path}, line {at + 2}: LOG10_P is {log10p.iloc[at]:g}: −log10 of a probability is 0 or more")
-
-
 def _of_other_programs(path: str | Path) -> pd.DataFrame:
     """As `read_results`, for other headers than plink2's full one."""
     frame = read_sumstats(path).drop(columns="P")
     if not {"REF", "ALT"} <= set(frame.columns):
-        raise InputError(f"{path} is no table of results: its header needs columns of both alleles")
+        raise InputError(f"{path} is not a table of results: its header needs columns of both alleles")
     if frame["POS"].isna().any():
         raise InputError(f"{path}: POS is missing, first of variant {frame['ID'][int(frame['POS'].isna().argmax())]}")
     return frame.astype({n: np.float64 for n in frame if n in _NUMBERS and n != "POS"})
@@ -190,39 +184,3 @@ def _read(path: str | Path, **options: Any) -> pd.DataFrame:
         raise InputError(f"{path} is not UTF-8 text: a table of results is expected") from None
     except (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
-
-
-def _numbers(column: pd.Series, path: str | Path, name: str) -> np.ndarray:
-    """(M,) float64 of a column of text."""
-    text = column.astype(str)
-    missing = text.isin(MISSING)
-    values: np.ndarray = pd.to_numeric(text.mask(missing), errors="coerce").to_numpy(np.float64)
-    wrong = np.isnan(values) & ~missing.to_numpy()
-    if wrong.any():
-        at = int(wrong.argmax())
-        raise InputError(f"{path}, line {at + 2}: column {name} holds {text.iloc[at]!r}, expected a number or NA")
-    return values
-
-
-def log10p_of_text(column: pd.Series, path: str | Path = "the table", first_line: int = 2) -> np.ndarray:
-    """(M,) −log10 of p-values as written, also where they underflow float64; NaN where missing. first_line: of the file.
-
-    >>> log10p_of_text(pd.Series(["0.01", "2e-400", "NA"])).round(4).tolist()
-    [2.0, 399.699, nan]
-    """
-    p = _numbers(column, path, "P")
-    outside = (p < 0) | (p > 1)
-    if outside.any():
-        at = int(outside.argmax())
-        raise InputError(f"{path}, line {at + first_line}: P is {column.iloc[at]}, a probability lies between 0 and 1")
-    with np.errstate(divide="ignore"):
-        out: np.ndarray = np.abs(np.log10(p))
-    for at in np.flatnonzero(p < 1e-300).tolist():
-        mantissa, _, exponent = str(column.iloc[at]).lower().partition("e")
-        if float(mantissa) > 0 and exponent:
-            out[at] = -np.log10(float(mantissa)) - int(exponent)
-        else:
-            raise InputError(
-                f"{path}, line {at + first_line}: P is written as {column.iloc[at]!r}; write −log10 p instead"
-            )
-    return out

@@ -14,8 +14,8 @@ from scipy import stats
 
 from securegen.errors import InputError
 from securegen.model import FloatArray, IntArray, TextArray
+from securegen.results.cells import numbers
 from securegen.results.read import read_own, read_results
-from securegen.results.rows import MISSING
 
 _GENOTYPES = ("HOM_A1_CT", "HET_A1_CT", "TWO_AX_CT")
 
@@ -51,7 +51,7 @@ class ReleasedTable:
 
 
 def read_released(path: str | Path) -> ReleasedTable:
-    """Read a table. Raises InputError where it is no table of results, or has neither frequencies nor effects."""
+    """Read a table. Raises InputError where it is not a table of results, or has neither frequencies nor effects."""
     name = str(path).removesuffix(".gz").removesuffix(".zst")
     frame = _numbers(read_own(path), path) if name.endswith((".afreq", ".hardy")) else read_results(path)
     if set(_GENOTYPES) <= set(frame.columns):
@@ -159,13 +159,7 @@ def _numbers(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     """Columns of counts and frequencies as numbers."""
     for column in (*_GENOTYPES, "ALT_FREQS", "OBS_CT"):
         if column in frame:
-            text = frame[column].astype(str)
-            frame[column] = pd.to_numeric(text.mask(text.isin(MISSING)), errors="coerce").astype(np.float64)
-            if (wrong := frame[column].isna() & ~text.isin(MISSING)).any():
-                at = int(wrong.to_numpy().argmax())
-                raise InputError(
-                    f"{path}, line {at + 2}: column {column} holds {text.iloc[at]!r}, expected a number or NA"
-                )
+            frame[column] = numbers(frame[column], path, column)
     return frame
 
 

@@ -18,6 +18,7 @@ from securegen.io.output import atomic
 from securegen.io.text import read_text
 from securegen.kernels.decimal_text import float_text, integer_text, join_rows, put_text
 from securegen.model import Variants
+from securegen.results.cells import MISSING, are_whole, log10p_of_text, numbers, positions, refuse_impossible
 from securegen.vocabulary import ADD, ADDITIVE, CODINGS, OK
 
 if TYPE_CHECKING:
@@ -121,8 +122,6 @@ GWAS_SSF_NAMES: Final = {
 GWAS_SSF_CHROMOSOMES: Final = {"23": "X", "24": "Y", "25": "MT"}
 PLINK2_NAMES: Final = {"LOG(OR)_SE": "SE", "NEG_LOG10_P": "LOG10_P", "CHROM": "#CHROM", "A1FREQ": "A1_FREQ"}
 _TEXT: Final = ("#CHROM", "ID", "REF", "ALT", "ALT1", "A1", "AX", "OMITTED", "TEST", "ERRCODE")
-ROUNDED: Final = 1e-9  # a P of 1 may be written so much above it
-MISSING: Final = frozenset({"NA", "#NA", "nan", "NaN", "-nan", ".", ""})
 _INTEGERS: Final = ("POS", "OBS_CT", "CASE_CT", "CTRL_CT")
 INTERACTS: Final = f"{ADD}x"  # begins TEST of a product with a covariate
 JOINT: Final = "DF"  # ends TEST of several coefficients
@@ -131,7 +130,7 @@ _UNUSED: Final = ("rsid", "variant_id", "ref_allele")
 
 
 def read_sumstats(path: str | Path) -> pd.DataFrame:
-    """A table of summary statistics under plink2's names, one row a variant.
+    """A table of summary statistics under plink2's names, one row per variant.
 
     Knows plink2's tables (ours too), regenie's step 2 and GWAS-SSF by their header; plain, gzip or zstd. Always there:
     `#CHROM POS ID REF ALT A1 LOG10_P`; statistics as in the file, float64, NaN where missing. LOG10_P is computed from the
@@ -158,19 +157,20 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
         kind, names = "plink2", PLINK2_NAMES
     else:
         raise InputError(
-            f"{path} is no table of results: its header is neither plink2's (#CHROM … ID … A1 … P), regenie's "
+            f"{path} is not a table of results: its header is neither plink2's (#CHROM … ID … A1 … P), regenie's "
             "(CHROM GENPOS …) nor GWAS-SSF's (chromosome base_pair_location …)"
         )
     separator = "\t" if "\t" in first else None
     rows = 0
     for number, line in enumerate(io.StringIO(text), 1):
+        where = f"{path}, line {number + first_row - 2}"
         if "\r" in line.removesuffix("\n").removesuffix("\r"):
-            raise InputError(f"{path}, row {number} (header: 1) has a carriage return inside the line")
-        if len(line.rstrip("\n").split(separator)) != len(header):
-            raise InputError(f"{path}, row {number} (header: 1) has not {len(header)} fields as the header")
+            raise InputError(f"{where}: a carriage return inside the line")
+        if (found := len(line.rstrip("\n").split(separator))) != len(header):
+            raise InputError(f"{where}: {found} fields, the header has {len(header)}")
         rows = number - 1
     if not rows:
-        raise InputError(f"{path} has no rows: a header line and a line a variant are expected")
+        raise InputError(f"{path} has no rows: a header line and a line per variant are expected")
     cells = pd.read_csv(
         io.StringIO(text), sep=separator or r"\s+", dtype=object, keep_default_na=False, quoting=csv.QUOTE_NONE
     ).rename(columns=names)
@@ -180,7 +180,7 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
     if kind == "gwas-ssf" and "ID" not in cells:
         cells["ID"] = _first_known([cells[n] for n in ("rsid", "variant_id") if n in cells], len(cells))
     frame = pd.DataFrame(
-        {n: cells[n] if n in _TEXT or n.endswith("?") else _numbers(cells[n], f"{path}: column {n}")
+        {n: cells[n] if n in _TEXT or n.endswith("?") else numbers(cells[n], path, n, first_row)
          for n in cells if n not in _UNUSED}
     )  # fmt: skip
     absent = [n for n in ("#CHROM", "POS", "ID", "ALT" if kind != "plink2" else "A1") if n not in frame]
@@ -191,12 +191,9 @@ def read_sumstats(path: str | Path) -> pd.DataFrame:
     if "LOG10_P" not in frame and "P" not in cells:
         raise InputError(f"{path} has no column for P")
     if "LOG10_P" not in frame:
-        frame["LOG10_P"] = _log10_of(cells["P"], path, first_row)
-    elif (frame["LOG10_P"] < -ROUNDED).any():
-        at = int((frame["LOG10_P"] < -ROUNDED).argmax())
-        raise InputError(
-            f"{path}, line {at + first_row}: −log10 P is {frame['LOG10_P'][at]:g}: of a probability it is 0 or more"
-        )
+        frame["LOG10_P"] = log10p_of_text(cells["P"], path, first_row)
+    else:
+        refuse_impossible(frame["LOG10_P"], path, first_row)
     if "P" not in frame:
         frame["P"] = 10.0 ** -frame["LOG10_P"]
     if "ERRCODE" in frame:
@@ -238,53 +235,3 @@ def compared_tests(found: Sequence[str], path: str | Path) -> list[str]:
 def _first_known(columns: Sequence[pd.Series], count: int) -> list[str]:
     """(count,) the first value of each row that is not missing, else `.`."""
     return [next((c[i] for c in columns if c[i] not in MISSING), ".") for i in range(count)]
-
-
-def _numbers(column: pd.Series, what: str) -> np.ndarray:
-    try:
-        if any("_" in v for v in column):  # Python's own notation
-            raise ValueError
-        return np.array([np.nan if v in MISSING else float(v) for v in column], np.float64)
-    except ValueError:
-        wrong = next(v for v in column if v not in MISSING and not _is_number(v))
-        raise InputError(f"{what} holds {wrong!r}, expected a number or NA") from None
-
-
-def are_whole(column: pd.Series) -> bool:
-    """Whether a column of float64 is one of whole numbers that a float64 tells apart, none missing."""
-    values = column.to_numpy(np.float64)
-    return bool((np.abs(values) < 1 << 53).all() and (values == np.rint(values)).all())
-
-
-def positions(column: pd.Series, path: str | Path, first_row: int = 2) -> np.ndarray:
-    """(M,) int64. Raises InputError naming the row of what is no position."""
-    if not are_whole(column):
-        at = next(i for i in range(len(column)) if not are_whole(column.iloc[i : i + 1]))
-        raise InputError(f"{path}, line {at + first_row}: POS is {column.iloc[at]:g}, a whole number is expected")
-    out: np.ndarray = column.to_numpy(np.float64).astype(np.int64)
-    return out
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text
-
-
-def _log10_of(column: pd.Series, path: str | Path, first_line: int) -> np.ndarray:
-    """(M,) float64, −log10 of p-values given as text, also below the smallest float64. Raises InputError outside [0, 1]."""
-    out = np.full(len(column), np.nan)
-    for i, text in enumerate(column):
-        if text in MISSING:
-            continue
-        value = float(text)
-        if not 0 <= value <= 1:
-            raise InputError(f"{path}, line {i + first_line}: P is {text}, a probability lies between 0 and 1")
-        if value > 1e-300:
-            out[i] = abs(np.log10(value))
-            continue
-        mantissa, _, exponent = text.lower().partition("e")
-        out[i] = -np.log10(float(mantissa)) - int(exponent) if float(mantissa) > 0 else np.inf
-    return out

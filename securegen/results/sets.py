@@ -35,6 +35,7 @@ class SetResult:
 
 
 def sets_path(prefix: str, phenotype: str) -> str:
+    """The file of the set tests of a phenotype."""
     return f"{prefix}.{phenotype}.{SUFFIX}"
 
 

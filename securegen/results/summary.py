@@ -26,7 +26,7 @@ def coding_facts(coding: str) -> dict[str, str]:
 
 
 def print_summaries(tables: Sequence[Summary], log: Callable[[str], None], filters: Filters | None = None) -> None:
-    """One line a table, its precision, inflation and hits; what filters left out and who knows it."""
+    """One line per table, its precision, inflation and hits; what filters left out and who knows it."""
     if filters and filters.active:
         flags = " ".join(f"{flag} {bound:g}" for flag, bound in filters.given().items())
         log(f"{flags}: applied to the finished sums where the tables are written; a server of encrypted data does not "

@@ -116,10 +116,12 @@ class _Collector:
 
 
 def table_path(prefix: str, analysis: Analysis) -> str:
+    """The file of an analysis, in plink2's columns."""
     return f"{prefix}.{analysis.phenotype}.{record_of(analysis).suffix}"
 
 
 def qc_analysis(analyses: Sequence[Analysis]) -> Analysis | None:
+    """The analysis of quality control, None without one."""
     return next((a for a in analyses if not a.association), None)
 
 
@@ -137,7 +139,7 @@ def write_tables(
     mode: int | None = None,
     correct: Corrections | None = None,
 ) -> list[Summary]:
-    """Write one table an analysis while the blocks stream by; no table appears before the last block was read.
+    """Write one table per analysis while the blocks stream by; no table appears before the last block was read.
 
     gate: the door, passed before the first block is read; rows below its floor are withheld. strata: the design of each
     block, where several are; analyses then name the tables. filters: rows to leave out, by the sums of the design's quality

@@ -92,7 +92,7 @@ def _encrypt_with(
     k = len(ring.primes)
     if n != ring.n or digits.dtype not in INTEGERS or min(weights_log2) < 0 or len(weights_log2) != count:
         raise ValueError(
-            f"messages of {digits.dtype} {digits.shape} at 2^{list(weights_log2)} are none of a ring of dimension {ring.n}"
+            f"messages of {digits.dtype} {digits.shape} at 2^{list(weights_log2)} do not fit a ring of dimension {ring.n}"
         )
     if count > MOST_DIGITS:
         raise ValueError(f"{count} digits, {MOST_DIGITS} at most")

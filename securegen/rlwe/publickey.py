@@ -112,7 +112,7 @@ def encrypt(key: EncryptionKey, messages: np.ndarray) -> np.ndarray:
 def add_zeros(key: EncryptionKey, both: np.ndarray) -> None:
     """Add a fresh encryption of zero to each pair of halves, in place: (C, 2, k, n) uint64, canonical, NTT form."""
     if both.shape[1:] != (2, len(key.ring.primes), key.ring.n) or both.dtype != np.uint64:
-        raise ValueError(f"{both.dtype} of shape {both.shape} are no ciphertexts of this ring")
+        raise ValueError(f"{both.dtype} of shape {both.shape} are not ciphertexts of this ring")
     q, roots, factors = _constants(key)
     _with_coins(
         key.ring, len(both), key.ring.n, lambda c, u, e: _add_zero(u, e, q, roots, factors, both[c])
@@ -127,7 +127,7 @@ def hide(key: EncryptionKey, tiles: np.ndarray, wanted: int) -> tuple[np.ndarray
     """
     ring, count = key.ring, tiles.shape[2]
     if tiles.shape != (len(ring.primes), ring.tiles, count, 2, ring.lanes) or tiles.dtype != np.uint32:
-        raise ValueError(f"{tiles.dtype} of shape {tiles.shape} are no ciphertexts of this ring")
+        raise ValueError(f"{tiles.dtype} of shape {tiles.shape} are not ciphertexts of this ring")
     q, roots, factors = _constants(key)
     top, second = np.empty((count, len(q), wanted), np.uint64), np.empty((count, len(q), ring.n), np.uint32)
     _, _, inverse_roots, n_inverse = stack_tables(ring_tables(ring))

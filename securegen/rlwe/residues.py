@@ -9,6 +9,7 @@ from securegen.rlwe.ring import Ring
 
 
 def ring_tables(ring: Ring) -> tuple[NttTables, ...]:
+    """The tables of the number-theoretic transform, one per prime of the ring."""
     return tuple(ntt_tables(ring.n, p) for p in ring.primes)
 
 

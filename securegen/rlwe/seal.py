@@ -63,6 +63,7 @@ def load(empty: Any, ctx: Any, stream: bytes) -> Any:
 
 
 def body(stream: bytes) -> bytes:
+    """What follows the header of a stream that SEAL wrote, unpacked where it is packed with zstandard."""
     if stream[5] == _ZSTD:
         return zstandard.ZstdDecompressor().decompressobj().decompress(stream[_HEADER:])
     return stream[_HEADER:]

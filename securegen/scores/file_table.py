@@ -73,6 +73,10 @@ def _looks_like_header(fields: list[str]) -> bool:
 
 
 def read_cells(path: str, *, numbered: tuple[int, ...] | None) -> ScoringTable:
+    """Comments, header and rows of a scoring file. numbered: columns that were asked for by number, from 1; None: by name.
+
+    Raises InputError for a file without rows, and naming the line of one with another number of fields.
+    """
     comments: list[str] = []
     lines: list[tuple[int, str]] = []
     for number, line in enumerate(lines_of(read_text(path)), 1):
@@ -106,6 +110,7 @@ def read_cells(path: str, *, numbered: tuple[int, ...] | None) -> ScoringTable:
 
 
 def column(body: ScoringTable, index: int | None) -> TextArray:
+    """(R,) text of a column, '' where a cell is absent; all '' where index is None."""
     if index is None:
         return np.full(len(body.rows), "", dtype=object)
     return np.array([("" if cells[index] in ABSENT else cells[index]) for _, cells in body.rows], dtype=object)
@@ -138,6 +143,8 @@ def weight_columns(body: ScoringTable, lower: list[str], taken: set[int]) -> lis
 
 
 def check_numbers(path: str, line: IntArray, weight: np.ndarray, names: Sequence[str], rows: np.ndarray) -> None:
+    """Raise InputError naming the line of a weight that is not finite. line: (R,); weight: (R, S) text of the scores `names`;
+    rows: (R,) bool, which are looked at."""
     for r in np.flatnonzero(rows):
         for s, text in enumerate(weight[r]):
             if not is_number(text):
@@ -148,6 +155,7 @@ def check_numbers(path: str, line: IntArray, weight: np.ndarray, names: Sequence
 
 
 def parse_positions(path: str, line: IntArray, text: TextArray) -> IntArray:
+    """(R,) int64 base pairs, −1 where there is none. text: (R,). Raises InputError naming the line of anything else."""
     out = np.full(len(text), -1, np.int64)
     for r, cell in enumerate(text):
         if cell:

@@ -101,7 +101,7 @@ def read_scoring(
     plink2's `i j k`; a first line without a number in the last of them is a header. None: by header name.
     genome_build: the cohort's (GRCh37, hg38, …). names: of the scores; default the header's names of several weight
     columns, SCORE1 for one.
-    Raises InputError naming file and line: columns missing, ragged rows, no rows, a weight that is not a finite number,
+    Raises InputError naming file and line: columns missing, ragged rows, no rows, a weight that is not finite,
     a row given twice, positions of another build. UsageError: fewer than three column numbers, names that do not fit.
     """
     path = str(path)
@@ -122,8 +122,8 @@ def read_scoring(
     else:
         if len(lower) > 1 and is_number(lower[-1]):
             raise InputError(
-                f"{path}: its first line, {shown(' '.join(body.names or []))}, is no header: name the columns, or give those of "
-                "id, effect allele and weight by number (`columns`)"
+                f"{path}: its first line, {shown(' '.join(body.names or []))}, is not a header: name the columns, or give those "
+                "of id, effect allele and weight by number (`columns`)"
             )
         repeated = [n for n, count in Counter(lower).items() if count > 1 and n]
         if repeated:

@@ -27,7 +27,7 @@ COPIES: Final = {ADDITIVE: (0, 1, 2), DOMINANT: (0, 1, 1), RECESSIVE: (0, 0, 1)}
 
 
 def exact(text: str) -> Fraction:
-    """The rational number a weight's text stands for."""
+    """The rational number that a weight's text stands for."""
     return Fraction(*Decimal(text).as_integer_ratio())
 
 

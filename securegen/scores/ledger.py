@@ -3,7 +3,7 @@ sessions.
 
 An invitation *reserves* all its answers, under a lock, and costs one of them at once; answering it *charges* the rest
 before anything leaves, and only where the reservation is still there: once. So a crash, two processes, a copy of the
-private folder or an outstanding invitation never give an answer away. The cap and the rule of 20 weights an answer are
+private folder or an outstanding invitation never give an answer away. The cap and the rule of 20 weights per answer are
 checked against what is charged and reserved together.
 
 A model is known by its weights, not by a file or what a cohort matched of them. It is counted under the name of one
@@ -37,7 +37,7 @@ from securegen.scores.identity import known_as
 
 MAGIC = "securegen reply ledger 2"
 FORMER_MAGIC = "securegen reply ledger 1"  # no digest, no reservations; models known by file and name
-PEOPLE_SHARE = 20  # non-zero weights an answer
+PEOPLE_SHARE = 20  # non-zero weights per answer
 
 _COUNT = integer(0, 1 << 60)
 _REPLIES = map_of(
@@ -85,7 +85,7 @@ class Ledger:
     def reserve(self, token: str, client: str, asked: Sequence[Asked]) -> None:
         """Reserve the answers of an invitation, of every model or none, and charge one of each: it tells sizes.
 
-        token: 16 bytes in hex, new for every invitation. Raises PolicyError above a cap or below 20 weights an answer,
+        token: 16 bytes in hex, new for every invitation. Raises PolicyError above a cap or below 20 weights per answer,
         what is charged and outstanding counted; StorageError when the file cannot be written.
         """
         with self._locked(write=True) as content:

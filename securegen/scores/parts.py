@@ -114,7 +114,7 @@ def join_scores(
     bound = [sum(column) for column in zip(*(own["bound"] for own in facts), strict=True)]
     for name, limit in zip(first["names"], bound, strict=True):
         if limit >= 1 << 63:
-            raise PlanError(f"sums of {name} could reach 2^{limit.bit_length()}: use fewer bits a weight (`bits`)")
+            raise PlanError(f"sums of {name} could reach 2^{limit.bit_length()}: use fewer bits per weight (`bits`)")
     for file, *of_parts in zip(first["files"], *(own["of_file"] for own in facts), strict=True):
         if not sum(of_parts):
             raise InputError(NONE_CALLED if len(first["files"]) == 1 else f"{file}: {NONE_CALLED}")
@@ -132,7 +132,7 @@ def join_scores(
     for path, own in zip(paths, facts, strict=True):
         ids, values = _read_sums(path, own)
         if total is not None and ids != people:
-            raise InputError(f"{path} and {paths[0]} are of different people: they are not parts of one run")
+            raise InputError(f"{path} and {paths[0]} hold different people: they are not parts of one run")
         total = values if total is None else total + values
         people = ids
     if total is None:

@@ -63,7 +63,7 @@ def parse_header(lines: Sequence[str]) -> dict[str, str]:
 
 
 def refusal(row: Mapping[str, str]) -> str | None:
-    """The word a row is refused with, or None for a row about one variant. row: lower-case column -> text."""
+    """The word that a row is refused with, or None for a row about one variant. row: lower-case column -> text."""
     variant_type = row.get("variant_type", "").upper()
     labels = (row.get("effect_allele", "").upper(), row.get("rsid", "").upper(), variant_type)
     for column, word in FLAGS.items():

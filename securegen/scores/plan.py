@@ -125,7 +125,7 @@ class ScorePlan:
         return slice(int(first), int(last))
 
     def describe(self) -> list[str]:
-        """For the log, one line a score: scale, variants, bounds."""
+        """For the log, one line per score: scale, variants, bounds."""
         return [
             f"score {name}: {self.score_variants(s)} variants, scale 2^{self.exponent[s]}, sums within "
             f"{self.error[s]:.3g} of unrounded weights, integers below 2^{self.bound[s].bit_length()}"
@@ -212,7 +212,7 @@ def plan_scores(
     if imputation not in ("cohort", "file", "none"):
         raise UsageError(f"imputation is {imputation!r}: one of cohort, file, none")
     if bits is not None and not MINIMUM_BITS <= bits <= MAXIMUM_BITS:
-        raise UsageError(f"{bits} bits a weight: between {MINIMUM_BITS} and {MAXIMUM_BITS}")
+        raise UsageError(f"{bits} bits per weight: between {MINIMUM_BITS} and {MAXIMUM_BITS}")
     if not 1 <= dosage_grid <= MAXIMUM_GRID:
         raise UsageError(f"a dosage grid of {dosage_grid}: between 1 and {MAXIMUM_GRID}")
     names = tuple(name for m in matches for name in m.scoring.names)
@@ -284,7 +284,7 @@ def plan_scores(
     for c, limit in enumerate(bound):
         if limit >= 1 << 63:
             label = names[c] if c < len(names) else "the allele counts"
-            raise PlanError(f"sums of {label} could reach 2^{limit.bit_length()}: use fewer bits a weight (`bits`)")
+            raise PlanError(f"sums of {label} could reach 2^{limit.bit_length()}: use fewer bits per weight (`bits`)")
     return ScorePlan(
         names, variant, grid, imputation, tuple(exponents), a, b if b.any() else None, u,
         np.array(constant, np.int64), bound, tuple(errors),

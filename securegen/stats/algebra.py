@@ -64,6 +64,7 @@ def backward(lower: list[list[Entry]], scale: list[Entry], z: Sequence[Entry]) -
 
 
 def dot(a: Sequence[Entry], b: Sequence[Entry]) -> Entry:
+    """Σ aᵢbᵢ, added in order."""
     total: Entry = 0.0
     for x, y in zip(a, b, strict=True):
         total = total + x * y

@@ -95,7 +95,7 @@ def _exact(counts, f, first, last, out):
                         part += _tail(f, females, males, a_total, male, mode - 2, -2, least, bound)
                 else:
                     part = 0.0
-                    # the first on each side that is no likelier than what was seen
+                    # the first on each side that is at most as likely as what was observed
                     a, b = 0, (most - mode) // 2 + 1
                     while b - a > 1:
                         c = (a + b) // 2

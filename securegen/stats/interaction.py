@@ -35,7 +35,7 @@ def tests_of(model: InteractionModel) -> tuple[str, ...]:
 def interaction(
     sums: Sums | ImputedSums, model: InteractionModel, *, grid: int = 1, copies: int = 2, single: Sequence[IntArray] = ()
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Columns of catalogue.INTERACTION: three rows a variant, (3V,), in the order of `tests_of`.
+    """Columns of catalogue.INTERACTION: three rows per variant, (3V,), in the order of `tests_of`.
 
     sums: over intercept, covariates, y, products with the covariates and with y; Σg², Σg²e, Σg²e². grid, copies, single: as
     `stats.linear.linear`. `DT_SCALED` is the certain error of T, of √(2F) in the joint row, over 1 + T²/df (1 + 2F/df).

@@ -58,7 +58,7 @@ def statistics(
     """Columns of `uv_columns` for analysis `number` of p. u, v: (V,) float64, in copies; variation: ‖G̃‖² where known."""
     n, df, norm = p.samples, p.df, p.norms[number]
     code = np.full(len(v), voc.OK, object)
-    du, dv = _certain(v, p, noise, number, variation)
+    du, dv = _certain(v, p, noise, variation)
     with np.errstate(divide="ignore", invalid="ignore"):
         code[v <= 4 * dv] = voc.CORR_TOO_HIGH
         code[v <= 0] = voc.CONST_OMITTED_ALLELE
@@ -68,7 +68,7 @@ def statistics(
         ok = code == voc.OK
         chisq = chisq_of(u * u / v, p, number)
         bound = _bound(u, v, du, dv, p, number) - chisq
-        few_u, few_v = _expected(v, p, noise, number)
+        few_u, few_v = _expected(v, p, noise)
         growth = 1 + chisq / df if p.student else 1.0
         expected = chisq * growth * (2 * few_u / np.abs(u) + few_v / v)  # to first order
         if p.test == "linear":
@@ -114,7 +114,7 @@ def from_ratio(
     }  # fmt: skip
 
 
-def ratio_error(ratio: np.ndarray, p: Projection, number: int, noise: Noise, limit: float) -> np.ndarray:
+def ratio_error(ratio: np.ndarray, p: Projection, noise: Noise, limit: float) -> np.ndarray:
     """Certain bound of |Δ(u²/v)| for every variant whose v is at least `limit` of its variation. ratio: (V,) float64."""
     du = noise.column * math.sqrt(p.samples) + FLOAT + noise.share
     k = p.basis.shape[1]
@@ -163,14 +163,12 @@ def _tall(p: Projection, v: np.ndarray, variation: np.ndarray | None) -> np.ndar
     return out
 
 
-def _lead(p: Projection, number: int) -> float:
+def _lead(p: Projection) -> float:
     """How much more the rounding of a response weighs because it was scaled by lead/2^bits, in (1/2, 1]."""
     return 2.0 if p.leads else 1.0
 
 
-def _certain(
-    v: np.ndarray, p: Projection, noise: Noise, number: int, variation: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _certain(v: np.ndarray, p: Projection, noise: Noise, variation: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     n, k = p.samples, p.basis.shape[1]
     size = _tall(p, v, variation)
     own = noise.share * np.sqrt(n if variation is None else variation)
@@ -178,16 +176,16 @@ def _certain(
     dv = 2 * math.sqrt(k) * size * dt + k * dt * dt
     if p.weight is not None:
         dv = dv + 2 * n * (noise.column + noise.share + noise.mean)
-    return dt * _lead(p, number), dv
+    return dt * _lead(p), dv
 
 
-def _expected(v: np.ndarray, p: Projection, noise: Noise, number: int) -> tuple[np.ndarray, np.ndarray]:
+def _expected(v: np.ndarray, p: Projection, noise: Noise) -> tuple[np.ndarray, np.ndarray]:
     """Six standard deviations of Δu and Δv for independent rounding, where covariates explain at most 90 %."""
     n, six = p.samples, 6 / math.sqrt(12)
     size = np.minimum(10 * np.maximum(v, 0), n) if p.test == "linear" else np.full(len(v), 1.5 * n)
     few = six * (noise.column + noise.share / math.sqrt(n)) * np.sqrt(size)
     few_v = 2 * np.sqrt(size) * few
-    return few * _lead(p, number) + noise.mean, few_v + 2 * noise.mean * np.sqrt(size)
+    return few * _lead(p) + noise.mean, few_v + 2 * noise.mean * np.sqrt(size)
 
 
 def _bound(u: np.ndarray, v: np.ndarray, du: np.ndarray, dv: np.ndarray, p: Projection, number: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Association from two numbers a variant: the covariates are projected out by whoever holds them.
+"""Association from two numbers per variant: the covariates are projected out by whoever holds them.
 
 With G the dosages, missing ones at the mean of the called ones, q_k an orthonormal basis of the covariates and r the unit
 residual of the phenotype,

@@ -48,7 +48,7 @@ class System:
 
 
 def system(sums: ImputedSums, model: InteractionModel) -> System:
-    """The normal equations after projecting on the covariates. Where a number means nothing it is no number, or negative."""
+    """The normal equations after projecting on the covariates. Where a number means nothing it is NaN, or negative."""
     weighted = sums.weighted
     assert weighted is not None
     k, place, people = len(model.gram), model.place, model.samples
@@ -87,7 +87,7 @@ def system(sums: ImputedSums, model: InteractionModel) -> System:
     unit_rows = ([1.0 if i == j else 0.0 for i in range(k - 1)] for j in range(k - 1))
     trace = float(sum(algebra.dot(z, z) for z in (algebra.forward(lower, scale, e) for e in unit_rows)))
 
-    # errors of the products' sums: half an integer a person, of people whose g is not ḡ
+    # errors of the products' sums: half an integer per person, of people whose g is not ḡ
     reach = np.sqrt(people * gg)
     e1 = 0.5 * reach / unit
     xi = [0.5 * parts[j - 1] * reach + e1 * abs(first[j]) / people for j in range(1, k)]
@@ -166,6 +166,7 @@ def off(coefficients: Sequence[Entry], model: InteractionModel) -> np.ndarray:
 
 
 def less(a: Sequence[Entry], slope: Entry, b: Sequence[Entry]) -> list[Entry]:
+    """a − slope·b, entry by entry."""
     return [x - slope * y for x, y in zip(a, b, strict=True)]
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from securegen.errors import UsageError
 from securegen.kernels.integer_sums import integer_sums, squared_sums
 from securegen.kernels.variant_pairs import pair_counts, variant_bits
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Progress, no_progress
 from securegen.stats.haplotypes import haplotype_r2
 from securegen.structure.ld import refuse_inexact
+from securegen.study import checks
 from securegen.vocabulary import canonical_chromosome
 
 BLOCK = 512  # variants
@@ -36,9 +36,7 @@ class Rules:
 
     def __post_init__(self) -> None:
         for name, low, high in (("p1", 0.0, 1.0), ("p2", 0.0, 1.0), ("r2", 0.0, 1.0), ("kb", 0.0, 1e9)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise UsageError(f"`{name}` {value!r}: a number from {low:g} to {high:g} is expected")
+            checks.number(name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

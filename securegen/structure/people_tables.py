@@ -102,7 +102,7 @@ def as_printed(values: FloatArray) -> FloatArray:
 
 
 def write_prediction_list(path: str | Path, files: Mapping[str, str]) -> None:
-    """Write phenotype and .loco file a line; names are found from the list's own folder. Raises StorageError."""
+    """Write a line per phenotype, with its .loco file; names are found from the list's own folder. Raises StorageError."""
     write_text(path, "".join(f"{phenotype} {name}\n" for phenotype, name in files.items()))
 
 

@@ -1,6 +1,6 @@
 """Kinship and components of one owner's cohort: from its files to tables.
 
-Who learns what: whoever runs these has the genotypes, and learns everything. Tables have a row a person, and are readable by
+Who learns what: whoever runs these has the genotypes, and learns everything. Tables have a row per person, and are readable by
 their owner alone.
 """
 
@@ -74,7 +74,7 @@ def pass_door(
     options: Mapping[str, object], people: Mapping[str, np.ndarray] | None = None, exact: Sequence[str] = (),
     columns: int = 0, analysed: np.ndarray | None = None,
 ) -> Gate:  # fmt: skip
-    """The door of tables with a row a person, before they are computed. kind: of `releases.ANALYSES`; options: of this
+    """The door of tables with a row per person, before they are computed. kind: of `releases.ANALYSES`; options: of this
     work, by name; people: (N,) bool of each of several tables, by name; everybody in one; exact: phenotypes without noise of
     which these tell; columns: sums a variant that leave beside these rows; analysed: (N,) bool, those of whom they are, None for
     `people`. Raises PolicyError where a policy refuses, or consent does."""

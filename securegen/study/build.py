@@ -215,7 +215,7 @@ def _check_correction(inputs: Inputs, phenotypes: Sequence[people.Phenotype], te
     plain = [p.name for p, test in zip(phenotypes, tests, strict=True) if inputs.correction not in test.corrections]
     if len(plain) == len(tests):
         raise UsageError(
-            f"`correction` {inputs.correction} is of cases and controls under `model` logistic: no phenotype is"
+            f"`correction` {inputs.correction} needs cases and controls under `model` logistic, and no phenotype has them"
         )
     if plain:
         log(f"--correction {inputs.correction}: not of {', '.join(plain)}, whose model is not logistic")
@@ -239,8 +239,8 @@ def most_copies(reader: GenotypeReader) -> int:
 def check_dosages(design: Design, top: int) -> None:
     """Raise PlanError unless n·Σgx and n·Σg² fit 64 bits for dosages of up to `top` units."""
     samples = len(design.columns.values)
-    sums = [int(v) for v in np.abs(design.columns.values).sum(0)]
-    bound = samples * top * max(*sums, samples * top)
+    sums = (int(v) for v in np.abs(design.columns.values).sum(0))
+    bound = samples * top * max([samples * top, *sums])
     fp.check_sum_bound(bound, f"the sums over dosages of up to {top} units")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from securegen.errors import DesignError, UsageError
+from securegen.governance.label_noise import number_within
 
 LONGEST_NAME: Final = 128  # bytes of a phenotype's name: it becomes a part of a file's name
 
@@ -49,11 +50,13 @@ def paths(what: str, value: Any) -> str | tuple[str, ...]:
 
 
 def flag(what: str, value: Any) -> None:
+    """Raise UsageError for anything but True and False."""
     if not isinstance(value, bool):
         raise UsageError(f"`{what}` is True or False, not {value!r}")
 
 
 def choice(what: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Raise UsageError for a value that is not allowed."""
     if value not in allowed:
         raise UsageError(f"`{what}` is {value!r}: choose one of {', '.join(str(a) for a in allowed if a is not None)}")
 
@@ -71,8 +74,7 @@ def whole(what: str, value: Any, least: int, most: int | None) -> None:
 
 def number(what: str, value: Any, least: float, most: float) -> None:
     """A number in a range; NaN is in none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise UsageError(f"`{what}` is {value!r}: a number from {least:g} to {most:g} is expected")
+    number_within(what, value, least, most)
 
 
 def file_name(name: str, where: str) -> None:

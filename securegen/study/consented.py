@@ -33,7 +33,7 @@ def consented(inputs: Inputs, samples: Samples, log: Log) -> np.ndarray:
 def claim_release(members: Sequence[Inputs], samples: Samples, strata: Sequence[Stratum], out: str) -> None:
     """Enter in the registers of consent that exact tables of these strata leave; nothing where no purpose is named.
 
-    members: inputs, one a site; out: prefix of the run. Raises PolicyError where they differ by few people from a table that
+    members: inputs, one per site; out: prefix of the run. Raises PolicyError where they differ by few people from a table that
     left before (`releases`).
     """
     sets = release_sets(strata) if any(m.purpose for m in members) else []

@@ -18,7 +18,7 @@ from securegen.study.ploidy import split_par
 from securegen.study.relabelled import Relabelled
 from securegen.vocabulary import ADDITIVE
 
-DIPLOID = "genetic models are of people with two copies, as plink2 has them"
+DIPLOID = "genetic models need people with two copies, as in plink2"
 
 
 def held_genotypes(
@@ -50,7 +50,7 @@ def open_genotypes(
     Raises UsageError when nothing is left, and for a genetic model of fractional dosages.
     """
     if inputs.blocks is not None and not parts:
-        raise UsageError("`blocks` is of tables of association and of quality control")
+        raise UsageError("`blocks` is for tables of association and of quality control")
     files = inputs.genotypes
     reader = opened if opened is not None else files.open(log)
     if opened is not None:

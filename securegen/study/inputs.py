@@ -202,7 +202,7 @@ class Inputs(SetFields):
                 "and `format`"
             )
         if self.coding != ADDITIVE:
-            raise UsageError(f"`interaction` {self.interaction} is of copies of A1: leave `{self.coding}` out")
+            raise UsageError(f"`interaction` {self.interaction} counts copies of A1: leave `{self.coding}` out")
 
     def _check_coding(self) -> None:
         named = [name for name in GENETIC_MODELS if getattr(self, name)]
@@ -216,9 +216,9 @@ class Inputs(SetFields):
         checks.choice("correction", self.correction, (NONE, *CORRECTIONS))
         checks.number("p_thresh", self.p_thresh, 0, 1)
         if not self.corrects and (self.fast or self.p_thresh != P_THRESH):
-            raise UsageError(f"`{'fast' if self.fast else 'p_thresh'}` is of a `correction`: {', '.join(CORRECTIONS)}")
+            raise UsageError(f"`{'fast' if self.fast else 'p_thresh'}` needs a `correction`: {', '.join(CORRECTIONS)}")
         if self.corrects and self.model is not None and self.correction not in TESTS[self.model].corrections:
-            raise UsageError(f"`correction` {self.correction} is of `model` logistic, not of {self.model}")
+            raise UsageError(f"`correction` {self.correction} is for `model` logistic, not for {self.model}")
 
     @property
     def corrects(self) -> bool:

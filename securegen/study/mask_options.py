@@ -76,7 +76,7 @@ def mask_options(
         return None
     if anno_file is None or set_list is None or mask_def is None or len(named) < len(FILES):
         lacking = ", ".join(f"`{name}`" for name in FILES if name not in named)
-        raise UsageError(f"`{(named + beside)[0]}` is of masks of sets of variants: give {lacking} too")
+        raise UsageError(f"`{(named + beside)[0]}` belongs to masks of sets of variants: give {lacking} too")
     checks.choice("build_mask", build_mask, (None, *RULES))
     return MaskOptions(
         anno_file,

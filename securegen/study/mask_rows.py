@@ -132,8 +132,8 @@ def found_sets(options: MaskOptions, masks: dict[str, frozenset[str]], variants:
         for j in index.tolist():
             if chromosome[variants.chromosome[j]] != canonical_chromosome(s.chromosome):
                 raise InputError(
-                    f"{options.set_list}, line {s.line}: set {s.name} is of chromosome {s.chromosome}, its variant "
-                    f"{variants.id[j]} of {variants.chromosome[j]}: a set lies on one chromosome"
+                    f"{options.set_list}, line {s.line}: set {s.name} is on chromosome {s.chromosome}, its variant "
+                    f"{variants.id[j]} on {variants.chromosome[j]}: a set lies on one chromosome"
                 )
         holds = np.array([[categories[variants.id[j]] in of for j in index] for of in masks.values()], bool)
         out.append(Found(s, index, holds))

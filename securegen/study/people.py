@@ -82,7 +82,7 @@ CODING = "; cases and controls are written 2 and 1 (0 missing), or 1 and 0"
 
 
 def column_values(
-    samples: Samples, table: Table, name: str, joined: Join, *, advice: str = "", missing_number: bool = True
+    table: Table, name: str, joined: Join, *, advice: str = "", missing_number: bool = True
 ) -> np.ndarray:
     """(N,) float64 of one numeric column in sample order, NaN where missing. advice, missing_number: as `parse_numbers`."""
     values = parse_numbers(table, name, advice=advice, missing_number=missing_number)
@@ -120,7 +120,7 @@ def doubts(name: str, values: np.ndarray) -> list[str]:
     return out
 
 
-def category_columns(samples: Samples, table: Table, name: str, joined: Join, fewest: int = 0) -> dict[str, np.ndarray]:
+def category_columns(table: Table, name: str, joined: Join, fewest: int = 0) -> dict[str, np.ndarray]:
     """Indicator columns of a covariate of categories, by name NAME=LEVEL: (N,) float64, NaN where it is missing.
 
     The first level in alphabetical order is the reference and has no column; only levels of matched samples count.

@@ -51,11 +51,11 @@ class SetFields(GenotypeFiles):
         if self.vc_max_aaf is not None:
             parse_bins((self.vc_max_aaf,), "vc_max_aaf")
             if not self.vc_tests:
-                raise UsageError(f"`vc_max_aaf` is of `vc_tests`: {', '.join(SET_TESTS)}")
+                raise UsageError(f"`vc_max_aaf` needs `vc_tests`: {', '.join(SET_TESTS)}")
         if self.masks is None:
             return
         if others.coding != ADDITIVE:
-            raise UsageError(f"`{others.coding}` is of genotypes of two alleles, and masks count several variants")
+            raise UsageError(f"`{others.coding}` needs genotypes of two alleles, and masks count several variants")
         model = others.model
         if self.build_mask == SUM and (others.qc or model is not None and not TESTS[model].covariates):
             what = "`qc` and its filters count" if others.qc else f"`model` {model} counts"
@@ -65,7 +65,7 @@ class SetFields(GenotypeFiles):
 
     def _check_tests(self, others: Any) -> None:
         if others.blocks is not None:
-            raise UsageError("`vc_tests` are of whole runs: leave `blocks` out, or choose by `chr`")
+            raise UsageError("`vc_tests` need whole runs: leave `blocks` out, or choose by `chr`")
         for given, what in (
             (others.model is not None and not TESTS[others.model].predictions, f"`model` {others.model}"),
             (others.interaction is not None, "`interaction`"), (others.missing != "mean", f"`missing` {others.missing}"),
@@ -73,5 +73,5 @@ class SetFields(GenotypeFiles):
         ):  # fmt: skip
             if given:
                 raise UsageError(
-                    f"`vc_tests` are of linear and logistic models, missing calls at the mean: leave {what} out"
+                    f"`vc_tests` are for linear and logistic models with missing calls at the mean: leave {what} out"
                 )

@@ -45,7 +45,7 @@ from securegen.study.stratum import Blueprint, Make, Place, QualitySets, stratum
 from securegen.study.traits import Traits, read_traits
 
 AS_REGENIE = (
-    "X: males count 0 and 2, people of unknown sex too, and sex is no covariate, as regenie has it (`xchr_model`)"
+    "X: males count 0 and 2, people of unknown sex too, and sex is not a covariate, as in regenie (`xchr_model`)"
 )
 
 
@@ -163,7 +163,7 @@ def _refuse_without(inputs: Inputs, planned: Sequence[Planned]) -> None:
 def _say_left_out(planned: Sequence[Planned], variants: int, log: Log) -> None:
     for test in dict.fromkeys(p.test.name for p in planned if not p.test.copies):
         log(f"WARNING: {count(variants, 'variant')} on X, Y or MT have no row in tables of --model {test}, which counts two "
-            "alleles a person")  # fmt: skip
+            "alleles per person")  # fmt: skip
 
 
 def refuse_nowhere(planned: Sequence[Planned], strata: Sequence[Stratum]) -> None:
@@ -177,7 +177,7 @@ def refuse_nowhere(planned: Sequence[Planned], strata: Sequence[Stratum]) -> Non
             raise DesignError(reasons[0])
         others = ", ".join(name for name in models() if TESTS[name].copies)
         raise DesignError(
-            f"`model` {p.test.name} is done on chromosomes 1 to 22 alone, and no variant is left there: {others} are not"
+            f"`model` {p.test.name} uses chromosomes 1 to 22 alone, and no variant is left there: {others} use X, Y and MT too"
         )
 
 

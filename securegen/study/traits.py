@@ -76,7 +76,7 @@ def read_traits(
         table = minimised(table, rules, inputs, log, categorical)
         for name in table.columns:
             if name in categorical:
-                expanded = people.category_columns(reader.samples, table, name, covar_join, fewest)
+                expanded = people.category_columns(table, name, covar_join, fewest)
                 log(f"covariate {name}: categories, {len(expanded)} indicator columns ({', '.join(expanded)})")
                 names += expanded
                 columns += expanded.values()
@@ -138,7 +138,7 @@ def _numbers(
         flag = "--no-input-missing-phenotype: as a number"
         log(f"column {name} of {table.path}: {count(nines, 'cell')} with -9 read as missing ({flag})")
     values = people.column_values(
-        reader.samples, table, name, joined, advice=advice, missing_number=not inputs.no_input_missing_phenotype
+        table, name, joined, advice=advice, missing_number=not inputs.no_input_missing_phenotype
     )
     refuse_few(fewest, int((~np.isnan(values)).sum()), name)
     for line in people.doubts(name, values):

@@ -52,6 +52,21 @@ def test_a_run_becomes_the_page():
     assert "peers-others" not in made.pictures
 
 
+def test_a_run_with_every_protocol_becomes_their_table():
+    def name(task: str, implementation: str, threads: int) -> str:
+        test, *sizes = task.split()
+        of_column = [s for s in sizes if s.startswith("K")]
+        return f"{test}[{'-'.join([implementation, *of_column, f't{threads}', *(s for s in sizes if s not in of_column)])}]"
+
+    seconds = {}
+    for task, ours, threads, _ in peers_page.MPC:
+        seconds |= {name(task, "crypten", threads): 3.0, name(task, ours, threads): 0.5}
+    whole = peers_page.made_of_mpc(peers_page.kept(report(**seconds)))
+    assert whole.sections["protocols"].count("| 3 s | 500 ms | 6 × |") == len(peers_page.MPC)
+    seconds.popitem()
+    assert peers_page.made_of_mpc(peers_page.kept(report(**seconds))).sections == {}
+
+
 def test_results_of_another_name_are_not_kept(tmp_path):
     import page
     import pytest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cohort
 import numpy as np
 import pytest
+import scale_formulas as formulas
 import scale_page as page
 
 import securegen as sg
@@ -43,7 +44,7 @@ def told(terms: list[float]) -> dict:
 
     def study(n: int, m: int) -> dict:
         values = dict.fromkeys(keys, float(np.dot(terms, [1, n, m, n * m])))
-        steps, planned = dict.fromkeys(page.STEPS, values), dict.fromkeys(page.STEPS, {"memory_bytes": 1e9})
+        steps, planned = dict.fromkeys(formulas.STEPS, values), dict.fromkeys(formulas.STEPS, {"memory_bytes": 1e9})
         return {"samples": n, "variants": m, "columns": 14, "steps": steps, "planned": planned}
 
     about = {"processor": "A processor", "cores": 2, "commit": "0123456789ab"}
@@ -55,9 +56,9 @@ def told(terms: list[float]) -> dict:
 
 @pytest.mark.parametrize("terms", [[2.0, 1e-5, 2e-5, 5e-9], [3.0, 0.0, 0.0, 1e-8]], ids=["all", "genotypes"])
 def test_formulas_are_those_that_made_the_numbers(terms):
-    found, error = page.fitted(page.rows_of(told(terms)), "encrypt", "cpu_seconds")
+    found, error = formulas.fitted(formulas.rows_of(told(terms)), "encrypt", "cpu_seconds")
     assert found == pytest.approx(terms, rel=1e-6, abs=1e-12) and error < 1e-6
-    hours = page.value_at(found, page.PEOPLE, page.VARIANTS) / 3600
+    hours = formulas.value_at(found, formulas.PEOPLE, formulas.VARIANTS) / 3600
     assert f"| {hours:,.0f} |" in "\n".join(page.computed(told(terms)))
 
 
@@ -68,4 +69,4 @@ def test_what_is_computed_stands_apart():
     assert "pictures/projection.svg" in made.sections["projection"] and made.sections["columns"] == ""
     seconds = made.pictures["seconds-people"].data["encrypt"]
     assert [x for x, _ in seconds["measured"]] == [1_000, 4_000, 16_000]
-    assert seconds["computed"] == [[page.PEOPLE, float(f"{2 + 5 + 0.2 + 5e-9 * 5e9:.4g}")]]
+    assert seconds["computed"] == [[formulas.PEOPLE, float(f"{2 + 5 + 0.2 + 5e-9 * 5e9:.4g}")]]

@@ -309,6 +309,14 @@ def test_two_tables_without_a_number_do_not_agree(pair):
     )
 
 
+def test_two_tables_without_a_number_are_not_drawn(pair, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs securegen[plot]")
+    empty = [" ".join([*r.split(" ")[:8], "NA", "NA", "NA"]) for r in ROWS_A]
+    done = pair(empty, "--plot", tmp_path / "c.png", rows_a=empty)
+    assert done.code == 3 and "no row of a and b has β or P in both" in done.err
+    assert not (tmp_path / "c.png").exists()
+
+
 HYBRID = "#CHROM POS ID REF ALT PROVISIONAL_REF? A1 OMITTED A1_FREQ FIRTH? TEST OBS_CT OR LOG(OR)_SE Z_STAT P ERRCODE"
 
 

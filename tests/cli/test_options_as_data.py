@@ -104,8 +104,8 @@ def test_one_file_for_the_steps_of_a_study(place):
     assert Path("plain.QT.glm.linear").read_bytes() == Path("typed.QT.glm.linear").read_bytes()
     for text, words in (
         ('bfile = "cohort"\n[plan]\n', "has tables for securegen plan, none for securegen gwas"),
-        ('bfle = "cohort"\n[gwas]\n', "'bfle' is no option of securegen gwas"),
-        ("[gwas]\n[gwass]\n", "the table [gwass] is of no command"),
+        ('bfle = "cohort"\n[gwas]\n', "'bfle' is not an option of securegen gwas"),
+        ("[gwas]\n[gwass]\n", "the table [gwass] is not a command"),
         ('[gwas]\nbfle = "c"\n', "did you mean 'bfile'?"),
     ):
         Path("bad.toml").write_text(text)
@@ -116,9 +116,9 @@ def test_one_file_for_the_steps_of_a_study(place):
 @pytest.mark.parametrize(
     "text, code, words",
     [
-        ('pheno-nam = "QT"\n', 2, "'pheno-nam' is no option of securegen gwas; did you mean 'pheno-name'?"),
+        ('pheno-nam = "QT"\n', 2, "'pheno-nam' is not an option of securegen gwas; did you mean 'pheno-name'?"),
         ('zzz = "QT"\n', 2, "see securegen gwas --help"),
-        ('passphrase = "abc"\n', 2, "'passphrase' is no option"),
+        ('passphrase = "abc"\n', 2, "'passphrase' is not an option"),
         ('command = "plan"\n', 2, "is for securegen plan, not for securegen gwas"),
         ("apply-rint = 1\n", 2, "'apply-rint' is true or false, not 1"),
         ("digits = true\n", 2, "'digits' is a value, not True"),

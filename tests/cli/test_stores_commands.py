@@ -16,9 +16,11 @@ from object_stores import KEYS
 from support import left, securegen, simulate
 
 import securegen as sg
+from securegen.engines.ckks import artefact, keys
+from securegen.engines.ckks import cohort as cohorts
 from securegen.engines.ckks.owner import secret_key
 from securegen.io.folders import folder_of
-from securegen.io.stores import CLAIM
+from securegen.io.stores import CLAIM, StoreFolder
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -132,7 +134,7 @@ def test_what_stays_here_is_refused_by_name(words, tmp_path, monkeypatch):
         ("s3://user:hush@bucket/c.cohort", "credentials come from the environment"),
         ("s3://bucket/c.cohort?sig=hush", "query"),
         ("simplecache::s3://bucket/c.cohort", "chained"),
-        ("s3://bucket/../c.cohort", "no place"),
+        ("s3://bucket/../c.cohort", "not a place"),
     ],
 )  # fmt: skip
 def test_urls_that_are_refused_are_shown_without_secrets(url, why, tmp_path, monkeypatch):
@@ -144,6 +146,70 @@ def test_urls_that_are_refused_are_shown_without_secrets(url, why, tmp_path, mon
         done = securegen(*words)
         assert done.code == 2 and why in done.err and "hush" not in done.err + done.out, done.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["encrypt", "gwas", "decrypt", "merge"])
+def test_what_would_be_gone_with_the_command_is_refused(command, study, tmp_path, monkeypatch):
+    """An encryption into memory:// took its time, said that all is well, and kept nothing."""
+    (key, flags), place = study, "memory://lab/study"
+    words = {
+        "encrypt": [*key, *flags, "--out", place],
+        "gwas": ["--cohort", f"{place}.cohort", "--design", f"{place}.design", "--out", "r"],
+        "decrypt": [*key, "--owner", "o", "--results", f"{place}.results", "--out", "t"],
+        "merge": [place],
+    }[command]
+    before = left(tmp_path)
+    done = securegen(command, *words)
+    assert done.code == 2 and "memory:// is gone when this command ends" in done.err, done.err
+    assert left(tmp_path) == before
+    monkeypatch.setattr("securegen.cli.stores.checked_url", lambda _: ("s3", place))
+    if command == "encrypt":  # with the refusal off
+        done = securegen(command, *words)
+        assert done.code == 0 and "are where the server may read them" in done.err
+        gone = "import sys; from securegen.io.folders import folder_of; sys.exit(len(folder_of(sys.argv[1]).sizes()))"
+        assert subprocess.run([sys.executable, "-c", gone, f"{place}.cohort"]).returncode == 0
+
+
+def test_the_cohort_that_was_checked_is_the_one_that_is_used(study, s3, monkeypatch):
+    """--public: the store gives the owner's manifest to whoever looks first, and then that of another key."""
+    key, flags = study
+    assert securegen("encrypt", *key, *flags, "--out", f"{s3}/study").code == 0
+    assert securegen("keygen", "--plan", *_planned(flags), "--out", "other", "--passphrase-file", "pass").code == 0
+    others = ["--key", "other.secret", "--passphrase-file", "pass", *flags, "--out", f"{s3}/others"]
+    assert securegen("encrypt", *others).code == 0
+    keys.write_public("k.public", secret_key.read_secret("k.secret", passphrase=PASSPHRASE.encode()).public)
+    cohort, other = folder_of(f"{s3}/study.cohort"), folder_of(f"{s3}/others.cohort")
+    honest = cohort.read("manifest.json", "a manifest", 1 << 20)
+    for name in other.sizes():
+        cohort.write(name, [other.read(name, "a file", 1 << 30)])
+    looks, real = [], StoreFolder.read
+
+    def read(folder, name, what, most):
+        if str(folder) == str(cohort) and name == "manifest.json":
+            looks.append(name)
+            if len(looks) == 1:
+                return honest
+        return real(folder, name, what, most)
+
+    monkeypatch.setattr(StoreFolder, "read", read)
+    words = ["--cohort", str(cohort), "--design", f"{s3}/others.design", "--public", "k.public", "--out", "run"]
+    done = securegen("gwas", *words)
+    assert done.code == 7 and "belongs to key" in done.err, done.err
+    opens = cohorts.open_cohort
+
+    def once(folder, owner=None):
+        if not looks:
+            artefact.read_manifest(folder, "cohort", owner)
+        return opens(folder)
+
+    monkeypatch.setattr(cohorts, "open_cohort", once)  # as it was: the key is asked for at the first look
+    looks.clear()
+    assert securegen("gwas", *words).code == 0
+
+
+def _planned(flags):
+    assert securegen("plan", *flags, "--out", "other").code == 0
+    return ["other.plan.json"]
 
 
 def test_what_is_not_there_is_named(s3, tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support import solve_exactly
 
 from securegen.design import column_bits, solving
 from securegen.design import fixedpoint as fp
-from securegen.design.exact import combination, exact_cross, exact_gram, fraction_free, round_half_up, solve_exactly
+from securegen.design.exact import combination, exact_cross, exact_gram, fraction_free, round_half_up
 from securegen.design.solving import Solver
 from securegen.errors import DesignError, PlanError
 

@@ -131,7 +131,7 @@ def _tables(folder: Path) -> Iterator[Target]:
     )
     ssf = (
         "chromosome\tbase_pair_location\teffect_allele\tother_allele\tbeta\tstandard_error\teffect_allele_frequency\tp_value\n"
-        + "".join(f"{c}\t{p}\t{e}\t{o}\t0.1\t0.2\t0.3\t0.0{n}\n" for n, (c, p, i, o, e) in enumerate(sites))
+        + "".join(f"{c}\t{p}\t{e}\t{o}\t0.1\t0.2\t0.3\t0.0{n}5\n" for n, (c, p, i, o, e) in enumerate(sites))
     )
     plain = "ID\tA1\tSCORE\n" + "".join(f"{i}\t{e}\t0.0{n}1\n" for n, (c, p, i, o, e) in enumerate(sites))
     pgs = PGS + "".join(f"{i}\t{c}\t{p}\t{e}\t{o}\t-0.0{n}1\tFalse\tFalse\n" for n, (c, p, i, o, e) in enumerate(sites))

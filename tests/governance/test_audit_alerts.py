@@ -53,7 +53,7 @@ def test_bursts_and_refusals():
     assert told(entries, "refusals") == [5, 6]
     assert told(entries, "burst", limit=6) == [6]
     runs = log(*((i / 100, "run", {"command": "gwas", "phase": p}) for i in range(4) for p in ("start", "end")))
-    assert told(runs, "burst", limit=3) == [6], "the end of a run is no second request"
+    assert told(runs, "burst", limit=3) == [6], "the end of a run is not a second request"
     assert told(log(*((i, "refusal", {"rules": ["policy.purpose"]}) for i in range(0, 200, 20))), "refusals") == []
 
 

@@ -247,7 +247,7 @@ def test_a_log_that_was_made_anew_is_found_against_a_witness(folder, tmp_path):
     (folder / "key").write_text(LogKey.of(thief.verify_key).to_text() + "\n")
     assert len(read_log(folder).entries) == COUNT, "a whole log, of another key"
     for known in ({"seen": [witness]}, {"key": witness.key}, {"fingerprint": witness.key.fingerprint}):
-        with pytest.raises(ArtefactError, match="of key"):
+        with pytest.raises(ArtefactError, match="has key"):
             read_log(folder, **known)
 
 

@@ -125,6 +125,16 @@ def test_ordinary_designs_pass():
     logistic_design(everybody(n), x, names, cases, "CC", total=site())
 
 
+def test_a_site_of_200_people_passes_with_a_trait_and_not_with_a_disease():
+    """Case, residual and weights are columns that nearly determine each other: a person's leverage is larger."""
+    rng, n = np.random.default_rng(0), 200
+    x = np.column_stack([rng.integers(30, 70, n), rng.integers(0, 2, n), rng.normal(size=(n, 2))]).astype(float)
+    linear_design(everybody(n), x, tuple("ABCD"), rng.normal(size=(n, 1)) + 100, ("Y",), total=site())
+    cases = (rng.random(n) < 1 / (1 + np.exp(1 - x[:, 2]))).astype(float)
+    with pytest.raises(PolicyError, match=REFUSAL[:40]):
+        logistic_design(everybody(n), x, tuple("ABCD"), cases, "CC", total=site())
+
+
 class Steering:
     """A site that adds 2^130·I to Hessians and what moves β where it wants to gradients, and bisects for the outermost
     person of a direction by the opened gradients. It knows nothing of anybody."""

@@ -132,7 +132,7 @@ def test_ids_are_letter_by_letter_and_lines_may_end_in_cr_lf(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (["F1\tI1\tHMB\t.\t2025-01-01\t.", "F1\tI1\tGRU\t.\t2025-01-01\t."], "lines 2 and 3 are of one person"),
+        (["F1\tI1\tHMB\t.\t2025-01-01\t.", "F1\tI1\tGRU\t.\t2025-01-01\t."], "lines 2 and 3 name one person"),
         (["0\tI1\tHMB\t.\t2025-01-01\t.", "\tI1\tHMB\t.\t2025-01-01\t."], "one person"),
         (["F1\tI1\tHMB\t.\t2026-06-02\t."], "line 2: the day 2026-06-02 lies ahead"),
         (["F1\tI1\tHMB\t.\t01.02.2025\t."], "YYYY-MM-DD"), (["F1\tI1\tHMB\t.\t\t."], "YYYY-MM-DD"),

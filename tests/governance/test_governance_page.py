@@ -1,18 +1,14 @@
-"""The page about governance is what the code does: its walk runs, and its tables are the settings."""
+"""The page about governance is what the code does: its tables are the settings."""
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
-import shutil
 from datetime import date
 from pathlib import Path
 
 import click
 import pytest
 from support import securegen
-from visa_tools import Signer
 
 from securegen.cli.main import main
 from securegen.governance.policy import IDENTITY, ISSUER, SETTINGS, VISA
@@ -20,32 +16,6 @@ from securegen.governance.policy_draft import toml_value
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "howto" / "governance.md").read_text()
-
-
-def test_its_shell_steps_run(tmp_path, monkeypatch):
-    for file in (ROOT / "examples").glob("cohort.*"):
-        shutil.copy(file, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "biobank").mkdir()
-    for file in tmp_path.glob("cohort.*"):
-        shutil.copy(file, tmp_path / "biobank")
-    broker = Signer(iss="https://broker.example/")
-    Path("broker.jwks").write_text(json.dumps({"keys": [broker.jwk]}))
-    Path("anna.jwt").write_text(broker.visa())
-    lines = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
-    done = []
-    for line in lines:
-        words = shlex.split(line)
-        if words[0] != "securegen":
-            continue
-        if "gwas" in words:
-            words += ["--chr", "1", "--to-bp", "300000"]
-        result = securegen(*words[1:])
-        assert result.code == 0, result.err
-        done.append(result.out)
-    assert len(done) == 10 and "decision: allowed" in done[3]
-    refused = securegen(*shlex.split(next(line for line in lines if " gwas " in line))[1:-4], "--out", "again")
-    assert refused.code == 12 and "policy.purpose" in refused.err and not (tmp_path / "again.QT.glm.linear").exists()
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, IDENTITY, ISSUER, VISA], ids=["settings", "identity", "issuer", "visa"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +13,9 @@ from policy_tools import Ruled
 import securegen as sg
 from securegen.engines.federated import own_policy
 from securegen.engines.governed import for_study, people_of
+from securegen.engines.mpc import deployment
+from securegen.engines.mpc.deployment import VERTICAL
+from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.owner_gate import of_session, pass_owner
 from securegen.engines.mpc.people import charge, ledger_of
 from securegen.engines.mpc.state_file import StateFile
@@ -174,3 +178,20 @@ def test_components_of_sites_are_columns_once_a_study(governed, monkeypatch, pro
     with pytest.raises(PolicyError, match=r"budget\.columns"):
         enter("b")
     assert spent(governed) == 5
+
+
+def test_a_policy_does_not_raise_what_parties_answer(governed, tmp_path, monkeypatch):
+    """A hundredth of the people, although a tenth may be summed with the genotypes of each in all."""
+    found: list[deployment.Task] = []
+    monkeypatch.setattr(deployment, "_session", lambda *told: nullcontext())
+    monkeypatch.setattr(deployment, "_vertical", lambda session, roles, task, *told: found.append(task))
+    parties = loopback_study(tmp_path, deployment.ROLES[VERTICAL])
+    name = next(n for n, role in deployment.ROLES[VERTICAL].items() if role == "genotypes")
+    state = StateFile(governed.folder / "state")
+    task = deployment.Task(Inputs(bfile=governed.cohort.bfile, **OWNER), str(governed.folder / "out"), state)
+    assert deployment.run_party(parties, SimpleNamespace(name=name), task).gate.policy is not None
+    people = open_genotypes(task.inputs, lambda line: None).samples
+    columns = [({""}, np.ones((len(people), 1), bool), 6)]
+    with pytest.raises(PolicyError, match="answered 0 of at most 1; 6 more are refused"):
+        charge(state, "c", columns, people=people, column_limit=found[0].column_limit)
+    charge(state, "c", columns, people=people, column_limit=int(0.1 * len(people)))  # as a policy raised it

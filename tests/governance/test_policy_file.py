@@ -43,8 +43,8 @@ def test_what_is_left_out_has_its_default():
 
 
 FAULTS = {
-    "an unknown key": ("smallest_cohort = 10", "smallest_cohorts = 10", "no key of a policy"),
-    "a key of another table": ("smallest_cohort = 10", "epsilon = 10", "no key of a policy"),
+    "an unknown key": ("smallest_cohort = 10", "smallest_cohorts = 10", "not a key of a policy"),
+    "a key of another table": ("smallest_cohort = 10", "epsilon = 10", "not a key of a policy"),
     "a key twice": ("smallest_cases = 10", "smallest_cohort = 0", "there twice"),
     "a table twice": ("[budgets]", "[limits]", "there twice"),
     "an unknown table": ("[budgets]", "[budget]", "no table of a policy"),

@@ -66,7 +66,7 @@ def test_results_are_opened_with_key_and_list_alone(key, tmp_path):
     few = tmp_path / "few.txt"
     few.write_text("A 1\n")
     for wrong_key, people in ((other, fam), (key, few)):
-        with pytest.raises(InputError, match="line [23]: P.* is no pseudonym") as caught:
+        with pytest.raises(InputError, match="line [23]: P.* is not a pseudonym") as caught:
             pseudonyms.open_table(wrong_key, people, away, tmp_path / "x")
         assert not (tmp_path / "x").exists() and "0.5" not in str(caught.value)
     with pytest.raises(StorageError, match="exists"):
@@ -85,7 +85,7 @@ def test_a_rotated_key_makes_others_and_opens_both(key, tmp_path):
     for i, table in enumerate((first, second)):
         pseudonyms.open_table(new, people, table, tmp_path / f"back{i}")
         assert (tmp_path / f"back{i}").read_text() == people.read_text()
-    with pytest.raises(InputError, match="is no pseudonym"):
+    with pytest.raises(InputError, match="is not a pseudonym"):
         pseudonyms.open_table(key, people, second, tmp_path / "x")
 
 

@@ -98,7 +98,7 @@ def test_released_frequencies_are_taken_when_they_are_named(made, tmp_path, mspr
     )
     with pytest.raises(UsageError, match="leave `variants` out"):
         sg.twin(tmp_path / "x", samples=150, variants=3, frequencies=tmp_path / "q.afreq")
-    with pytest.raises(InputError, match="no table of results"):
+    with pytest.raises(InputError, match="not a table of results"):
         sg.twin(tmp_path / "x", samples=150, frequencies=tmp_path / "q.vmiss")
 
 

@@ -174,7 +174,7 @@ def test_a_passport_that_was_edited_is_refused_and_its_visas_are_verified_each(t
     for text in (whole[:-8] + "AAAAAAAA", BROKER.passport(FORGER.visa()), FORGER.passport(BROKER.visa())):
         with pytest.raises(PolicyError, match="altered, or is not signed by"):
             role(text, tmp_path)
-    with pytest.raises(PolicyError, match="no visa"):  # a passport in a passport
+    with pytest.raises(PolicyError, match="not a visa"):  # a passport in a passport
         role(BROKER.passport(whole), tmp_path)
     with pytest.raises(PolicyError, match="whom the policy does not name"):
         role(OTHER.passport(BROKER.visa()), tmp_path)
@@ -463,8 +463,8 @@ def test_a_policy_pins_no_other_keys(key):
         ([replace(BROKER, more={"algorithms": ["HS256"]})], [], "expected one of"),
         ([replace(BROKER, more={"algorithms": ["none"]})], [], "expected one of"),
         ([BROKER, BROKER], [], "is there already"), ([BROKER, replace(BROKER, name="b")], [], "is there already"),
-        ([replace(BROKER, more={"links": ["nobody"]})], [], "no issuer here"),
-        ([BROKER], [{**GIVES, "issuer": "nobody"}], "no issuer here"),
+        ([replace(BROKER, more={"links": ["nobody"]})], [], "not an issuer here"),
+        ([BROKER], [{**GIVES, "issuer": "nobody"}], "not an issuer here"),
         ([BROKER], [{**GIVES, "needs": ["grant"]}], "does not stand above"), ([BROKER], [GIVES, GIVES], "there twice"),
         ([BROKER], [{**GIVES, "type": "LinkedIdentities"}], "expected one of"),
         ([BROKER], [{**GIVES, "role": "god"}], "expected one of"),

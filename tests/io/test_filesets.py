@@ -280,7 +280,7 @@ def test_a_list_that_names_one_fileset_in_two_ways_or_none(cohort, tmp_path):
     for text, more in (
         ("# comment", ""),
         ("C:\\data\\chr1", ""),
-        (f"{cohort.folder}/chr@", "; @ goes with names that are no list"),
+        (f"{cohort.folder}/chr@", "; @ goes with a name, not with a list"),
     ):
         listed.write_text(f"{one}\n{text}\n")
         with pytest.raises(InputError) as refused:

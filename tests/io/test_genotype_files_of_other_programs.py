@@ -107,12 +107,12 @@ def test_people_of_any_sex_are_people(sex, plink):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1 rs1 0 1e+05 A G", r"line 2: '1e\+05' is no base-pair position.*scipen=999"),
-        ("CHR SNP CM BP A1 A2", "line 2: 'BP' is no base-pair position"),
-        ("1 rs1 0 100.0 A G", "line 2: '100.0' is no base-pair position"),
-        ("1 rs1 0 1_000 A G", "line 2: '1_000' is no base-pair position, a whole number is expected$"),
-        ("1 rs1 0 0x3e8 A G", "line 2: '0x3e8' is no base-pair position, a whole number is expected$"),
-        ("1 rs1 0 1,000 A G", "line 2: '1,000' is no base-pair position"),
+        ("1 rs1 0 1e+05 A G", r"line 2: '1e\+05' is not a base-pair position.*scipen=999"),
+        ("CHR SNP CM BP A1 A2", "line 2: 'BP' is not a base-pair position"),
+        ("1 rs1 0 100.0 A G", "line 2: '100.0' is not a base-pair position"),
+        ("1 rs1 0 1_000 A G", "line 2: '1_000' is not a base-pair position, a whole number is expected$"),
+        ("1 rs1 0 0x3e8 A G", "line 2: '0x3e8' is not a base-pair position, a whole number is expected$"),
+        ("1 rs1 0 1,000 A G", "line 2: '1,000' is not a base-pair position"),
         ("1 rs1 0 99999999999999999999 A G", "line 2: '99999999999999999999' is no"),
         ("1 rs1 100 A G", "line 2: 5 fields, a bim file has 6"),
     ],

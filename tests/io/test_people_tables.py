@@ -61,7 +61,7 @@ def test_a_table_without_family_ids(file):
     table = read_table(file("#IID\tQT\nI3\t2\nI1\t1\n"))
     assert table.fid is None
     joined = align.join(THREE, table)
-    np.testing.assert_array_equal(align.column_values(THREE, table, "QT", joined), [1, np.nan, 2])
+    np.testing.assert_array_equal(align.column_values(table, "QT", joined), [1, np.nan, 2])
 
 
 @pytest.mark.parametrize("text", ["NA", "nan", "NaN", ".", "-9"])
@@ -121,7 +121,7 @@ def test_people_are_joined_on_ids_in_any_order(file):
     table = read_table(file("#FID IID QT\nF3 I3 3\nX X 9\nF1 I1 1\n"))
     joined = align.join(THREE, table)
     assert joined.row.tolist() == [2, -1, 0] and joined.unknown == 1
-    np.testing.assert_array_equal(align.column_values(THREE, table, "QT", joined), [1, np.nan, 3])
+    np.testing.assert_array_equal(align.column_values(table, "QT", joined), [1, np.nan, 3])
 
 
 def test_genotypes_without_family_ids_match_on_iid_or_both(file):
@@ -209,7 +209,7 @@ def test_a_phenotype_of_nobody_is_refused():
 
 def test_categories_become_indicators(file):
     table = read_table(file("#FID IID SITE\nF1 I1 west\nF2 I2 east\nF3 I3 NA\nX X south\n"))
-    columns = align.category_columns(THREE, table, "SITE", align.join(THREE, table))
+    columns = align.category_columns(table, "SITE", align.join(THREE, table))
     assert list(columns) == ["SITE=west"]  # only levels of people with genotypes; the first is the reference
     np.testing.assert_array_equal(columns["SITE=west"], [1, 0, np.nan])
 

@@ -94,7 +94,7 @@ def damage(copy, suffix: str, change) -> None:
         (".bed", lambda b: b"PK\3\4" + b[4:], "not a variant-major PLINK1 bed file"),
         (".bed", lambda b: b"", "not a variant-major PLINK1 bed file"),
         (".bim", lambda b: b[: b.rindex(b"\t")], r"c.bim, line 41: 5 fields, a bim file has 6"),
-        (".bim", lambda b: b.replace(b"\t1010\t", b"\tx\t"), "c.bim, line 2: 'x' is no base-pair position"),
+        (".bim", lambda b: b.replace(b"\t1010\t", b"\tx\t"), "c.bim, line 2: 'x' is not a base-pair position"),
         (".bim", lambda b: b"", "c.bim is empty"),
         (".bim", lambda b: b"\xff" + b, "c.bim, line 1: byte 0xff is not UTF-8 text"),
         (".fam", lambda b: b.replace(b"I36", b"I3 6"), r"c.fam, line 37: 7 fields, a fam file has 6"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import tracemalloc
 
@@ -23,7 +24,7 @@ def whole(folder: Folder, name: str, size: int) -> bytes:
     return bytes(folder.part(FilePart(name, size, 0, size)))
 
 
-@pytest.fixture(params=["disk", "memory", "s3"])
+@pytest.fixture(params=["disk", "memory", "s3", "gs"])
 def folder(request, tmp_path) -> Folder:
     """One folder of each kind: what one does the others do."""
     return folder_of(tmp_path / "a" if request.param == "disk" else f"{request.getfixturevalue(request.param)}/lab/a")
@@ -338,6 +339,7 @@ def test_the_extra_is_named(monkeypatch):
         raise ImportError
 
     monkeypatch.setattr(fsspec, "filesystem", absent)
+    monkeypatch.setitem(sys.modules, "gcsfs.core", None)
     for url, extra in (("s3://b/x", "s3"), ("gs://b/x", "gs"), ("gcs://b/x", "gs"), ("memory://x", "stores")):
         with pytest.raises(MissingExtraError, match=rf"securegen\[{extra}\]") as refused:
             StoreFolder(url)

@@ -107,7 +107,7 @@ def test_broken_files_are_errors_with_their_place(tmp_path):
             reader = read_vcf(path).on_grid(None)
             reader.read(0, len(reader.variants))
 
-    refused("x.vcf, after 1:1 .record 1.: a line that is no record", rows[0], "2 A GT 0/0 0/1")
+    refused("x.vcf, after 1:1 .record 1.: a line that is not a record", rows[0], "2 A GT 0/0 0/1")
     refused("1:2: the record has neither GT nor DS", rows[0], "2 A DP 1 2 3 4")
     refused("1:2: sample 4 has a DS outside", rows[0], "2 A DS 0 1 2 2.5")
     refused("1:2: sample 4 has a DS outside", rows[0], "2 A DS 0 1 2 -0.1")
@@ -115,7 +115,7 @@ def test_broken_files_are_errors_with_their_place(tmp_path):
     refused("1:2: a genotype names allele 3", rows[0], "2 A GT 0/0 0/1 0/3 1/1")
     refused("x.vcf, at the first record: an empty or broken line", *[])
     for content, message in (
-        ("hello\n", "x.vcf is no VCF: its first line is not ##fileformat"),
+        ("hello\n", "x.vcf is not a VCF: its first line is not ##fileformat"),
         ("\ufeff" + VCF_HEAD, "begins with a byte-order mark"),
         (f"{VCF_HEAD}{COLUMNS}\n1\t1\tv\tG\tA\t.\t.\t.\tGT\n", "x.vcf"),
     ):

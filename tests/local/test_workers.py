@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from support import left, securegen, simulate
 
-from securegen.errors import MissingExtraError, SecuregenError, UsageError
+from securegen.cli import config
+from securegen.errors import SecuregenError, UsageError
 from securegen.local import processes, workers
 
 pytestmark = pytest.mark.usefixtures("forked_roles")
@@ -22,11 +25,14 @@ def cohort(tmp_path_factory):
     return simulate(tmp_path_factory.mktemp("cohort"), variants=300)
 
 
-def test_a_command_over_workers_is_the_command(cohort, tmp_path):
+def test_a_command_over_workers_is_the_command(cohort, tmp_path, monkeypatch):
     told = ["gwas", *cohort.options("QT,CC"), "--gzip"]
     assert securegen(*told, "--out", tmp_path / "one").code == 0
+    monkeypatch.setattr(config, "digest_of", pytest.fail)  # parts read the inputs; nobody does so behind them, alone
     done = securegen(*told, "--out", tmp_path / "many", "--executor", "processes", "--workers", 3)
     assert done.code == 0, done.err
+    one, many = (json.loads((tmp_path / f"{n}.run.json").read_text())["call"]["digests"] for n in ("one", "many"))
+    assert one == many and len(one) > 3
     names = [n.removeprefix("one") for n in left(tmp_path) if n.startswith("one")]
     assert names == [n.removeprefix("many") for n in left(tmp_path) if n.startswith("many")]
     for name in (n for n in names if n.endswith(".gz")):
@@ -84,7 +90,8 @@ def dies(monkeypatch, tmp_path):
 
 def test_a_part_whose_process_was_killed_is_run_again(dies, tmp_path):
     said: list[str] = []
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as threads:
+        pool = workers.Pool(threads)
         workers.run_parts([["a", "0"], ["b", "2"]], pool, log=said.append)
         assert [Path(name).read_text() for name in "ab"] == ["x", "xxx"]
         assert said == ["WARNING: part 2 of 2: a part was ended by SIGKILL (out of memory?); it is run again"] * 2
@@ -121,16 +128,24 @@ def test_a_step_ends_with_its_worker(tmp_path):
 
 def test_dask_runs_parts_on_its_workers(dies, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
+    said: list[str] = []
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
-        workers.executor_of(f"dask:{cluster.scheduler_address}", 2) as pool,
+        workers.pool_of(f"dask:{cluster.scheduler_address}", 2, said.append) as pool,
     ):
-        said: list[str] = []
         workers.run_parts([["a", "0"], ["b", "1"], ["c", "0"]], pool, log=said.append)
-    assert [Path(name).read_text() for name in "abc"] == ["x", "xx", "x"] and len(said) == 1
+    assert [Path(name).read_text() for name in "abc"] == ["x", "xx", "x"]
+    assert said[0].startswith("2 workers of Dask at ") and len(said) == 2
 
 
-def test_dask_is_an_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"securegen\[dask\]"), workers.executor_of("dask", 1):
-        pass
+def test_a_command_that_is_ended_ends_its_parts(tmp_path, monkeypatch):
+    begin = processes.start
+    monkeypatch.setattr(
+        processes, "start", lambda call, **o: begin([sys.executable, "-c", "import time; time.sleep(600)"], **o)
+    )
+    with pytest.raises(KeyboardInterrupt), workers.pool_of("processes", 1, print) as pool:
+        future = pool.executor.submit(workers.run_step, [], str(tmp_path), 1)
+        while not workers._running:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert future.result(timeout=60).code == -signal.SIGTERM

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from support import Cohort, securegen
 
 import securegen as sg
 from securegen.cli import config
-from securegen.errors import PolicyError
+from securegen.errors import InputError, PolicyError
 from securegen.governance.noise_ledger import NoiseEntries
 from securegen.governance.noise_store import open_draws
 from securegen.io.digests import sha256
@@ -197,3 +198,31 @@ def test_a_refusal_does_not_count_the_right_guesses(own):
 
     sg.open_study(own.bfile, pheno=own.pheno, pheno_name="QT", dp_epsilon=1.0, dp_bounds="0,60", **FEW)
     assert refused(5) == refused(5, 6, 7)
+
+
+def test_rerun_sees_that_a_table_of_people_changed(own, tmp_path, monkeypatch):
+    """Without its digest: whoever has the record and not the draws can try no guess."""
+    monkeypatch.chdir(tmp_path)
+    call = ["gwas", *own.options("CC"), "--dp-epsilon", 1, "--chr", "1", "--to-bp", 2000]
+    assert (done := securegen(*call, "--out", "first")).code == 0, done.err
+    text = Path("first.run.json").read_text()
+    tables = {own.pheno, own.covar, f"{own.bfile}.fam"}
+    told = json.loads(text)["call"]
+    assert tables == set(told["untold"]) == set(told["marks"]) and told["draws"] == "data"
+    assert not any(sha256(path) in text for path in tables)
+
+    def again(*more):
+        return securegen("rerun", "first.run.json", "--out", "again", "--quiet", *more)
+
+    assert (done := again()).code == 0 and "not seen" not in done.err, done.err
+    right = Path(own.covar).read_bytes()
+    Path(own.covar).write_bytes(edited(own.covar, 3, "AGE", "31.5"))
+    done = again("--dry-run")
+    assert done.code == InputError.exit_code and f"{own.covar} changed since" in done.err and own.pheno not in done.err
+    Path(own.covar).write_bytes(right)
+    assert again("--dry-run").code == 0
+    for path in Path("data").glob("noise.draws*"):  # the record, in other hands
+        path.unlink()
+    Path(own.covar).write_bytes(edited(own.covar, 3, "AGE", "31.5"))
+    done = again("--dry-run")
+    assert done.code == 0 and f"whether {', '.join(sorted(tables))} changed is not seen" in done.err

@@ -214,7 +214,7 @@ def test_plot_of_a_run_and_of_a_lone_table(small, tmp_path):
         (["plot", tmp_path / "r", "--only", "density"], "has nothing for density"),
         (["plot", tmp_path / "nothing"], "nothing.run.json: no such file"),
         (["plot", tmp_path / "r", "--format", "gif"], "choose from png, svg, pdf"),
-        (["plot", small.pheno], "is no table of results"),
+        (["plot", small.pheno], "is not a table of results"),
     ):
         done = securegen(*words)
         assert done.code in (2, 3) and said in done.err, done.err

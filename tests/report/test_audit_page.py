@@ -92,7 +92,7 @@ def test_only_a_page_of_the_same_log_is_replaced(log, tmp_path):
     for _ in range(2):
         write_audit_page(path, state, [])
     other = audit.verify(audit.make_log(tmp_path / "audit", generate()).folder)
-    with pytest.raises(StorageError, match="no page of this log"):
+    with pytest.raises(StorageError, match="not a page of this log"):
         write_audit_page(path, other, [])
     write_audit_page(path, other, [], overwrite=True)
     assert state.key.name not in path.read_text()

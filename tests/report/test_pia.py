@@ -154,7 +154,7 @@ def test_files_that_are_not_as_signed_and_pages_of_others(run):
         sg.pia(run)
     (run.parent / "a.receipt.json").unlink()
     (other := run.parent / "mine.html").write_text("my page")
-    with pytest.raises(StorageError, match="no assessment of this run"):
+    with pytest.raises(StorageError, match="not an assessment of this run"):
         sg.pia(run, other)
     with pytest.raises(InputError):
         sg.pia(run.parent / "none")

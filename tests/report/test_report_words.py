@@ -66,7 +66,7 @@ def test_a_report_of_another_run_is_not_replaced(plain, small, tmp_path):
         assert done.code == 9 and "is the report of another run" in done.err and page.read_bytes() == first
     (tmp_path / "thesis.html").write_text("<p>years of work")
     done = securegen("report", plain, "--out", tmp_path / "thesis.html")
-    assert done.code == 9 and "is no report of this run" in done.err
+    assert done.code == 9 and "is not a report of this run" in done.err
     assert (tmp_path / "thesis.html").read_text() == "<p>years of work"
     assert securegen("report", plain, "--out", page, "--overwrite").code == 0 and page.read_bytes() != first
     assert securegen("gwas", *small.options(), "--digits", "5", "--out", out, "--quiet").code == 0

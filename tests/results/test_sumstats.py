@@ -15,6 +15,7 @@ from support import securegen, write_tsv
 
 import securegen as sg
 from securegen.errors import InputError, UsageError
+from securegen.inspection import inspect
 from securegen.model import Variants
 from securegen.results.forms import FORMATS, TableForm
 from securegen.results.gwas_ssf import MANDATORY, floored, metadata_text, write_gwas_ssf
@@ -23,7 +24,7 @@ from securegen.results.read import read_results
 from securegen.results.regenie import COLUMNS, write_regenie
 from securegen.results.rows import read_sumstats, table_text, write_table
 from securegen.version import VERSION
-from securegen.vocabulary import LINEAR_COLUMNS, OK
+from securegen.vocabulary import FEW_CARRIERS, LINEAR_COLUMNS, OK
 
 pytestmark = pytest.mark.usefixtures("forked_roles")
 
@@ -59,6 +60,27 @@ def test_plink2_columns_come_back(table):
     np.testing.assert_array_equal(frame["LOG10_P"], LOG10_P)
     assert frame["POS"].dtype == np.int64 and frame["OBS_CT"].tolist() == [77] * 6
     assert "e-413\t412.69" in table.read_text()  # the p-value itself is never 0
+
+
+@pytest.mark.parametrize("name", sorted(name for name, form in FORMATS.items() if form.write is not None))
+def test_withheld_rows_in_every_format(name, table, tmp_path):
+    """A withheld row has no number at all, OBS_CT included: other formats take the table, and count the people of other rows."""
+    header, *rows = (line.split("\t") for line in table.read_text().splitlines())
+    variant = set(header[:7])
+    hidden = rows[0] = [cell if n in variant else "NA" for n, cell in zip(header, rows[0], strict=True)]
+    hidden[header.index("TEST")], hidden[header.index("ERRCODE")] = "ADD", FEW_CARRIERS
+    table.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]))
+    path = tmp_path / "other"
+    write = FORMATS[name].write
+    assert write is not None
+    left_out = write(str(path), str(table), TableLayout(17, trait="Y", genome_build="GRCh37"))
+    frame = read_sumstats(path).set_index("ID")
+    if left_out:
+        assert "rs1" not in frame.index and left_out["no statistics"] == 2
+        assert "sample_size: 77\n" in Path(f"{path}-meta.yaml").read_text()
+    else:
+        assert np.isnan(frame.loc["rs1", "OBS_CT"]) and frame.loc["rs1", "ERRCODE"] == FEW_CARRIERS
+    assert frame.loc["1:900:T:A", "OBS_CT"] == 77
 
 
 def test_regenie_round_trip(table, tmp_path):
@@ -164,9 +186,9 @@ def test_a_table_of_another_genetic_model_is_read_without_its_covariates(reader,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\tb\n1\t2\n", "no table of results: its header is neither plink2's"),
+        ("a\tb\n1\t2\n", "not a table of results: its header is neither plink2's"),
         ("#CHROM\tPOS\tID\tA1\tP\n", "has no rows"),
-        ("#CHROM\tPOS\tID\tA1\tP\n1\t2\tx\tA\n", "row 2"),
+        ("#CHROM\tPOS\tID\tA1\tP\n1\t2\tx\tA\n", "line 2: 4 fields, the header has 5"),
         ("#CHROM\tPOS\tID\tA1\tP\n1\t2\tx\tA\tsmall\n", "column P holds 'small'"),
         ("#CHROM\tID\tA1\tP\n1\tx\tA\t0.5\n", "has no column for POS"),
     ],
@@ -262,7 +284,7 @@ def test_what_a_format_cannot_say_is_refused_before_the_run(small, tmp_path):
         ),
         ({"format": "gwas-ssf", "genome_build": "hg19", "frequency_floor": 2.0}, "^`frequency_floor` is 2.0"),
         ({"gzip": "yes"}, "^`gzip` is True or False"),
-        ({"cols": "chrom,what"}, "^`cols`: 'what' is no column"),
+        ({"cols": "chrom,what"}, "^`cols`: 'what' is not a column"),
         ({"cols": 3}, "^`cols` takes names as text"),
         ({"cols": "p", "format": "regenie"}, "^`cols` is for `format` plink2, not for regenie$"),
     ],
@@ -300,11 +322,34 @@ def test_the_comparison_with_the_plain_engine_is_of_the_format(small, formats, t
     assert not list(tmp_path.glob("*.glm.linear"))
 
 
+@pytest.mark.parametrize(
+    "name, columns", [("regenie_QT.regenie", "regenie's"), ("gwas-ssf.QT.gwas-ssf.tsv", "GWAS-SSF's")]
+)
+def test_inspect_knows_them(name, columns, formats):
+    found = inspect(formats / name)
+    assert found.kind == f"result table: association, in {columns} columns"
+    assert found.facts["rows"] == len((formats / name).read_text().splitlines()) - 1
+
+
 def test_25_is_mt_in_gwas_ssf(tmp_path):
     """And XY in plink's numbers: rows of MT would be compared with those of X at their positions."""
     header = ("chromosome", "base_pair_location", "effect_allele", "other_allele", "beta", "standard_error", "p_value")
     path = write_tsv(tmp_path / "t", header, [(c, 70_000, "A", "G", 1, 1, 0.3) for c in (7, 23, 24, 25)])
     assert read_sumstats(path)["#CHROM"].tolist() == ["7", "X", "Y", "MT"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [("p_value", "0", "P is written as '0'"), ("neg_log_10_p_value", "inf", "LOG10_P is inf"),
+     ("neg_log_10_p_value", "-1", "LOG10_P is -1")],
+)  # fmt: skip
+def test_a_p_of_zero_is_refused_by_line(tmp_path, name, text, message):
+    """Read as infinite, the strongest variant was in no clump and no picture."""
+    header = ("chromosome", "base_pair_location", "effect_allele", "other_allele", "beta", "standard_error", name)
+    path = write_tsv(tmp_path / "t", header, [(7, 5, "A", "G", 1, 1, 0.3), (7, 6, "A", "G", 1, 1, text)])
+    for read in (read_sumstats, read_results):
+        with pytest.raises(InputError, match=f"t, line 3: {message}"):
+            read(path)
 
 
 @pytest.mark.parametrize("text", ["1_000", "x", "1,5"])

@@ -40,11 +40,11 @@ OF_ENGINES = {f.name for engine in SCORE_ENGINES.values() for f in dataclasses.f
 
 def test_options_of_prs_are_keywords_of_open():
     assert options(prs.command) - TERMINAL - SERVER == OPEN - {"ref_first"}
-    assert {"cohort", "model", "out"} == keywords(sg.scores.score) - {"progress"}
+    assert {"cohort", "model", "out", "blocks"} == keywords(sg.scores.score) - {"progress"}
 
 
 def test_options_of_run_local_prs_are_keywords_of_open_and_of_engines():
-    assert options(run_local_prs.prs) - TERMINAL - ENGINE_FLAGS == OPEN - {"blocks"} | OF_ENGINES
+    assert options(run_local_prs.prs) - TERMINAL - ENGINE_FLAGS == OPEN | OF_ENGINES
 
 
 def test_keywords_of_open_are_the_fields_of_its_inputs():

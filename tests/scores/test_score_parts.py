@@ -69,6 +69,22 @@ CASES = {
 }
 
 
+def test_run_local_makes_the_same_parts_in_the_clear_alone(cohort, tmp_path):
+    words = ["run-local", "prs", "--bfile", cohort / "c", "--score", cohort / "a.tsv"]
+    run(cohort, tmp_path / "p", "--blocks", "2/3")
+    done = securegen(*words, "--engine", "plain", "--blocks", "2/3", "--out", tmp_path / "q")
+    assert done.code == 0, done.err
+    ours, theirs = (tmp_path / f"{name}.2of3{SUMS}" for name in "pq")
+    assert ours.read_bytes() == theirs.read_bytes()
+    for more, said in (
+        (["--engine", "ckks", "--blocks", "2/3"], "for --engine plain, not for ckks"),
+        (["--engine", "plain", "--blocks", "2/3", "--plot"], "parts are not drawn"),
+    ):
+        done = securegen(*words, *more, "--out", tmp_path / "r")
+        assert done.code == 2 and said in done.err, done.err
+    assert not [name for name in left(tmp_path) if name.startswith("r.")]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_parts_add_up_to_one_run(cohort, case, tmp_path):
     chosen = dict(CASES[case])
@@ -176,7 +192,7 @@ def second_row(cells):
         (changed(SUMS, second_row(lambda c: [*c[:-1], b"1.5"])), "line 3: two ids and 4 whole numbers were expected"),
         (changed(SUMS, second_row(lambda c: c[:-1])), "line 3: two ids and 4 whole numbers were expected"),
         (changed(SUMS, second_row(lambda c: [*c[:-1], b"9" * 18])), "line 3: a number is larger than its part can make"),
-        (changed(SUMS, second_row(lambda c: [c[0], b"else", *c[2:]])), "are of different people"),
+        (changed(SUMS, second_row(lambda c: [c[0], b"else", *c[2:]])), "hold different people"),
         (changed(".match.tsv", lambda d: d + b"x\n"), "matched other variants"),
         (facts(exponent=[3]), "differ in exponent"), (facts(grid=7), "differ in grid"),
         (facts(exponent=[3, 4]), "its lists differ in length"), (facts(bound=[-1]), "is not of a part of scores"),
@@ -213,7 +229,5 @@ def test_what_does_not_go_together(cohort, tmp_path):
     ):
         done = securegen("prs", "--bfile", cohort / "c", "--score", cohort / "a.tsv", *told, "--out", tmp_path / "p")
         assert done.code == UsageError.exit_code and message in done.err
-    done = securegen("prs", "--cohort", cohort, "--model", cohort, "--blocks", "1/2", "--out", tmp_path / "p")
-    assert done.code == UsageError.exit_code and "genotypes in the clear" in done.err
     with pytest.raises(UsageError, match="`blocks` 1/2 is for engine plain, not for ckks"):
         sg.scores.run(sg.scores.open(bfile=cohort / "c", score=cohort / "a.tsv", blocks="1/2"), "ckks")

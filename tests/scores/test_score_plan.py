@@ -148,7 +148,7 @@ def test_a_sum_that_could_wrap_is_refused(score_file, array_reader):
     )
     path = score_file("ID\tA1\tWEIGHT\n" + "".join(f"rs{i}\tG\t0.9\n" for i in range(size)))
     match = match_variants(read_scoring(path), reader.variants)
-    with pytest.raises(PlanError, match="sums of SCORE1 could reach 2\\^66: use fewer bits a weight"):
+    with pytest.raises(PlanError, match="sums of SCORE1 could reach 2\\^66: use fewer bits per weight"):
         plan_scores([match], dosage_grid=1 << 14, imputation="none", bits=40)
     plan = plan_scores([match], dosage_grid=1 << 14, imputation="none", bits=36)
     assert plain_scores(reader, plan).score[0, 0] == plan.constant[0] > 1 << 57
@@ -159,7 +159,7 @@ def test_a_sum_that_could_wrap_is_refused(score_file, array_reader):
     [
         ({"imputation": "median"}, UsageError, "one of cohort, file, none"),
         ({"imputation": "cohort"}, UsageError, "needs the cohort's allele counts"),
-        ({"imputation": "none", "bits": 8}, UsageError, "8 bits a weight"),
+        ({"imputation": "none", "bits": 8}, UsageError, "8 bits per weight"),
         ({"imputation": "none", "dosage_grid": 1 << 15}, UsageError, "a dosage grid of 32768"),
     ],
 )

@@ -123,7 +123,7 @@ def test_rows_that_are_not_one_variant(score_file, column, cell, effect, word):
         ("", "no rows"),
         ("#pgs_id=X\n", "no rows"),
         (HEADER, "no variant below the header on line 1"),
-        ("1\trs1\t1000\tA\tG\t0.5\n1\trs2\t2000\tA\tG\t0.1\n", "its first line, '1 rs1 1000 A G 0.5', is no header"),
+        ("1\trs1\t1000\tA\tG\t0.5\n1\trs2\t2000\tA\tG\t0.1\n", "its first line, '1 rs1 1000 A G 0.5', is not a header"),
         ("ID,A1,WEIGHT\nrs1,A,1\n", "line 1: fields are separated by commas"),
         ('"ID"\t"A1"\t"WEIGHT"\n"rs1"\t"A"\t1\n', "line 1: fields are quoted"),
         (HEADER + f"rs1\tA\tG\t{'9' * 500}\n", "column effect_weight holds '9{40}…'"),

@@ -217,7 +217,7 @@ def test_a_male_with_a_variant_of_x_is_a_singleton(tmp_path):
     ("anno", "", "annotates no variant"),
     ("sets", "S0 1 x rs0\n", "line 1: a set's name"), ("sets", "S0 1 5\n", "line 1"), ("sets", "S0 1 -5 rs0\n", "line 1"),
     ("sets", "S0 1 5 rs0\nS0 1 5 rs1\n", "set 'S0' stands in line 1"), ("sets", "", "names no set"),
-    ("sets", "S0 3 5 rs0\n", "set S0 is of chromosome 3, its variant rs0 of 1"),
+    ("sets", "S0 3 5 rs0\n", "set S0 is on chromosome 3, its variant rs0 on 1"),
     ("masks", "M1\n", "line 1: the name of a mask"), ("masks", "M1 a\nM1 b\n", "mask 'M1' is defined twice"),
     ("masks", "", "defines no mask"),
     ("freq", "rs0 1.5\n", "line 1"), ("freq", "rs0 nan\n", "line 1"), ("freq", "rs0 0.1 2\n", "line 1"),
@@ -249,5 +249,5 @@ def test_options_that_do_not_go_together(small, sets, options, match):
 
 def test_a_format_of_variants_takes_none(small, sets):
     study = sg.open_study(small.bfile, pheno=small.pheno, pheno_name="QT", aaf_bins="all", **sets)
-    with pytest.raises(UsageError, match="`format` gwas-ssf is of variants, not of masks"):
+    with pytest.raises(UsageError, match="`format` gwas-ssf takes variants, not masks"):
         sg.run(study, format="gwas-ssf", genome_build="GRCh38")

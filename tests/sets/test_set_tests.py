@@ -300,7 +300,7 @@ def test_a_set_that_nothing_can_be_tested_of_is_said(small, sets, tmp_path):
 
 @pytest.mark.parametrize(("options", "match"), [
     ({"vc_tests": "skat", "anno_file": None}, "give `anno_file` too"), ({"vc_tests": "skat", "model": "trend"}, "`model` trend"),
-    ({"vc_tests": "skat", "missing": "complete"}, "`missing` complete"), ({"vc_max_aaf": 0.1}, "is of `vc_tests`"),
+    ({"vc_tests": "skat", "missing": "complete"}, "`missing` complete"), ({"vc_max_aaf": 0.1}, "needs `vc_tests`"),
     ({"vc_tests": "skat", "pheno_name": "CC", "correction": "spa"}, "`correction` spa"),
     ({"vc_tests": "skat", "interaction": "AGE"}, "`interaction`"), ({"vc_tests": "skat", "blocks": "1/2"}, "`blocks`"),
 ])  # fmt: skip

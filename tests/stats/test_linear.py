@@ -8,11 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from support import MemoryReader
+from support import MemoryReader, solve_exactly
 
 from securegen.design import column_bits
 from securegen.design import fixedpoint as fp
-from securegen.design.exact import solve_exactly
 from securegen.design.linear import linear_design
 from securegen.engines.plain import sums
 from securegen.stats.linear import linear

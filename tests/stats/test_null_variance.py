@@ -13,10 +13,9 @@ import pandas as pd
 import pytest
 from reference_data import GOLD
 from stats.test_linear import DESIGNS, N, nasty
-from support import MemoryReader, Sites
+from support import MemoryReader, Sites, solve_exactly
 
 import securegen as sg
-from securegen.design.exact import solve_exactly
 from securegen.design.linear import linear_design
 from securegen.design.logistic import logistic_design
 from securegen.engines.plain import sums

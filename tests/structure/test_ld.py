@@ -337,4 +337,4 @@ def test_variants_of_a_table_name_the_counted_allele():
     from securegen.python.aligned import variants_of
 
     frame = pd.DataFrame({"#CHROM": ["1"], "POS": [5], "ID": ["a"], "REF": ["A"], "ALT": ["C"], "A1": ["A"]})
-    assert variants_of(frame).other_allele.tolist() == ["C"] and isinstance(variants_of(frame), Variants)
+    assert variants_of(frame, "t").other_allele.tolist() == ["C"] and isinstance(variants_of(frame, "t"), Variants)

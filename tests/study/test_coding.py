@@ -187,7 +187,7 @@ def test_regenies_dominant_test(reference, tmp_path):
 def test_x_y_and_mt_are_left_out_as_plink2_does(cohort):
     cohort.chromosomes = ["1"] * 10 + ["X", "PAR1", "Y", "Y", "MT", "2"]
     study, log = cohort.open(pheno_name="QT", recessive=True)
-    assert "4 variants on X, Y or MT are left out: genetic models are of people with two copies" in log
+    assert "4 variants on X, Y or MT are left out: genetic models need people with two copies" in log
     assert study.reader.variants.chromosome.tolist() == ["1"] * 10 + ["PAR1", "2"]
 
 
@@ -215,7 +215,7 @@ def test_refusals(cohort, tmp_path):
         cohort.open(dominant=True, hetonly=True)
     with pytest.raises(UsageError, match="`recessive` is for `model` linear, logistic, not for trend"):
         cohort.open(recessive=True, model="trend", pheno_name="CC")
-    with pytest.raises(UsageError, match="`format` gwas-ssf is of additive tests, not of `dominant`"):
+    with pytest.raises(UsageError, match="`format` gwas-ssf takes additive tests, not `dominant`"):
         sg.run(cohort.open(dominant=True, pheno_name="QT")[0], format="gwas-ssf", genome_build="GRCh38")
     cohort.copies[3, 4] = 0.5
     with pytest.raises(UsageError, match="`dominant` needs hard calls; these are fractional dosages.*`vcf_field` GT"):

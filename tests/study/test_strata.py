@@ -187,6 +187,14 @@ def test_without_males_y_is_na_and_the_run_goes_on(cohort):
     assert complete["ERRCODE"].tolist() == rows["ERRCODE"].tolist()
 
 
+@pytest.mark.parametrize("xchr_model", [1, 2])
+def test_without_anybodys_sex_x_and_y_are_na_and_the_run_goes_on(xchr_model, cohort):
+    cohort.sex[:] = 0
+    rows = frame(cohort.open(xchr_model=xchr_model)[0])
+    places = rows["#CHROM"].astype(str)
+    assert (rows["ERRCODE"] != ".").tolist() == places.isin(["X", "Y"]).tolist() and places.isin(["X", "Y"]).any()
+
+
 def test_a_phenotype_without_males_has_no_rows_on_y_but_another_has(cohort):
     cohort.traits["W"] = np.where(cohort.sex == 1, np.nan, cohort.traits["QT"])
     cohort.traits["FEW"] = np.where((cohort.sex == 1) & (np.arange(N) > 4), np.nan, cohort.traits["QT"])

@@ -27,7 +27,7 @@ process GWAS_PART {
     path "${params.out}.${part}of${params.parts}*"
 
     script:
-    def covariates = covar.name == 'NO_COVARIATES' ? '' : "--covar ${covar}"
+    def covariates = covar ? "--covar ${covar}" : ''
     """
     securegen gwas --bfile ${bed.baseName} --pheno ${pheno} ${covariates} ${params.options} \
         --blocks ${part}/${params.parts} --threads ${task.cpus} --quiet --out ${params.out}
@@ -36,7 +36,7 @@ process GWAS_PART {
 
 process MERGE {
     label 'securegen_small'
-    publishDir '.', mode: 'copy', saveAs: { it - 'joined/' }
+    publishDir '.', mode: 'copy', saveAs: { name -> name - 'joined/' }
 
     input:
     path parts
@@ -49,7 +49,7 @@ process MERGE {
     securegen merge ${params.out} --quiet
     mkdir joined
     for file in ${params.out}.*; do
-        [[ \$file =~ ^${params.out}\.[0-9]+of[0-9]+\. ]] || mv "\$file" joined
+        [[ \$file =~ ^${params.out}[.][0-9]+of[0-9]+[.] ]] || mv "\$file" joined
     done
     """
 }
@@ -58,9 +58,9 @@ workflow {
     if (!params.bfile || !params.pheno) {
         error 'give --bfile PREFIX and --pheno FILE'
     }
-    fileset = Channel.value(['bed', 'bim', 'fam'].collect { file("${params.bfile}.${it}", checkIfExists: true) })
-    pheno = Channel.value(file(params.pheno, checkIfExists: true))
-    covar = Channel.value(params.covar ? file(params.covar, checkIfExists: true) : file('NO_COVARIATES'))
-    parts = GWAS_PART(Channel.of(1..params.parts), fileset, pheno, covar)
+    def fileset = ['bed', 'bim', 'fam'].collect { suffix -> file("${params.bfile}.${suffix}", checkIfExists: true) }
+    def pheno = file(params.pheno, checkIfExists: true)
+    def covar = params.covar ? file(params.covar, checkIfExists: true) : []
+    def parts = GWAS_PART(channel.of(1..params.parts), fileset, pheno, covar)
     MERGE(parts.collect())
 }

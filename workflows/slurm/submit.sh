@@ -1,5 +1,5 @@
 #!/bin/bash
-# Submit n parts of a command of securegen, and what joins them when all have ended well:
+# Submit n parts of a command of securegen, and what joins them when all have ended:
 #
 #   securegen plan --bfile cohort --pheno cohort.pheno.tsv --covar cohort.covar.tsv --threads 2 --out study --json > plan.json
 #   workflows/slurm/submit.sh plan.json gwas --bfile cohort --pheno cohort.pheno.tsv --covar cohort.covar.tsv --out study
@@ -7,8 +7,9 @@
 #   workflows/slurm/submit.sh plan.json gwas --cohort study.cohort --design study.design --public key.public --out study
 #
 # plan.json says how many parts, and the memory, time and cores of each; a number in its place is that of the parts, with
-# what part.sbatch asks for. SBATCH holds further options of sbatch, such as SBATCH="--partition=short". Prints the two
-# numbers of jobs.
+# what part.sbatch asks for. SBATCH holds further options of sbatch, such as SBATCH="--partition=short". Prints the numbers of
+# the two jobs. The second one names parts that are not there: ONLY=2,7 in front of the same line submits these alone, and
+# what joins them again.
 set -euo pipefail
 usage() {
     echo "usage: submit.sh PARTS|plan.json COMMAND OPTIONS… --out PREFIX" >&2
@@ -21,7 +22,7 @@ shift
 asked=()
 if [ -f "$parts" ]; then
     step=$1
-    case " $* " in *" --cohort"[\ =]*) step=server ;; esac
+    case "$step $* " in gwas*" --cohort"[\ =]*) step=server ;; *" --cohort"[\ =]*) step="$step --cohort" ;; esac
     read -r parts cores memory minutes < <(
         python3 -c '
 import json, sys
@@ -33,6 +34,6 @@ fi
 [ "$parts" -ge 1 ] 2>/dev/null || usage
 read -ra more <<<"${SBATCH:-}"
 more=("${asked[@]}" "${more[@]}")
-array=$(sbatch --parsable --array="1-$parts" "${more[@]}" "$here/part.sbatch" "$@")
-finish=$(sbatch --parsable --dependency="afterok:$array" --kill-on-invalid-dep=yes "${more[@]}" "$here/finish.sbatch" "$@")
+array=$(PARTS=$parts sbatch --parsable --array="${ONLY:-1-$parts}" "${more[@]}" "$here/part.sbatch" "$@")
+finish=$(sbatch --parsable --dependency="afterany:$array" "${more[@]}" "$here/finish.sbatch" "$@")
 echo "$array $finish"

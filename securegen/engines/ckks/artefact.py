@@ -15,7 +15,6 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -127,7 +126,7 @@ def open_manifest(folder: Place, role: str | None = None) -> Manifest:
         raise ArtefactError(f"{path} is not a securegen manifest")
     if version in (1, 2):
         raise ArtefactError(
-            f"{folder} has format version {version}, this securegen reads {FORMAT_VERSION}, which takes fewer bytes a genotype: "
+            f"{folder} has format version {version}, this securegen reads {FORMAT_VERSION}, in fewer bytes per genotype: "
             "its owner plans, makes a key and encrypts again (securegen plan, keygen, encrypt); what is opened from results "
             "of before needs the securegen that encrypted them"
         )
@@ -269,12 +268,3 @@ def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
     description = {"descr": dtype.str, "fortran_order": False, "shape": tuple(shape)}
     np.lib.format.write_array_header_1_0(stream, description)
     return stream.getvalue()
-
-
-def parse_array(raw: bytes, path: Path | str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """A .npy image of known shape and dtype, without pickling and without a copy."""
-    expected = np.dtype(dtype)
-    header, count = npy_header(shape, expected), int(np.prod(shape))
-    if len(raw) != array_bytes(shape, expected.str) or raw[: len(header)] != header:
-        raise ArtefactError(f"{path} is not a {expected} array of shape {tuple(shape)}")
-    return np.frombuffer(raw, expected, count, len(header)).reshape(shape)

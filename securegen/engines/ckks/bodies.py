@@ -69,10 +69,15 @@ _SUMS: dict[str, Any] = {
     "cohort": hex_text(32), "design": hex_text(32), "nonce": hex_text(16),
     "streams": list_of(list_of(_STREAM, 1, 3), 1, MOST_BLOCKS), "blocks": list_of(_FILE, 1, MOST_BLOCKS),
 }  # fmt: skip
+_PART: dict[str, Any] = {
+    "part": integer(1, MOST_BLOCKS), "of": integer(1, MOST_BLOCKS), "first": integer(0, MOST_BLOCKS),
+}  # fmt: skip
 RESULTS = record(**_HEAD, **_SUMS)
-RESULTS_PART = record(
-    **_HEAD, **_SUMS, part=integer(1, MOST_BLOCKS), of=integer(1, MOST_BLOCKS), first=integer(0, MOST_BLOCKS)
-)
+RESULTS_PART = record(**_HEAD, **_SUMS, **_PART)
+SCORES_PART = record(
+    **_HEAD, **_PART, cohort=hex_text(32), model=hex_text(32), chunks=list_of(_FILE, 1, MOST_SAMPLES),
+    all_chunks=integer(1, MOST_SAMPLES),
+)  # fmt: skip
 
 
 def check_cohort(body: dict[str, Any], p: Parameters) -> None:

@@ -102,14 +102,15 @@ class EncryptedCohort:
                     yield from chunk
 
 
-def open_cohort(folder: Place) -> EncryptedCohort:
-    """Open a folder that an owner sent. Raises ArtefactError unless it is complete, whole and signed."""
+def open_cohort(folder: Place, owner: PublicKey | None = None) -> EncryptedCohort:
+    """Open a folder that an owner sent. Raises ArtefactError unless it is complete, whole and signed: by
+    `owner`, or where that is None by the key that it names."""
     folder = folder_of(folder)
     found = artefact.open_manifest(folder, "cohort")
     with artefact.found_in(folder):
         public = PublicKey.from_json(found.body.get("public"))
     body = found.checked(bodies.COHORT)
-    found.require_signature(public)
+    found.require_signature(owner or public)
     with artefact.found_in(folder):
         bodies.check_cohort(body, public.parameters)
     return EncryptedCohort(folder, body, public, found.digest)

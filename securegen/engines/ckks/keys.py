@@ -61,6 +61,7 @@ PUBLIC = record(
 
 
 def write_public(path: str | Path, key: PublicKey) -> None:
+    """Write NAME.public, readable by everybody; never over another one. Raises StorageError."""
     write_json(path, key.to_json(), mode=FOR_OTHERS, overwrite=False)
 
 

@@ -103,7 +103,7 @@ def later_study_of(inputs: Inputs, owner: PathLike, key: SecretKey, log: Log = s
     among = consented(inputs, info.samples, log)
     if inputs.qc and not among.all():
         raise PolicyError(
-            f"consent.purpose: quality control is of all who were encrypted, and the consent of {int((~among).sum())} does not "
+            f"consent.purpose: quality control takes all who were encrypted, and the consent of {int((~among).sum())} does not "
             "cover this purpose: leave `qc` out, or encrypt the cohort again without them"
         )
     reader, strata = build_strata(inputs, before, log, qc_only=inputs.qc and inputs.pheno is None, among=among)

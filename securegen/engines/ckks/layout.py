@@ -46,6 +46,7 @@ def products(wanted: Sequence[Output], stream: str) -> list[int]:
 
 
 def has_ones(wanted: Sequence[Output], stream: str) -> bool:
+    """Whether the columns of a stream (g, m) that are 1 for everybody are summed by additions."""
     return any(o.stream == stream and o.kind == "addition" for o in wanted)
 
 

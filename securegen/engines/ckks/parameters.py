@@ -52,7 +52,7 @@ SCHEMA = record(
 class Parameters:
     """Public parameters of one encrypted study.
 
-    ring; pack: b, samples a ciphertext; genotype_scale, design_scale: log2 of Δ_g and Δ_c; dosage_max: largest stored
+    ring; pack: b, samples per ciphertext; genotype_scale, design_scale: log2 of Δ_g and Δ_c; dosage_max: largest stored
     value of any stream; norm: bound of the 2-norm of a digit of a design column; samples: N stored; strands: ciphertexts of a
     block for one group of samples; digits, digit_bits: k variants a coefficient, 2^digit_bits apart (0 for one); column_digits,
     column_bits: digits of a column, 2^column_bits apart (0 for one).
@@ -75,12 +75,12 @@ class Parameters:
         if not 1 <= self.strands <= MAX_STRANDS:
             raise PlanError(f"{self.strands} strands a block, expected 1 to {MAX_STRANDS}")
         if self.pack < 1 or self.ring.n % self.pack:
-            raise PlanError(f"{self.pack} samples a ciphertext do not divide ring dimension {self.ring.n}")
+            raise PlanError(f"{self.pack} samples per ciphertext do not divide ring dimension {self.ring.n}")
         if self.samples < 1 or self.dosage_max < 1 or not self.norm > 0:
             raise PlanError("a plan needs samples, a largest dosage and a norm of the columns that are not zero")
         for what, count, bits, most in (
             ("variants a coefficient", self.digits, self.digit_bits, MOST_DIGITS),
-            ("digits a column", self.column_digits, self.column_bits, MOST_COLUMN_DIGITS),
+            ("digits per column", self.column_digits, self.column_bits, MOST_COLUMN_DIGITS),
         ):
             if not 1 <= count <= most or (count > 1) != (bits > 0):
                 raise PlanError(

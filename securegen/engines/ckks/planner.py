@@ -184,7 +184,7 @@ class Plan:
             _check_sets(workload["columns"], workload["sets"], workload["set_of"], len(workload["runs"]))
         plan = Plan(Parameters.from_json(fields["parameters"]), Workload(**workload), design)
         if plan.workload.samples != plan.parameters.samples or plan.workload.stored_max != plan.parameters.dosage_max:
-            raise ArtefactError("not a plan: its workload and its parameters are of different cohorts")
+            raise ArtefactError("not a plan: its workload and its parameters belong to different cohorts")
         return plan
 
 

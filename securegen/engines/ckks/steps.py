@@ -270,25 +270,22 @@ def encrypt_design(
 
 
 def associate(
-    cohort: PathLike,
-    design: PathLike,
-    out: PathLike,
-    *,
-    progress: Progress | None = None,
-    memory_bytes: int | None = None,
-    blocks: str | None = None,
-) -> Path | Folder:
+    cohort: PathLike, design: PathLike, out: PathLike, *, progress: Progress | None = None, memory_bytes: int | None = None,
+    blocks: str | None = None, public: PathLike | None = None,
+) -> Path | Folder:  # fmt: skip
     """The server's step: encrypted sums of an encrypted cohort and design, without any key. Returns the folder.
 
     Each of the three is a path, or the URL of a folder in an object store.
     blocks: i/n, the i-th of n parts of the cohort's blocks alone; PREFIX.1of22.results and so on are joined by `sg.merge`.
+    public: KEY.public of the owner, where a cohort that anybody else signed is refused.
     """
     from securegen.engines.ckks.cohort import open_cohort
+    from securegen.engines.ckks.keys import read_public
     from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
     from securegen.engines.ckks.studydesign import open_design
 
-    opened = open_cohort(cohort)
+    opened = open_cohort(cohort, None if public is None else read_public(Path(public)))
     associate.associate(
         opened,
         open_design(design, opened.public),

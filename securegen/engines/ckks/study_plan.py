@@ -32,7 +32,7 @@ def stored_squares(strata: Sequence[Stratum]) -> bool:
 
 def plan(study: Study, *, squares: bool | None = None, scores: bool = False) -> Plan:
     """CKKS parameters for this study. Counts, precision and the dosage grid enter, and how many blocks of variants have
-    missing calls, which the encrypted cohort shows too. Raises PlanError, and DesignError for predictions that are none.
+    missing calls, which the encrypted cohort shows too. Raises PlanError, and DesignError for predictions that are malformed.
 
     squares: store a stream of squared dosages; None for what the design needs; scores: one variant a coefficient, so that
     scores can be computed from the same cohort.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Workload:
-    """What is to be summed. columns: encrypted design columns; bits: of a column; streams: stored streams a genotype, on
+    """What is to be summed. columns: encrypted design columns; bits: of a column; streams: stored streams per genotype, on
     average (1, +1 in blocks where calls are missing, +1 with squares); dosage_max: the largest dosage in units of its grid;
     squares: a g² stream is stored; runs: variants of each run that blocks do not cross (`blocks.runs_of`), none for one.
 

@@ -22,13 +22,16 @@ from securegen.errors import StorageError
 from securegen.governance import openings
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
-from securegen.governance.ledger import Entries
+from securegen.governance.ledger import Entries, padded
 from securegen.governance.ledger_file import open_ledger
+from securegen.governance.rows_of_sets import enter_sets
 from securegen.governance.site_sets import StudySites
 from securegen.model import GenotypeReader, IntArray, Samples
 from securegen.study.inputs import Log
+from securegen.study.ploidy import NAMES, X, Y
 
 LEDGER = "ledger"
+APART = tuple(f" on {NAMES[kind]}" for kind in (X, Y))  # ends what a set is for whose rows are no others'
 
 
 def guard_of_study(
@@ -55,7 +58,7 @@ def admit(
     sites: StudySites | None = None, reader: GenotypeReader | None = None,
 ) -> None:  # fmt: skip
     """Enter this study's sets of samples, (N,) bool each by what it is for, and of sites into the ledger below `state`. reader:
-    of their genotypes, by which they are known under other ids.
+    of their genotypes, by which they are known under other ids. `guard.between` then has the people by whom two sets differ.
 
     Raises PolicyError when two sets, now or in these people's lifetime, differ by a few people, or the sites so that one's
     own sums could be read, StorageError where the ledger is older than what this site has sent.
@@ -66,12 +69,29 @@ def admit(
         _refuse_older(ledger, state)
         rows = ledger.rows(samples, None if reader is None else Fingerprints(reader))
         _refuse_alone(ledger, sites, guard)
+        known = [(what, padded(people, len(ledger.spent))[rows]) for what, people in ledger.sets]
+        guard.look_between(_by_place(sets, known))
         for what, people in sets:
             fault = ledger.set_fault(rows, people, study.fewest_people)
             if fault is not None and guard.on:
                 guard.refuse(f"samples of {what}", fault)
             ledger.add_set(f"study {study.name} {study.digest[:16]}, {what}", rows, people)
         ledger.add_study(sites)
+
+
+def _by_place(
+    sets: Sequence[tuple[str, np.ndarray]], known: Sequence[tuple[str, np.ndarray]]
+) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """New and known sets over which columns are summed: everywhere, on X, and on Y."""
+
+    def of(some: Sequence[tuple[str, np.ndarray]], place: str) -> list[np.ndarray]:
+        return [people for what, people in some if "phenotype " in what and _place(what) == place]
+
+    return [(of(sets, place), of(known, place)) for place in ("", *APART)]
+
+
+def _place(what: str) -> str:
+    return next((place for place in APART if what.endswith(place)), "")
 
 
 def begin(sites: StudySites, state: Path, guard: SiteGuard) -> list[str]:
@@ -162,6 +182,28 @@ def charge_products(
         )  # fmt: skip
     if fault is not None:
         guard.refuse("whole-genome model", fault)
+
+
+def enter_rows(
+    study: StudyFile, samples: Samples, people: np.ndarray, made: bytes, state: Path, guard: SiteGuard
+) -> None:  # fmt: skip
+    """Enter rows that several variants make of `people`, (N,) bool, before anything of them is summed. made: what tells which.
+
+    Raises PolicyError where rows of other sets were opened of any of these people: what one has more than another is few people.
+    Consent lifts it.
+    """
+    if not guard.on:
+        return
+    with open_ledger(state / LEDGER, policies=guard.policies) as ledger:
+        fault = enter_sets(
+            ledger,
+            f"study {study.name} {study.digest[:16]}",
+            ledger.rows(samples)[people],
+            made,
+            study.consent_openings,
+        )
+    if fault is not None:
+        guard.refuse("sets of variants", fault)
 
 
 def charge_columns(

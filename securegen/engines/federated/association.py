@@ -50,12 +50,13 @@ def federated_sums(
     secure: SecureSum, reader: GenotypeReader, strata: Sequence[Stratum], *, name: str, level: str = openings.STRICT,
     fewest: int = openings.FEWEST, few_missing: str = openings.WITHHOLD, complete: bool = False,
     withheld: Withheld | None = None, vetoed: np.ndarray | None = None, window: int = openings.WINDOW,
+    between: Sequence[np.ndarray] = (),
 ) -> Iterator[OpenedSums]:  # fmt: skip
     """Yield the pooled sums of every segment, in the order of the study's variants. strata: with this site's rows.
 
     name: of the steps, different for every design of a study; level, fewest, few_missing: of the rules (governance.openings);
     complete: linear regression over called samples, where no few people lack a call; vetoed: as of `OwnRows`; window: rows
-    between two that are compared.
+    between two that are compared; between: as of `RowRule`.
     """
     rules = level != openings.ALL
     sets = [Sets.of(s.design.analyses, complete, rules=rules) for s in strata]
@@ -83,7 +84,7 @@ def federated_sums(
         rule = RowRule(
             masks, reader.dosage_grid, strict=level == openings.STRICT, fewest=fewest,
             quadratic=any(needed.quadratic for needed in sets), window=window,
-            summed=reader.dosage_max > 2 * reader.dosage_grid,
+            summed=reader.dosage_max > 2 * reader.dosage_grid, between=between,
         )  # fmt: skip
         rows = OwnRows(rule, as_genotypes(reader), vetoed)
     for together in batches(strata, sites, name):

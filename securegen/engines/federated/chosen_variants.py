@@ -26,7 +26,7 @@ def autosomes(variants: Variants) -> IntArray:
     index = np.flatnonzero(numbered & (ploidy.kinds_of(variants) == ploidy.AUTOSOMAL))
     if not len(index):
         raise UsageError(
-            "components and a whole-genome model are of chromosomes 1 to 22, and the study has no variant there"
+            "components and a whole-genome model use chromosomes 1 to 22, and the study has no variant there"
         )
     return index
 
@@ -64,7 +64,7 @@ def analysed(
     kinds, rows = ploidy.kinds_of(found), rows_of(found)
     reasons = (
         ("on X", (kinds == ploidy.X) & (xchr_model == 0), "`xchr_model` 0"),
-        ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (not has_copies(model)), f"`model` {model} counts two alleles a person"),
+        ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (not has_copies(model)), f"`model` {model} needs two alleles per person"),
         ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & (coding != ADDITIVE) & ~((kinds == ploidy.X) & with_x), DIPLOID),
         ("on X, Y or MT", (kinds != ploidy.AUTOSOMAL) & sets, "sets of a study of sites lie on other chromosomes"),
         ("on Y, MT or no chromosome", (rows == "") & predictions, "predictions have no line for them"),

@@ -18,7 +18,7 @@ import numpy as np
 from securegen.design.columns import QUALITY
 from securegen.design.fixedpoint import SumOverSites
 from securegen.engines.federated.admission import LEDGER
-from securegen.engines.federated.cohort import everybody
+from securegen.engines.federated.cohort import everybody, set_of
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS
 from securegen.engines.federated.studyfile import StudyFile
 from securegen.errors import PolicyError
@@ -112,14 +112,14 @@ def _members(
     for kind in (k for k in (X, Y) if NAMES[k] in study.strata):
         for p in planned if kind == Y or not study.x_as_stored else ():
             mask = p.mask & present_on(kind, samples.sex)
-            sets = [(f"phenotype {p.phenotype.name} on {NAMES[kind]}", mask)]
+            sets = [(f"{set_of(p.phenotype.name)} on {NAMES[kind]}", mask)]
             columns = [p.phenotype.values, *traits.covariates.T]
             parts: tuple[np.ndarray, ...] = (mask,)
             if kind == X:
                 columns.append(male.astype(float))
                 parts = (mask & male, mask & female)
                 if study.xchr_model == 1:
-                    sets.append((f"males with phenotype {p.phenotype.name}", mask & male))
+                    sets.append((f"males with {p.phenotype.name}", mask & male))
             yield _Member(kind, p.phenotype.name, sets, parts, np.stack(columns, 1), _summed([p], traits, kind == X))
         if study.qc:
             people = everybody(study, planned)

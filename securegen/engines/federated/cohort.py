@@ -61,9 +61,7 @@ def read_traits(
     refuse_unused(rules, {*table.columns, *study.covariates})
     table = minimised(table, rules, inputs, silent)
     joined = align.join(samples, table)
-    exact = tuple(
-        read_phenotype(align.column_values(samples, table, t.name, joined), t, inputs.pheno) for t in study.phenotypes
-    )
+    exact = tuple(read_phenotype(align.column_values(table, t.name, joined), t, inputs.pheno) for t in study.phenotypes)
     phenotypes = noised(inputs, samples, exact, log)
     columns, names, unknown = [], list(study.covariates), 0
     if study.covariates:
@@ -73,7 +71,7 @@ def read_traits(
         covar = minimised(covar, rules, inputs, silent)
         covar_join = align.join(samples, covar)
         unknown = covar_join.unknown
-        columns = [align.column_values(samples, covar, name, covar_join) for name in study.covariates]
+        columns = [align.column_values(covar, name, covar_join) for name in study.covariates]
     for k in range(study.components or study.pcs):
         names.append(f"PC{k + 1}")
         columns.append(components[:, k])
@@ -151,9 +149,14 @@ def everybody(study: StudyFile, planned: Sequence[Planned]) -> np.ndarray:
     return planned[0].mask if study.common_samples else np.ones_like(planned[0].mask)
 
 
+def set_of(phenotype: str) -> str:
+    """What a set of samples is called over which columns are summed: its last sign says that it is not of X or Y."""
+    return f'phenotype "{phenotype}"'
+
+
 def sample_sets(study: StudyFile, planned: Sequence[Planned], samples: Samples) -> list[tuple[str, np.ndarray]]:
     """Every set of samples over which this study sums genotypes, by what it is for."""
-    out = [(f"phenotype {p.phenotype.name}", p.mask) for p in planned]
+    out = [(set_of(p.phenotype.name), p.mask) for p in planned]
     if study.sets is not None and len(planned) > 1:
         out.append(("frequencies of variants of sets", np.logical_or.reduce([p.mask for p in planned])))
     if study.qc:
@@ -213,7 +216,7 @@ def places_at(
     found = tuple(NAMES[k] for k in np.unique(kinds[kinds != AUTOSOMAL]).tolist())
     if found != study.strata:
         raise ArtefactError(
-            f"the study speaks of strata {', '.join(study.strata) or 'of none'}, its variants are of {', '.join(found) or 'none'}"
+            f"the study speaks of strata {', '.join(study.strata) or 'of none'}, its variants lie in {', '.join(found) or 'none'}"
         )
     none = no_predictions(traits) if study.statistic == REGENIE else None
     return places_of(kinds, variants, offsets, none)

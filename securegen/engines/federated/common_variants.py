@@ -111,7 +111,7 @@ def _flags(
     if not (guard.on or prune):
         return out
     sets = [people, *([others] if others is not None and others.any() else [])]
-    rule = RowRule(sets, reader.dosage_grid, strict=strict, fewest=guard.fewest)
+    rule = RowRule(sets, reader.dosage_grid, strict=strict, fewest=guard.fewest, between=guard.between)
     kept: list[GenotypeBlock] = []
     alike = _Alike(people, PRUNED if prune else MOST_ALIKE)
     for block in iterate_blocks(reader, rows_at_once(len(reader.samples))):

@@ -54,7 +54,7 @@ TOLD = ("parameters", "samples", "variants", "covariates", "covariate_names", "p
 
 @dataclass(frozen=True)
 class Federated(Engine):
-    """Sites that share no data. sites: that one cohort is dealt to, None: 3, or one a cohort; openings: what sums may show
+    """Sites that share no data. sites: that one cohort is dealt to, None: 3, or one per cohort; openings: what sums may show
     of few people, None: strict; few_missing: what becomes of variants whose call few people lack, None: withhold."""
 
     name: ClassVar[str] = "federated"
@@ -110,7 +110,7 @@ class Federated(Engine):
             corrected = {a.phenotype for a in study.analyses if a.null is not None}
             log(
                 f"--correction {method}: at most {ROWS[method].rounds} rounds of all sites, which count as "
-                f"{most_columns(method)} columns a phenotype in the budgets ({', '.join(sorted(corrected))})"
+                f"{most_columns(method)} columns per phenotype in the budgets ({', '.join(sorted(corrected))})"
             )
 
     def rehearsing(self) -> Federated:
@@ -156,7 +156,7 @@ class Federated(Engine):
         self, study: Study, out: str, form: TableForm, log: RunLog, *, filters: Filters | None = None,
         qc_only: bool = False, bars: Bars = no_bars,
     ) -> EngineRun:  # fmt: skip
-        """Deal one cohort to sites, or take a cohort a site, and let them run. Raises PolicyError where a rule refuses."""
+        """Deal one cohort to sites, or take a cohort per site, and let them run. Raises PolicyError where a rule refuses."""
         files_of(study, self.name)
         refuse_idle_purpose(members_of(study)[0])
         members = members_of(study)

@@ -70,6 +70,7 @@ class OwnInputs:
 def open_inputs(
     folder: Path, study: StudyFile, variants: Variants, site: str, memory: SiteState, inputs: Inputs, log: Log
 ) -> OwnInputs:
+    """A site's genotypes and tables on the variants of the study. Raises as `open_genotypes`, `with_sexes` and `align_reader`."""
     # recoded once they are aligned: a swapped variant counts the other allele
     asked = replace(
         inputs, dosage_grid=study.dosage_grid, split_par=study.split_par, dominant=False, recessive=False, hetonly=False

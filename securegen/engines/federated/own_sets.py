@@ -1,6 +1,6 @@
 """Which rows of sets of variants a site lets be summed with each other, and who pays for it.
 
-Of a set, every variant that nobody withholds is a row; those whose carriers are few in all, or at a site, are one row a mask
+Of a set, every variant that nobody withholds is a row; those whose carriers are few in all, or at a site, are one row per mask
 (`set_sums.SetRows`), made inside each site before anything of it is opened. Whoever sees the products of rows also has those of
 all their integer combinations, with the phenotypes too. So before anything is summed a site looks, at its own people, at all
 rows of sets that share a variant: each by itself, beside every other one of the chromosome, in integer combinations with each
@@ -96,7 +96,8 @@ class OwnSets:
         binary = any(p.test.binary for p in self.own.planned)
         grid = self.sets.reader.dosage_grid
         rule = RowRule(
-            [self.people], grid, strict=True, fewest=self.guard.fewest, quadratic=binary, window=ANYWHERE
+            [self.people], grid, strict=True, fewest=self.guard.fewest, quadratic=binary, window=ANYWHERE,
+            between=self.guard.between,
         )  # fmt: skip
         runs, chromosome = in_order(strata), self.sets.reader.variants.chromosome
         kept: list[GenotypeBlock] = []

@@ -1,4 +1,4 @@
-"""One key for every two sites of a study, and one key a site under which all others read what it sends.
+"""One key for every two sites of a study, and one key per site under which all others read what it sends.
 
 | message | says |
 |---|---|

@@ -35,7 +35,6 @@ from securegen.study.set_fields import SetFields
 from securegen.study.traits import read_used, used_columns
 
 SET_FIELDS = tuple(f.name for f in fields(SetFields) if f.name not in FIELDS)
-LATE = 5  # seconds for the site that stopped the others to say why
 WAIT = 600  # seconds until a silent site is named
 
 
@@ -63,7 +62,7 @@ def trait_kinds(inputs: Inputs, cohorts: Sequence[Samples]) -> dict[str, str]:
     table = read_used(inputs.pheno, inputs.pheno_name, inputs.sex_name, silent, "phenotype")
     out = {}
     for name in table.columns:
-        values = np.concatenate([people.column_values(s, table, name, people.join(s, table)) for s in cohorts])
+        values = np.concatenate([people.column_values(table, name, people.join(s, table)) for s in cohorts])
         binary = people.interpret_phenotype(name, values, force_01=inputs.force_01).binary
         coding = CASE_CONTROL_12 if (values == 2).any() else CASE_CONTROL_01
         out[name] = coding if binary else QUANTITATIVE

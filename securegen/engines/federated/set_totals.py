@@ -202,7 +202,7 @@ class _Side:
         each = [self.top * self._reach(self.norms[j], self.people) for j in self.weights for _ in four]
         wide, wider = (tuple(field_bits(b) for b in bounds) for bounds in (lines, each))
         steps = [
-            Step(f"sets-rows-{number:05d}", sum(sizes[0]), wide, lambda: own()[0], tuple(lines)),
+            Step(f"sets-rows-{number:05d}", sum(sizes[0]), wide, lambda: own()[0], tuple(lines), self._check_rows),
             Step(
                 f"sets-products-{number:05d}-{self.most}", sum(sizes[1]), wider, lambda: own()[1], tuple(each),
                 partial(self._check, batch),
@@ -263,6 +263,14 @@ class _Side:
             out.gm[a, b], out.gm[b, a] = paired[:, k + 1], paired[:, k + 2]
             out.mm[a, b] = out.mm[b, a] = paired[:, k + 3]
         return out
+
+    def _check_rows(self, own: IntArray, total: IntArray) -> None:
+        """Raise PolicyError where what the others added to scores is more than their people can give."""
+        for k, j in enumerate(self.columns):
+            rest = total[:, k] - own[:, k]
+            most = self._reach(self.norms[j] - self.own_norms[j], self.others)
+            if (np.abs(rest) > most).any() or (j == self._indicator and (rest < 0).any()):
+                raise PolicyError(OUT_OF_BOUNDS)
 
     def _check(self, batch: list[int], own: IntArray, total: IntArray) -> None:
         """Raise PolicyError where what the others added to products of a mask's rows is not of people."""

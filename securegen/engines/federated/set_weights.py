@@ -52,7 +52,7 @@ def singled_out(cells: IntArray, fewest: int = FEWEST) -> np.ndarray:
     """(P,) bool: pairs of rows of which the weighed product, beside what else is opened of both, is of few people. cells:
     (P, 3, 3) own people by copies of one and the other.
 
-    Of the product that part counts which is no combination of the others, and of which one person has more than 1/fewest of
+    Of the product, the part counts that is not a combination of the others, and of which one person has more than 1/fewest of
     the squares, as of any column.
     """
     people = cells.reshape(len(cells), COPIES**2).astype(np.float64)

@@ -15,9 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum, analyses_of
-from securegen.engines.federated.admission import LEDGER, admit, begin, charge, guard_of_study, sites_of
+from securegen.engines.federated.admission import LEDGER, admit, begin, charge, enter_rows, guard_of_study, sites_of
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.closed import closed_strata
 from securegen.engines.federated.cohort import federated_strata, sample_sets
@@ -30,7 +32,7 @@ from securegen.engines.federated.message_folder import MessageFolder
 from securegen.engines.federated.messages import ACCEPT, FINISHED, Transport
 from securegen.engines.federated.own_components import component_people, with_components
 from securegen.engines.federated.own_inputs import OwnInputs, open_inputs, salt_of, same_inputs
-from securegen.engines.federated.own_masks import rules_of_masks, with_masks
+from securegen.engines.federated.own_masks import counted_people, rules_of_masks, told, with_masks
 from securegen.engines.federated.own_policy import check_site, enter_products, gate_of_site, opened_first
 from securegen.engines.federated.own_predictions import with_predictions
 from securegen.engines.federated.own_purpose import for_what_was_asked, keep_asked
@@ -173,6 +175,7 @@ def _take_part(
     related = component_people(study, own, memory, log)
     sets = [*sample_sets(study, own.planned, samples), *related]
     admit(study, sets, samples, state, guard, sites, own.reader)
+    guard.between = _kept(memory, "between", guard.between, len(samples))
     secure = SecureSum(session, agree_on_keys(session, commitment))
     log("every two sites have a key")
     read_alone = begin(sites, state, guard)
@@ -183,11 +186,14 @@ def _take_part(
     own, predicted = with_predictions(study, own, variants, secure, guard, memory, state, log)
     genotypes = own.reader
     own, masks, classes = with_masks(study, own, secure, guard, message_folder.folder, log)
+    if masks is not None:
+        enter_rows(study, samples, counted_people(own), told(study, masks), state, guard)
     closed = closed_strata(
         study, site, own.planned, own.traits, samples, sets, partial(secure.total, check=not_below_own), state, log
     )
     if closed.sets:
         admit(study, [*sets, *closed.sets], samples, state, guard, sites)
+        guard.between = _kept(memory, "between-closed", guard.between, len(samples))
     try:
         strata = federated_strata(
             study, own.planned, own.traits, own.places, samples, guarded(secure.total, guard), salt_of(memory), closed.reasons,
@@ -217,7 +223,7 @@ def _take_part(
         rows: dict[str, Any] = {} if masks is None else rules_of_masks(masks, own, guard)
         sums = partial(
             federated_sums, secure, own.reader, strata, name="variants", level=study.openings, fewest=study.fewest_people,
-            few_missing=study.few_missing, complete=study.missing == "complete", **rows,
+            few_missing=study.few_missing, complete=study.missing == "complete", between=guard.between, **rows,
         )  # fmt: skip
         blocks = sums(withheld=withheld)
         correct = open_corrections(study, secure, own.reader, strata, blocks, guard, salt_of(memory), state, log)
@@ -245,6 +251,12 @@ def _take_part(
         study, site, strata, len(samples), tables, quality, predictions, scores, receipt, opened, session.sent_bytes,
         gate.record(), corrected,
     )  # fmt: skip
+
+
+def _kept(memory: SiteState, name: str, sets: list[np.ndarray], size: int) -> list[np.ndarray]:
+    """Sets of samples as they were when this site was here first: what others sum meanwhile looks at what this study does."""
+    raw = memory.once(name, lambda: np.packbits(np.array(sets, bool).reshape(-1, size), axis=1).tobytes())
+    return list(np.unpackbits(np.frombuffer(raw, np.uint8).reshape(-1, -(-size // 8)), axis=1, count=size).astype(bool))
 
 
 def _everybody_accepts(transport: Transport, message_folder: MessageFolder) -> list[str]:

@@ -153,7 +153,7 @@ def init(
     there already: nothing is then written.
     """
     if block is not None and not step1:
-        raise UsageError("`block` is of a whole-genome model of all sites: give `step1`")
+        raise UsageError("`block` belongs to a whole-genome model of all sites: give `step1`")
     predictions = predictions or step1
     new = not Path(key).exists()
     coordinator = signing.generate() if new else signing.read_identity(key, passphrase=passphrase)

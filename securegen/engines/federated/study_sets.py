@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from securegen.errors import UsageError
-from securegen.governance.openings import CONSORTIUM, STRICT
+from securegen.governance.openings import CONSORTIUM
 from securegen.io.output import write_text
 from securegen.io.schema import hex_text, list_of, one_of, record, text
 from securegen.io.text import read_text
@@ -26,7 +26,6 @@ from securegen.study.mask_options import RULES, SUM, MaskOptions, parse_bins
 from securegen.study.mask_rows import found_sets
 from securegen.vocabulary import ADDITIVE, SET_TESTS
 
-MOST_VOTED = 4  # bins that sites place a withheld variant in
 ANNOTATIONS, SETS, MASKS, FREQUENCIES = FILES = ("anno.txt", "sets.txt", "masks.txt", "frequencies.txt")
 
 
@@ -54,15 +53,12 @@ class StudySets:
         if openings == CONSORTIUM:
             raise UsageError(f"`openings` {CONSORTIUM} shows masks of a set that few people tell apart: strict")
         for given, what in (
-            (genetic_model != ADDITIVE, f"`{genetic_model}` is of genotypes of two alleles, and masks count several variants"),
-            (interaction is not None and self.rule == SUM, "`interaction` is of two copies: `build_mask` max or comphet"),
+            (genetic_model != ADDITIVE, f"`{genetic_model}` needs genotypes of two alleles, and masks count several variants"),
+            (interaction is not None and self.rule == SUM, "`interaction` needs two copies: `build_mask` max or comphet"),
             (qc and self.rule == SUM, "`qc` counts the alleles of one variant: `build_mask` max or comphet, not sum"),
-            (openings == STRICT and not self.public and len(self.bins) > MOST_VOTED,
-             f"{len(self.bins)} of `aaf_bins` tell, by votes, the carriers of a variant that is withheld: {MOST_VOTED} at most, "
-             "or `aaf_file`"),
             (bool(self.tests) and (qc or interaction is not None), "`vc_tests` of sites have no table beside: no qc"),
             (bool(self.tests) and statistic != REGENIE, "`vc_tests` have the `statistic` regenie"),
-            (bool(self.tests) and several, "`vc_tests` of sites are of people who have every phenotype: `common_samples`"),
+            (bool(self.tests) and several, "`vc_tests` of sites take people who have every phenotype: `common_samples`"),
         ):  # fmt: skip
             if given:
                 raise UsageError(what)

@@ -209,6 +209,7 @@ def parse(content: str, where: str) -> StudyFile:
 
 
 def new_study_id() -> str:
+    """A fresh id: 16 random bytes in hex."""
     return secrets.token_hex(16)
 
 

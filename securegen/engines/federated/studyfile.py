@@ -78,7 +78,7 @@ class StudyFile:
     product with the dosage is tested;
     pcs: components that the sites compute together, on the variants of PC_VARIANTS where its digest is given,
     without those that are in linkage disequilibrium at the site ld_prune_on;
-    consent_openings: to more leverage and columns a person, and of every site to be read alone beside another study's totals;
+    consent_openings: to more leverage and columns per person, and of every site to be read alone beside another study's totals;
     continues, without: digest of the study that goes on as this one, and the sites that are no longer in it; strata: kinds of
     chromosomes beside autosomes that the variants lie on (of X, Y, MT); xchr_model, split_par: as of study.inputs;
     predictions: of a whole-genome model, which every site has, or which the sites make together: step1 is then the variants of
@@ -194,7 +194,7 @@ class StudyFile:
                 raise UsageError(f"predictions are for a `model` with a null model, not for {self.test_of(trait).name}")
         if self.step1 and not (self.common_samples or len(self.phenotypes) == 1):
             raise UsageError(
-                "a whole-genome model of all sites (`step1`) is of people who have every phenotype: `common_samples`"
+                "a whole-genome model of all sites (`step1`) takes people who have every phenotype: `common_samples`"
             )
         if self.write_score and not self.step1:
             raise UsageError("`write_score` is for a whole-genome model of all sites: give `step1`")
@@ -216,7 +216,7 @@ class StudyFile:
             self.site(self.ld_prune_on)
         checks.whole("pcs", self.pcs, 0, 100)
         if self.pcs and self.dosage_grid != 1:
-            raise UsageError("components of all sites (`pcs`) are of hard calls, which tell relatives: `dosage_grid` 1")
+            raise UsageError("components of all sites (`pcs`) need hard calls, which tell relatives: `dosage_grid` 1")
         taken = [name for k in range(self.components or self.pcs) if (name := f"PC{k + 1}") in self.covariates]
         if taken:
             raise UsageError(f"a covariate of the tables and a component are both called {taken[0]}: leave one out")
@@ -257,7 +257,7 @@ class StudyFile:
         left = [name for name in self.strata if name != "X" or not self.x_as_stored]
         if left:
             raise UsageError(
-                f"`{self.genetic_model}` is of people with two copies: variants on {', '.join(left)} go out"
+                f"`{self.genetic_model}` needs people with two copies: variants on {', '.join(left)} go out"
             )
 
     @property

@@ -38,7 +38,7 @@ def opened_by(study: StudyFile) -> list[str]:
         ]
     if study.pcs:
         out += [f"loadings of {study.pcs} components: for each common variant Σg and Σ g × rounded projections of everybody "
-                f"who is no relative, {study.pcs + 4} columns a round, and their sums of squares"]  # fmt: skip
+                f"who is not a relative, {study.pcs + 4} columns per round, and their sums of squares"]  # fmt: skip
     if study.step1:
         out += [
             f"a whole-genome model: for blocks of at most {study.step1} common variants the products of all pairs of variants, "
@@ -54,7 +54,7 @@ def opened_by(study: StudyFile) -> list[str]:
         out += [
             f"of variants whose score test has P below {study.p_thresh:g} sums of each round of their correction by "
             f"{study.correction}, "
-            f"at most {ROWS[study.correction].rounds} rounds that count as {most_columns(study.correction)} columns a phenotype, "
+            f"at most {ROWS[study.correction].rounds} rounds, {most_columns(study.correction)} columns per phenotype, "
             "where enough people have each genotype; where a site says no, how many do"
             + ("; gradient and Hessian of the null model under Firth's penalty" if study.correction == FIRTH else "")
         ]

@@ -182,9 +182,11 @@ def check_correction(method: str, p_thresh: float, tests: Sequence[Test]) -> Non
     checks.choice("correction", method, (NONE, *CORRECTIONS))
     checks.number("p_thresh", p_thresh, 0, 1)
     if method != NONE and not any(method in t.corrections for t in tests):
-        raise UsageError(f"`correction` {method} is of cases and controls under `model` logistic: no phenotype is")
+        raise UsageError(
+            f"`correction` {method} needs cases and controls under `model` logistic, and no phenotype has them"
+        )
     if method == NONE and p_thresh != P_THRESH:
-        raise UsageError(f"`p_thresh` is of a `correction`: {', '.join(CORRECTIONS)}")
+        raise UsageError(f"`p_thresh` needs a `correction`: {', '.join(CORRECTIONS)}")
 
 
 def bounds(people: int) -> int:

@@ -161,7 +161,7 @@ class SiteSums:
                 bad |= bool((n < 0).any() or (s > self.top * n).any())
                 if i in self.sets.squared:
                     q = part[:, 2 * len(sets) + self.sets.squared.index(i)]
-                    if self.coded:  # of the copies, which are no fewer than what a model makes of them
+                    if self.coded:  # of the copies: at least as many as a model makes of them
                         bad |= bool((q > self.top * n).any() or (q < s).any())
                     else:
                         bad |= bool((q > self.top * s).any() or (n * q < s * s).any())

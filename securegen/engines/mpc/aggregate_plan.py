@@ -50,7 +50,7 @@ class AggregatePlan:
         most = self.dosage_max**2 if self.weights else self.dosage_max
         if (most * self.samples << self.value_bits) >= 1 << 62:
             raise PlanError(f"sums over {self.samples} samples of columns of {self.value_bits} bits may exceed 2^62: "
-                            "use fewer bits (`bits`) or fewer samples a run")  # fmt: skip
+                            "use fewer bits (`bits`) or fewer samples per run")  # fmt: skip
         largest = {"g": self.dosage_max, **({"q": self.dosage_max**2} if self.weights else {}), "m": 1}
         return choose_form(self.samples, largest, self.value_bits, few=not self.weights)
 
@@ -68,7 +68,7 @@ class AggregatePlan:
 
     @staticmethod
     def read(value: object, sender: str) -> AggregatePlan:
-        """A plan that a party announced; ProtocolError when it is none."""
+        """A plan that a party announced; ProtocolError when it is malformed."""
         if isinstance(value, dict) and set(value) == {"sizes", "analysed", "weights"}:
             sizes, analysed, weights = (value[n] for n in ("sizes", "analysed", "weights"))
             if all(map(_whole, (sizes, analysed, weights))) and len(sizes) == 5 and all(sizes):

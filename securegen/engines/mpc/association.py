@@ -160,7 +160,7 @@ def outsourced_genotype_run(
 def _hear_sets(session: Session, source: str, samples: int, columns: int) -> np.ndarray:
     sets = session.receive_json(source, "sets")
     if type(sets) is not int or not 0 <= sets <= columns:
-        raise ProtocolError(f"party {source!r} announced sets of samples that are none")
+        raise ProtocolError(f"party {source!r} announced malformed sets of samples")
     return hear_who(session, source, samples, sets)
 
 
@@ -231,7 +231,7 @@ def outsourced_server_run(session: Session, roles: outsourced.OutsourcedRoles, *
     """A server of an outsourced run."""
     for sizes in hear_each(session, roles.right, "sizes"):
         if not isinstance(sizes, dict) or type(sizes.get("samples")) is not int or not 1 <= sizes["samples"] < 1 << 31:
-            raise ProtocolError(f"party {roles.right!r} announced sizes that are none")
+            raise ProtocolError(f"party {roles.right!r} announced malformed sizes")
         opened = _agreed_columns(sizes.get("opened"), roles.right)
         outsourced.server(
             session, roles, samples=sizes["samples"], columns=len(opened["m"]), opened=opened,
@@ -263,4 +263,4 @@ def _agreed_columns(value: object, sender: str) -> dict[str, list[int]]:
         inside = numbers and all(i < width for i in [*value["g"], *value["q"]])
         if inside and 0 < width <= 10_000 and value["m"] == list(range(width)):
             return value
-    raise ProtocolError(f"party {sender!r} asked for columns that are none")
+    raise ProtocolError(f"party {sender!r} asked for malformed columns")

@@ -71,7 +71,7 @@ class Task:
     inputs: its own files; out: prefix of what it writes; cohort and state: the name and file under which the owner's
     masks and limits are kept; reveal: what is opened of a vertical split (REVEALS); threshold: p-value of a hit;
     masked: where the phenotype owner of a vertical split keeps masked genotypes; score: for score runs; column_limit:
-    lifetime number of phenotype columns that the genotype owner answers (None: a hundredth of the samples); openings: of
+    lifetime number of phenotype columns that the genotype owner answers (`columns_answered`); openings: of
     the genotype owner, what sums that are opened whole may show of few people; seen: is shown every block of these; gate:
     this party's door, by default that of its inputs.
     """
@@ -102,7 +102,7 @@ def split_of(parties: Parties) -> str:
         if roles == sorted(needed.values()):
             return split
     raise UsageError(
-        f"the roles {', '.join(roles)} of study {parties.study!r} are no split: use sites only; genotypes, phenotypes "
+        f"the roles {', '.join(roles)} of study {parties.study!r} do not make a split: use sites only; genotypes, phenotypes "
         "and dealer; these with two servers; or genotypes, model and dealer"
     )
 
@@ -163,9 +163,6 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
         reader = genotypes_of(task, split, waiting)
     if reader is not None:
         outputs.refuse_masks(reader.variants, gate.minor_alleles)
-    if reader is not None and gate.policy is not None:
-        limit = int(gate.policy["budgets.columns_share"] * len(reader.samples))
-        task = replace(task, column_limit=min(limit, task.column_limit or limit))
     outcome.seconds["plan"] = time.perf_counter() - started
     with _session(parties, identity, outcome) as session:
         if reader is not None:

@@ -15,11 +15,12 @@ import numpy as np
 from securegen.design.strata import AUTOSOMES
 from securegen.engines.mpc.gwas import refuse_few
 from securegen.engines.mpc.net.session import Session
-from securegen.engines.mpc.state_file import StateFile
+from securegen.engines.mpc.state_file import StateFile, columns_answered
 from securegen.errors import PolicyError, ProtocolError
 from securegen.governance import openings
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
+from securegen.governance.ledger import padded
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.rows import RowRule
 from securegen.model import GenotypeReader, Samples
@@ -56,11 +57,15 @@ def admitted(
     guard = SiteGuard(log, level=level)
     path = Path(os.path.realpath(state.path))  # of two links to one state file, one ledger
     genotypes = Fingerprints(reader)
+    between: dict[str, list[np.ndarray]] = {}
     for place in sorted({place for places, _ in strata for place in places}):
         sets = _sets_of(strata, place)
         guard.sets(sets)
         with open_ledger(_ledger(path, place), log, policies=state.policies) as ledger:
             rows = ledger.rows(reader.samples, genotypes)
+            known = [padded(people, len(ledger.spent))[rows] for _, people in ledger.sets]
+            guard.look_between([([people for _, people in sets], known)])
+            between[place] = guard.between
             for what, people in sets:
                 fault = ledger.set_fault(rows, people)
                 if fault is not None and guard.on:
@@ -69,10 +74,14 @@ def admitted(
     if not guard.on:
         return [None] * len(strata)
     everybody = np.ones((len(reader.samples), 1), bool)
+    strict = level == openings.STRICT
     return [
-        RowRule(list((sets if sets.shape[1] else everybody).T), reader.dosage_grid, strict=level == openings.STRICT)
-        for _, sets in strata
-    ]
+        RowRule(
+            list((sets if sets.shape[1] else everybody).T), reader.dosage_grid, strict=strict,
+            between=[people for place in places for people in between[place]],
+        )
+        for places, sets in strata
+    ]  # fmt: skip
 
 
 def _sets_of(strata: Sequence[tuple[Collection[str], np.ndarray]], place: str) -> list[tuple[str, np.ndarray]]:
@@ -93,7 +102,7 @@ def charge(
     same person under another name of the cohort and, of a reader, another id. strata: as of `admitted`, and how many
     columns; those of one variant are never another's, so the longest counts.
 
-    On Y sums are over males, who are counted apart: a hundredth of those, unless there is a `column_limit`. Raises
+    On Y sums are over males, who are counted apart (`columns_answered`). Raises
     PolicyError where a name or a person would pass the limit; nothing is counted then.
     """
     asked, path, genotypes = [], Path(os.path.realpath(state.path)), None
@@ -108,7 +117,7 @@ def charge(
             if name and all(sets.shape[1] for sets, _ in mine):
                 members = np.any([sets.any(axis=1) for sets, _ in mine], axis=0)
             columns = max(columns for _, columns in mine)
-            limit = max(1, int(members.sum()) // 100) if column_limit is None else column_limit
+            limit = columns_answered(int(members.sum()), column_limit)
             asked.append((f"columns of cohort {cohort}{name and ', '}{name}", columns, limit))
             ledger = ledgers.enter_context(open_ledger(_ledger(path, name), policies=state.policies))
             most = ledger.spend(ledger.rows(people, genotypes)[members], columns)

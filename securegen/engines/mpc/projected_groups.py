@@ -19,11 +19,12 @@ def public_group(p: Projection, lead_bits: tuple[int, ...]) -> PhenotypeGroup:
 
 
 def write_groups(groups: tuple[PhenotypeGroup, ...]) -> list[dict[str, Any]]:
+    """Groups as JSON, their public fields alone; `read_groups` reads them."""
     return [{n: list(v) if isinstance(v := getattr(g, n), tuple) else v for n in _PUBLIC} for g in groups]
 
 
 def read_groups(value: object, sender: str) -> tuple[PhenotypeGroup, ...]:
-    """Groups that a party announced; ProtocolError when they are none."""
+    """Groups that a party announced; ProtocolError when they are malformed."""
     out = []
     for item in value if isinstance(value, list) else []:
         if not isinstance(item, dict) or set(item) != set(_PUBLIC) or item["test"] not in ("linear", "logistic"):
@@ -39,18 +40,18 @@ def read_groups(value: object, sender: str) -> tuple[PhenotypeGroup, ...]:
             break
         out.append(PhenotypeGroup(item["test"], tuple(names), item["basis"], item["samples"], tuple(leads)))
     if not out or len(out) != len(value) or sum(g.columns for g in out) > LARGEST:  # type: ignore[arg-type]
-        raise ProtocolError(f"party {sender!r} announced phenotypes that are none")
+        raise ProtocolError(f"party {sender!r} announced malformed phenotypes")
     return tuple(out)
 
 
 def read_design(value: object, runs: list[VariantRun], sender: str) -> tuple[tuple[PhenotypeGroup, ...], int]:
-    """Groups and unit of a stratum that a party announced; ProtocolError when they are none."""
+    """Groups and unit of a stratum that a party announced; ProtocolError when they are malformed."""
     if runs[0].whole:
         return read_groups(value, sender), 1
     if not isinstance(value, dict) or set(value) != {"groups", "unit"}:
-        raise ProtocolError(f"party {sender!r} announced a design that is none")
+        raise ProtocolError(f"party {sender!r} announced a malformed design")
     if type(value["unit"]) is not int or value["unit"] not in (1, 2):
-        raise ProtocolError(f"party {sender!r} announced a design that is none")
+        raise ProtocolError(f"party {sender!r} announced a malformed design")
     if runs[0].doubled and value["unit"] != 2:
         raise ProtocolError(f"party {sender!r} announced one copy of X in units of two")
     return read_groups(value["groups"], sender), int(value["unit"])

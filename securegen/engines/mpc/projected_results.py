@@ -52,7 +52,7 @@ class Opened:
         opened = joined["opened"][:, number]
         if plan.reveal == CHI2:
             ratio = joined["ratio"][:, number] / 2.0 ** ratio_bits(p.samples)
-            error = ratio_error(ratio, p, number, noise, RATIO_LIMIT[p.test]) + 2.0 ** (1 - ratio_bits(p.samples))
+            error = ratio_error(ratio, p, noise, RATIO_LIMIT[p.test]) + 2.0 ** (1 - ratio_bits(p.samples))
             return np.ones(len(ratio), bool), from_ratio(ratio, opened, p, number, error)
         rows = np.flatnonzero(opened)
         variation = joined["variation"][rows] / 2.0 ** variation_bits(p.samples, plan.grid) / plan.grid**2

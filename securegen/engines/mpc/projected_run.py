@@ -190,7 +190,7 @@ def phenotype_run(
     """The phenotype party: writes the tables. masked: a folder to keep masked genotypes in for later runs; opened: is shown
     the study; gate: the door, by default that of the inputs.
 
-    Raises UsageError for tests that are no regressions.
+    Raises UsageError for tests that are not regressions.
     """
     cohort = agreed_cohort(session, roles.left, inputs, log)
     _refuse_more_than_copies(cohort)
@@ -262,7 +262,7 @@ def _deal(session: Session, roles: Roles, value: object, threads: int) -> float:
         raise ProtocolError(f"party {roles.left!r} announced a malformed plan")
     sizes = value["sizes"]
     if not isinstance(sizes, list) or len(sizes) != 3 or not all(type(v) is int and 0 < v < 1 << 31 for v in sizes):
-        raise ProtocolError(f"party {roles.left!r} announced sizes that are none")
+        raise ProtocolError(f"party {roles.left!r} announced malformed sizes")
     samples, variants, grid = sizes
     groups = read_groups(value["groups"], roles.left)
     plan = make_plan(check_reveal(value["reveal"]), groups, choose_scales(samples, grid), samples, grid)

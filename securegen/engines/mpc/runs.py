@@ -75,7 +75,7 @@ def hear(session: Session, source: str, step: str, variants: Variants) -> tuple[
         alike = len({(r.stratum, r.doubled) for r in out}) == len({r.stratum for r in out}) == len(strata)
         if out and len(out) == len(runs) and alike:
             return strata, out
-    raise ProtocolError(f"party {source!r} announced runs of variants that are none")
+    raise ProtocolError(f"party {source!r} announced malformed runs of variants")
 
 
 def tell_number(session: Session, to: str, step: str, runs: Sequence[VariantRun]) -> None:
@@ -91,7 +91,7 @@ def hear_each(session: Session, source: str, step: str) -> Iterator[object]:
         yield value
         return
     if type(value["runs"]) is not int or not 0 < value["runs"] < 1 << 31:
-        raise ProtocolError(f"party {source!r} announced a number of runs that is none")
+        raise ProtocolError(f"party {source!r} announced a malformed number of runs")
     for _ in range(value["runs"]):
         yield session.receive_json(source, step)
 

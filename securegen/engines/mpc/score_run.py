@@ -130,12 +130,12 @@ def ring_bits(plan: ScorePlan) -> int:
 
 def _ring(announced: object, sender: str) -> int:
     if not isinstance(announced, dict) or announced.get("ring") not in (32, 64):
-        raise ProtocolError(f"party {sender!r} announced scores that are none")
+        raise ProtocolError(f"party {sender!r} announced malformed scores")
     return int(announced["ring"])
 
 
 def lifetime_replies(plan: ScorePlan, allow: Sequence[str]) -> int:
-    """Scores that a model may ever answer to one party: the rule of 20 weights a person holds over all runs together,
+    """Scores that a model may ever answer to one party: the rule of 20 weights per person holds over all runs together,
     because people asked for in many small runs are as many equations as in one large one."""
     weights = [plan.score_variants(s) for s, name in enumerate(plan.names) if name not in allow]
     return len(plan.names) * min(weights) // 20 if weights else 1 << 62
@@ -191,10 +191,10 @@ def _public_plan(value: object, grid: int, sender: str) -> ScorePlan:
         )  # fmt: skip
         second = value["second"] is True  # type: ignore[index]
     except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(f"party {sender!r} announced scores that are none") from error
+        raise ProtocolError(f"party {sender!r} announced malformed scores") from error
     sound = 0 < len(names) == len(exponent) == len(file_of) and all(0 <= f < len(variants_of) for f in file_of)
     if not sound or not all(-1024 < e < 1024 for e in exponent):
-        raise ProtocolError(f"party {sender!r} announced scores that are none")
+        raise ProtocolError(f"party {sender!r} announced malformed scores")
     none, empty = np.empty(0, np.int64), np.empty((0, len(names)), np.int64)
     return ScorePlan(
         names=names, variant=none, dosage_grid=grid, imputation="cohort", exponent=exponent, dosage_weight=empty,

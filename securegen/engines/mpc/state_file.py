@@ -73,6 +73,17 @@ def digest_array(array: np.ndarray) -> str:
     return h.hexdigest()
 
 
+def columns_answered(people: int, named: int | None) -> int:
+    """The most columns that a genotype owner answers of these people in their life: a hundredth of them, at least 1, unless it
+    names another number. Whoever chooses columns reads some 25 people by each. A policy's `budgets.columns_share` is the
+    door's, and refuses beside it: it raises nothing here.
+
+    >>> columns_answered(500, None), columns_answered(90, None), columns_answered(500, 20)
+    (5, 1, 20)
+    """
+    return max(1, people // 100) if named is None else named
+
+
 @dataclass(frozen=True)
 class StateFile:
     """The state file of one owner; made on first use, mode 0600. study: `Parties.digest`; policies: folders of those that govern

@@ -7,7 +7,7 @@ session with other phenotypes reuses the stored ε.
 
 | message | from | to | bytes |
 |---|---|---|---|
-| sizes, and a key a block | genotypes | dealer | 16 a block |
+| sizes, and a key per block | genotypes | dealer | 16 a block |
 | key of b | phenotypes | dealer | 16 |
 | key of the c share | dealer | genotypes | 16 |
 | the other c share | dealer | phenotypes | 8 a variant and column (and chunk) |
@@ -35,7 +35,7 @@ from securegen.engines.mpc.shares.additive import from_ring, ring_dtype, to_ring
 from securegen.engines.mpc.shares.prg import words
 from securegen.engines.mpc.shares.radix import messages
 from securegen.engines.mpc.shares.ring import matmul_chunks
-from securegen.engines.mpc.state_file import StateFile, digest_array
+from securegen.engines.mpc.state_file import StateFile, columns_answered, digest_array
 from securegen.errors import ProtocolError
 from securegen.kernels import fields
 from securegen.randomness import fresh_key
@@ -147,7 +147,7 @@ def phenotype_side(
     """The phenotype party's part. y: (N, K) integers; yields its shares block by block. use: a name of this batch where
     a session has several; widths, chunk: as the genotype party has them.
 
-    store keeps ε for later sessions (8 bytes a genotype on disk); with resend=False ε comes from it. Raises
+    store keeps ε for later sessions (8 bytes per genotype on disk); with resend=False ε comes from it. Raises
     ProtocolError when the genotype party announces a block that the store does not hold.
     """
     dtype = ring_dtype(bits)
@@ -203,12 +203,11 @@ def _ring(name: str, widths: Mapping[str, int] | None, bits: int) -> str:
 
 
 def charge(state: StateFile, cohort: str, columns: int, *, samples: int, column_limit: int | None) -> None:
-    """Count columns that a cohort answers, of at most column_limit (None: samples/100, at least 1) in its life.
+    """Count columns that a cohort answers, of at most `columns_answered` in its life.
 
     Raises PolicyError above the limit; nothing is counted then.
     """
-    limit = max(1, samples // 100) if column_limit is None else column_limit
-    state.spend(f"columns of cohort {cohort}", columns, limit=limit)
+    state.spend(f"columns of cohort {cohort}", columns, limit=columns_answered(samples, column_limit))
 
 
 def cover(g: np.ndarray, key: bytes, dtype: np.dtype) -> np.ndarray:

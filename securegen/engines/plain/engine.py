@@ -31,7 +31,7 @@ from securegen.study.strata import close_people
 
 @dataclass(frozen=True)
 class Plain(Engine):
-    """Everything in the clear. reveal: of linear and logistic tests, two numbers a variant (uv) or χ² alone (chi2)."""
+    """Everything in the clear. reveal: of linear and logistic tests, two numbers per variant (uv) or χ² alone (chi2)."""
 
     name: ClassVar[str] = "plain"
     conditions: ClassVar[bool] = True

@@ -109,7 +109,7 @@ def flipped(folder: Path) -> None:
         (lambda f: shutil.rmtree(f / "r.2of3.results"), r"1 of 3 parts are not there, or did not end \(2/3\)"),
         (lambda f: (f / "r.2of3.results/manifest.json").unlink(), "has no manifest: it is not complete"),
         (lambda f: (f / "r.2of3.results").rename(f / "r.3of4.results"), "it was renamed"),
-        (other_pass, "differ in nonce: they are of two passes"), (other_blocks, "has other blocks than its part"),
+        (other_pass, "differ in nonce: they come from two passes"), (other_blocks, "has other blocks than its part"),
         (flipped, "is not what its manifest names"),
     ],
 )  # fmt: skip

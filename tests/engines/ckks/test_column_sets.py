@@ -114,7 +114,7 @@ def test_what_several_need_is_stored_once(study):
 @pytest.mark.parametrize("threads_and_memory", [(1, 1), (2, 1), (2, 1 << 28)])
 def test_results_do_not_depend_on_threads_or_batches_with_several_sets(threads_and_memory, study):
     threads, memory = threads_and_memory
-    digests = lambda folder: [entry["blake3"] for entry in associate.open_results(folder)["blocks"]]  # noqa: E731
+    digests = lambda folder: [entry["blake3"] for entry in artefact.read_manifest(folder, "results", None)["blocks"]]  # noqa: E731
     whole, before = digests(study.served("whole")), numba.get_num_threads()
     try:
         numba.set_num_threads(min(threads, before))

@@ -13,14 +13,16 @@ from object_stores import counted
 import securegen as sg
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.owner import design_secrets, secret_key
 from securegen.engines.ckks.owner import encrypt_cohort as encrypting
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.server import associate as server
 from securegen.engines.ckks.studydesign import open_design
 from securegen.errors import ArtefactError, SecuregenError, StorageError, UsageError, VerificationError
-from securegen.io import read_ahead, stores
+from securegen.io import output, read_ahead, stores
 from securegen.io.folder import Folder
 from securegen.io.folders import folder_of
+from securegen.io.output import make_folder
 from securegen.io.stores import StoreFolder
 
 
@@ -325,6 +327,27 @@ def test_secrets_stay_on_this_disk(study, memory, here, small_key):
     assert {f.rpartition(".")[2] for folder in (made.cohort, made.design) for f in folder.sizes()} == {"npy", "json"}
 
 
+def test_nothing_is_written_into_a_folder_that_is_named_like_a_store(study, here, monkeypatch):
+    """Keys and tables whose name is a URL were written here, into a folder `s3:`, as if they were in the store."""
+    made = sg.run(study.study("1"))
+    for what, write in {
+        "this file": lambda: secret_key.write_secret(
+            "s3://bucket/k.secret", study.key, passphrase=b"long enough a word"
+        ),
+        "this folder": lambda: make_folder(Path("s3://bucket/lab")),
+        "a table": lambda: sg.run(study.study("1"), out="s3://bucket/t"),
+    }.items():
+        with pytest.raises(UsageError, match=f"{what}.* stays on a local disk, never in a store"):
+            write()
+    for place in ("s3://bucket/t", "memory://t", "file:///t", Path("gs://bucket/t")):
+        with pytest.raises(UsageError, match="stays on a local disk"):
+            made.write(place)
+    assert list(here.iterdir()) == []
+    monkeypatch.setattr(output, "refuse_url", lambda *_: None)
+    secret_key.write_secret("s3://bucket/k.secret", study.key, passphrase=b"long enough a word")
+    assert (here / "s3:" / "bucket" / "k.secret").exists()
+
+
 def test_a_design_is_named_by_its_url(study, memory, here):
     made = sg.ckks.encrypt(study.study("1"), study.key, f"{memory}/s")
     second = sg.ckks.encrypt_design(study.study("1"), study.key, made.owner, f"{memory}/later.design")
@@ -336,3 +359,84 @@ def test_a_design_is_named_by_its_url(study, memory, here):
     shutil.rmtree(made.owner)
     with pytest.raises(SecuregenError):
         sg.ckks.read_design(study.key, made.owner, second)
+
+
+def test_whoever_keeps_the_store_does_not_choose_the_design(study, memory, here, monkeypatch):
+    """Two designs were encrypted here and copied there; the store's keeper exchanges them."""
+    made = sg.ckks.encrypt(study.study("1"), study.key, here / "s")
+    other = sg.ckks.encrypt_design(study.study("1"), study.key, made.owner, here / "other.design")
+    place = put(made.design, f"{memory}/s.design")
+    digest = sg.ckks.read_design(study.key, made.owner, made.design).digest
+    with pytest.raises(ArtefactError, match=f"must not choose: name the one you want by its digest.*{digest[:16]}"):
+        sg.ckks.read_design(study.key, made.owner, place)
+    assert sg.ckks.read_design(study.key, made.owner, digest).digest == digest
+    put(other, place)
+    monkeypatch.setattr(design_secrets, "is_stored", lambda _: False)
+    assert sg.ckks.read_design(study.key, made.owner, place).digest != digest
+
+
+def test_the_design_that_was_signed_is_the_one_that_is_opened(study, memory, here, monkeypatch):
+    """A store that gives the signed manifest to whoever looks first, and another one then: it is read once."""
+    made = sg.ckks.encrypt(study.study("1"), study.key, f"{memory}/s")
+    raw, looks, real = made.design.read("manifest.json", "a manifest", 1 << 20), [], StoreFolder.read
+    forged = json.loads(raw)
+    forged["body"]["nonce"] = "00" * 16
+
+    def read(folder, name, what, most):
+        if folder.name != "s.design":
+            return real(folder, name, what, most)
+        looks.append(name)
+        return raw if len(looks) == 1 else json.dumps(forged).encode()
+
+    monkeypatch.setattr(StoreFolder, "read", read)
+    assert sg.ckks.read_design(study.key, made.owner, made.design).folder == str(made.design) and len(looks) == 1
+    with pytest.raises(ArtefactError, match="not signed by its owner"):
+        sg.ckks.read_design(study.key, made.owner, made.design)
+
+
+def test_of_a_store_that_goes_back_only_the_present_is_taken(study, memory, here):
+    """One object of before, the whole prefix of before, and results of before: each is refused by name."""
+    made = sg.ckks.encrypt(study.study("1", "2"), study.key, f"{memory}/s")
+    results = sg.ckks.associate(made.cohort, made.design, f"{memory}/r")
+    before = {str(f): bytes_of(f) for f in (made.cohort, made.design, results)}
+    sg.ckks.encrypt(study.study("2", "3"), study.key, f"{memory}/s", overwrite=True)
+    now = bytes_of(made.cohort)
+    name = "g-000001-0000.c0.npy"
+    made.cohort.write(name, [before[str(made.cohort)][name]])
+    with pytest.raises(ArtefactError, match=name):
+        sg.ckks.associate(made.cohort, made.design, here / "one")
+    put_back(made.cohort, now)
+    made.cohort.write("manifest.json", [before[str(made.cohort)]["manifest.json"]])
+    with pytest.raises(ArtefactError, match="made for another cohort"):
+        sg.ckks.associate(made.cohort, made.design, here / "two")
+    for folder in (made.cohort, made.design):
+        put_back(folder, before[str(folder)])
+    old = sg.ckks.associate(made.cohort, made.design, f"{memory}/all-of-before")  # it is whole, and signed
+    for folder in (old, results):
+        with pytest.raises(ArtefactError, match="computed from another cohort or design"):
+            list(sg.ckks.decrypt_sums(folder, study.key, made.owner))
+
+
+def put_back(folder: Folder, files: dict[str, bytes]) -> None:
+    for name, raw in files.items():
+        folder.write(name, [raw])
+
+
+@pytest.mark.parametrize("twice", ["ranges of one object", "two tries of one range"])
+def test_other_bytes_at_the_second_look_are_found(sent, memory, no_pause, monkeypatch, twice):
+    """What is summed is what was digested: nothing is read a second time."""
+    opened = open_cohort(sent[0])
+    seen: dict[str, int] = {}
+
+    def other(real, path, **options):
+        seen[path] = seen.get(path, 0) + 1
+        raw = real(path, **options)
+        if twice == "two tries of one range" and seen[path] == 1:
+            return raw[:-5]  # an answer that is cut: it is asked for again
+        return raw[:-9] + bytes([raw[-9] ^ 4]) + raw[-8:] if seen[path] == 2 else raw
+
+    monkeypatch.setattr(stores, "RANGE", 1 << 16)
+    counted(opened.folder, cat_file=other)
+    with pytest.raises(ArtefactError, match="does not have the digest"):
+        server.associate(opened, open_design(sent[1], opened.public), f"{memory}/r")
+    assert folder_of(f"{memory}/r").size("manifest.json") is None

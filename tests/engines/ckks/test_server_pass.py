@@ -53,7 +53,7 @@ def made(folder):
 
 
 def digests(folder) -> list[str]:
-    return [entry["blake3"] for entry in associate.open_results(folder)["blocks"]]
+    return [entry["blake3"] for entry in artefact.read_manifest(folder, "results", None)["blocks"]]
 
 
 def test_results_do_not_depend_on_threads_or_batches(encrypted, tmp_path):

@@ -109,9 +109,9 @@ def test_terms_say_what_corrections_open_and_cost(cohort, tmp_path):
 
 
 @pytest.mark.parametrize(("terms", "words"), [
-    ({"correction": "spa", "phenotypes": {"QT": "quantitative"}}, "no phenotype is"),
-    ({"correction": "none"}, "`p_thresh` is of a `correction`"), ({"correction": "wald"}, "`correction`"),
-    ({"correction": "spa", "model": "trend"}, "no phenotype is"),
+    ({"correction": "spa", "phenotypes": {"QT": "quantitative"}}, "no phenotype has them"),
+    ({"correction": "none"}, "`p_thresh` needs a `correction`"), ({"correction": "wald"}, "`correction`"),
+    ({"correction": "spa", "model": "trend"}, "no phenotype has them"),
 ])  # fmt: skip
 def test_study_files_that_do_not_go_with_a_correction(cohort, tmp_path, terms, words):
     with pytest.raises(UsageError, match=words):

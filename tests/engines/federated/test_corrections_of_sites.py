@@ -187,5 +187,5 @@ def test_a_dry_run_says_what_corrections_cost(reference):
     study = sg.open_study(cohort.bfile, pheno=cohort.pheno, pheno_name="CC", correction="firth", chr="1", to_bp=300_000)
     sg.Federated(sites=3).describe(study, lines.append)
     assert lines == [
-        "--correction firth: at most 14 rounds of all sites, which count as 14 columns a phenotype in the budgets (CC)"
+        "--correction firth: at most 14 rounds of all sites, which count as 14 columns per phenotype in the budgets (CC)"
     ]

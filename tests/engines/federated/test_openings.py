@@ -34,6 +34,7 @@ from .local_sums import at_every_site
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 SITES = 3
+BETWEEN = True
 KEYS = {name: signing.generate() for name in ("anna", "bert", "cora")}
 
 
@@ -67,6 +68,7 @@ class Run:
                 federated_sums(
                     secure, own, strata, name="variants", level=study.openings, fewest=study.fewest_people,
                     few_missing=study.few_missing, complete=study.missing == "complete", withheld=withheld,
+                    between=guard.between if BETWEEN else (),
                 )
             )  # fmt: skip
             return strata[0].design, blocks, withheld

@@ -44,8 +44,9 @@ def cohort(tmp_path_factory):
         "bp_position": list(range(1, M + 1)), "allele_1": ["A"] * M, "allele_2": ["G"] * M,
     }  # fmt: skip
     to_bed(folder / "all.bed", g, properties=names)
-    lines = [
-        f"{i}\t{i}\t{'NA' if k % 17 == 3 else q}\t{c}" for k, (i, q, c) in enumerate(zip(ids, qt, cc, strict=True))
+    lines = [  # the same people lack both: of rows over two sets, few would pass among those in between
+        f"{i}\t{i}\t{'NA' if k % 17 == 3 else q}\t{'NA' if k % 17 == 3 else c}"
+        for k, (i, q, c) in enumerate(zip(ids, qt, cc, strict=True))
     ]
     (folder / "pheno.tsv").write_text("#FID\tIID\tQT\tCC\n" + "\n".join(lines) + "\n")
     lines = [f"{i}\t{i}\t{a}\t{s}" for i, a, s in zip(ids, age, sex, strict=True)]

@@ -5,10 +5,12 @@ import threading
 import numpy as np
 import pytest
 
-from securegen.engines.mpc.people import charge
+from securegen.engines.mpc.people import admitted, charge
 from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import PolicyError
-from securegen.model import Samples
+from securegen.governance.guard import SiteGuard
+from securegen.io.arrays import ArrayReader
+from securegen.model import Samples, Variants
 
 N, LIMIT = 40, 5
 
@@ -81,3 +83,24 @@ def test_runs_at_once_are_charged_together(state):
     for thread in threads:
         thread.join()
     assert len(done) == 1
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_one_carrier_between_two_runs(state, monkeypatch, protected):
+    """The phenotype owner knows who is in two runs and subtracts their sums: of the thirty in between one carries the variant."""
+    dosage = np.zeros((2, 300), np.int8)
+    dosage[0, ::4] = 1
+    dosage[0, 1:31] = 0
+    dosage[1] = dosage[0]
+    dosage[0, 7] = 1
+    words = [np.array([c, c], object) for c in ("1", "rs", "A", "G")]
+    reader = ArrayReader(dosage, cohort(0, 300), Variants(words[0], np.array([1, 600]), *words[1:]))
+    everybody, later = np.ones((300, 1), bool), ~np.isin(np.arange(300), np.arange(1, 31))[:, None]
+    if not protected:
+        monkeypatch.setattr(SiteGuard, "look_between", lambda *_: None)
+    said: list[str] = []
+    for who, withheld in ((everybody, [False, False]), (later, [protected, False])):
+        (rule,) = admitted(reader, [({""}, who)], state, "strict", said.append)
+        apart = [rule.vetoed([reader.read(v, v + 1)]).item() for v in range(2)]
+        assert apart == withheld
+    assert any("30 people here" in line for line in said) == protected

@@ -193,5 +193,5 @@ def test_a_column_is_opened_once(stream):
     """A million times one column is as many sums for the servers, of one that is counted."""
     asked = {"g": [0, 1], "q": [1], "m": [0, 1]}
     assert association._agreed_columns(asked, "phe") == asked
-    with pytest.raises(ProtocolError, match="columns that are none"):
+    with pytest.raises(ProtocolError, match="malformed columns"):
         association._agreed_columns(asked | {stream: [*asked[stream], 1]}, "phe")

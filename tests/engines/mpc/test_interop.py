@@ -64,7 +64,7 @@ def test_fixed_point_goes_there_and_is_read_at_its_precision(found):
 
 def test_binary_sharings_and_other_things_are_refused(found):
     for one in found:
-        assert "binary sharing" in one["binary"] and "no MPCTensor" in one["plain"]
+        assert "binary sharing" in one["binary"] and "not an MPCTensor" in one["plain"]
 
 
 def test_unhardened_crypten_is_refused_and_taken_by_name_only(capsys):

@@ -240,7 +240,7 @@ def test_the_certain_bound_of_chisq_is_below_a_millionth_at_every_size(samples, 
     assert projected_statistics.planned_error(samples, scales) <= projected_statistics.TARGET
     ratio = chisq / (chisq + p.df)
     error = projected_statistics.ratio_error(
-        ratio, p, 0, projected_statistics.Noise.of(scales, normalised=True), projected_statistics.RATIO_LIMIT["linear"]
+        ratio, p, projected_statistics.Noise.of(scales, normalised=True), projected_statistics.RATIO_LIMIT["linear"]
     )
     opened = projected_statistics.from_ratio(ratio, np.ones(3, bool), p, 0, error)
     assert (opened["DCHISQ_BOUND"] <= projected_statistics.TARGET * chisq).all(), opened["DCHISQ_BOUND"]
@@ -442,5 +442,5 @@ def test_a_wrong_batch_or_group_ends_the_session_for_everybody(study, cohort, tm
         ),
         "dan": lambda s: projected_run.deal(s, VERTICAL),
     })  # fmt: skip
-    assert isinstance(out["dan"], ProtocolError) and "phenotypes that are none" in str(out["dan"])
+    assert isinstance(out["dan"], ProtocolError) and "malformed phenotypes" in str(out["dan"])
     assert all(isinstance(e, Exception) for e in out.values()) and not list(tmp_path.glob("o*"))

@@ -151,7 +151,7 @@ def test_without_it_runs_that_each_keep_the_rule_solve_for_the_weights():
 def test_announced_scores_that_would_break_a_table_are_refused(change):
     good = {"names": ["a"], "exponent": [-3], "file_of": [0], "variants_of": [9], "second": False}
     assert score_run._public_plan(good, 1, "mod").names == ("a",)
-    with pytest.raises(ProtocolError, match="announced scores that are none"):
+    with pytest.raises(ProtocolError, match="announced malformed scores"):
         score_run._public_plan(good | change, 1, "mod")
 
 

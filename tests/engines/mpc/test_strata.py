@@ -419,7 +419,7 @@ def test_runs_that_are_none_end_the_session(runs):
         def receive_json(self, source, step):
             return {"strata": [{}, {}], "runs": runs}
 
-    with pytest.raises(ProtocolError, match="'bob' announced runs of variants that are none"):
+    with pytest.raises(ProtocolError, match="'bob' announced malformed runs of variants"):
         hear(Peer(), "bob", "plan", VARIANTS)
 
 

@@ -75,7 +75,7 @@ def test_the_threshold_chooses_rows(open_cohort, uncorrected):
 
 def test_without_a_case_control_phenotype_it_is_refused(reference):
     cohort = reference("sim_500x5k")
-    with pytest.raises(UsageError, match="no phenotype is"):
+    with pytest.raises(UsageError, match="no phenotype has them"):
         sg.open_study(cohort.bfile, pheno=cohort.pheno, pheno_name="QT", correction="spa")
     both = sg.open_study(
         cohort.bfile, pheno=cohort.pheno, correction="firth", covar=cohort.covar, chr="1", to_bp=300_000
@@ -84,8 +84,8 @@ def test_without_a_case_control_phenotype_it_is_refused(reference):
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"model": "trend", "correction": "spa"}, "not of trend"), ({"fast": True}, "`fast` is of a `correction`"),
-    ({"p_thresh": 0.01}, "`p_thresh` is of a `correction`"),
+    ({"model": "trend", "correction": "spa"}, "not for trend"), ({"fast": True}, "`fast` needs a `correction`"),
+    ({"p_thresh": 0.01}, "`p_thresh` needs a `correction`"),
 ])  # fmt: skip
 def test_options_that_do_not_go_together_are_refused(options, words):
     with pytest.raises(UsageError, match=words):

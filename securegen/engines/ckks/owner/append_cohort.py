@@ -75,7 +75,7 @@ def append_cohort(
     """
     if key.public.parameters.ring.lanes != LANES:
         raise ArtefactError(
-            f"{state.folder} is of a cohort that is stored for scores: encrypt it again with all its rows"
+            f"{state.folder} belongs to a cohort that is stored for scores: encrypt it again with all its rows"
         )
     if not state.folder.is_dir():
         raise ArtefactError(f"{state.folder} is not there: the first part of a cohort is encrypted without `append`")

@@ -23,7 +23,7 @@ from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.owner.state import OwnerState, Version
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.folder import Folder
-from securegen.io.folders import Place, folder_of
+from securegen.io.folders import Place, folder_of, is_stored
 from securegen.io.store_urls import local_path
 from securegen.model import Columns
 from securegen.results.summary import coding_facts
@@ -36,7 +36,7 @@ AGAIN = "Encrypt the design again (securegen encrypt --owner), and let the serve
 class DesignSecrets:
     """What the owner needs to read results: strata with their analyses, bounds of the sums, and the checks of every block.
 
-    strata: their columns without values; sets: of columns, one a stratum; places: of each stratum, where its columns are
+    strata: their columns without values; sets: of columns, one per stratum; places: of each stratum, where its columns are
     among all; digits: how many of them each is encrypted as; sum_abs: (J,) int64, Σ_i |c_ik|; checks: for every block,
     (outputs,) uint64 in the order of `outputs`; folder: where it was written; encrypted: when, local time; values: (N, J) int64
     of each stratum where a policy governs the cohort; columns: (J, N) integers, what is summed with missing calls that the owner
@@ -88,6 +88,7 @@ class DesignSecrets:
 
 
 def state_name(digest: str) -> str:
+    """The name, in the owner's folder, of what is kept of the design with this digest."""
     return f"design-{digest[:32]}"
 
 
@@ -194,11 +195,16 @@ def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None
         if not known:
             raise ArtefactError(f"{state.folder} knows no design: encrypt one first{_taken_out(state)}")
         return known[0]
-    found = [s for s in every if _is(s, design, state.key.public)]
+    there, written = _lies_there(design, state.key.public), _written(every, design)
+    found = [s for s in every if (s.digest == there if there else _is_named(s, design))]
     if len(found) != 1:
         which = "several designs" if found else "no such design; it knows " + (listed or "none")
         raise ArtefactError(f"--design {os.fspath(design)}: {state.folder} has {which}{_taken_out(state)}")
-    written = _written(every, design)
+    if written is None and is_stored(design):
+        raise ArtefactError(
+            f"--design {os.fspath(design)}: it was not encrypted into this place, and whoever keeps the store must not choose: "
+            f"name the one you want by its digest; {state.folder} knows {listed}"
+        )
     if written is not None and written.digest != found[0].digest:
         raise ArtefactError(
             f"--design {os.fspath(design)}: there lies {found[0].line()}; what was encrypted into this folder is "
@@ -234,14 +240,21 @@ def _written(known: Sequence[DesignSecrets], design: Place) -> DesignSecrets | N
     return next((s for s in known if s.folder == here), None)
 
 
-def _is(s: DesignSecrets, design: str | os.PathLike[str], public: PublicKey) -> bool:
-    """Whether this is the design in a folder; of one that is no longer here, by the folder's name; or by its digest."""
+def _lies_there(design: str | os.PathLike[str], public: PublicKey) -> str | None:
+    """The digest of the design in a folder, which may have been moved there; read once, so that it is the one that was signed."""
     folder = folder_of(design)
-    if folder.size(artefact.MANIFEST) is not None:  # it may have been moved here
-        artefact.read_manifest(folder, "design", public, bodies.DESIGN)
-        return artefact.manifest_digest(folder) == s.digest
+    if folder.size(artefact.MANIFEST) is None:
+        return None
+    opened = artefact.open_manifest(folder, "design")
+    opened.checked(bodies.DESIGN)
+    opened.require_signature(public)
+    return opened.digest
+
+
+def _is_named(s: DesignSecrets, design: str | os.PathLike[str]) -> bool:
+    """Whether this is the design of a folder that is no longer here, by the folder's name; or by its digest."""
     named = os.fspath(design)
-    return s.folder == folder.place or (len(named) >= 16 and s.digest.startswith(named))
+    return s.folder == folder_of(design).place or (len(named) >= 16 and s.digest.startswith(named))
 
 
 def read_one(state: OwnerState, name: str) -> DesignSecrets:

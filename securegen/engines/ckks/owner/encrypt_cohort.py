@@ -74,7 +74,7 @@ def _still_valid(folder: Folder, there: Mapping[str, int], part: dict[str, Any])
     """Whether every file of a block is as it was written. there: bytes of the folder's files."""
     entries = [e for stream in part["streams"].values() for chunk in stream for e in chunk]
     return all(there.get(e["name"]) == e["size"] for e in entries) and all(
-        folder.digest(e["name"]) == e["blake3"] for e in entries
+        folder.digest(e["name"], e["size"]) == e["blake3"] for e in entries
     )
 
 

@@ -205,10 +205,10 @@ def to_ckks_vector(ciphertexts: np.ndarray, context: Any, *, scale: float, sizes
 
 
 def dosages_from_tenseal(rows: Iterable[Any], *, grid: int = 1) -> np.ndarray:
-    """Owner: TenSEAL vectors or tensors of dosages on a private context, one a variant -> (M, N) dosages in [0, 2].
+    """Owner: TenSEAL vectors or tensors of dosages on a private context, one per variant -> (M, N) dosages in [0, 2].
 
     grid: steps of 1/grid; int8 for 1, else float64. They go on to `securegen.from_arrays(…, grid=grid)` and are encrypted
-    afresh. Raises InputError for what is no dosage.
+    afresh. Raises InputError for what is not a dosage.
     """
     return np.stack(list(_dosages(rows, grid)))
 
@@ -221,5 +221,5 @@ def _dosages(rows: Iterable[Any], grid: int) -> Iterator[np.ndarray]:
         far = np.abs(values - whole)
         if far.max(initial=0) > SLOT_TOLERANCE or whole.min(initial=0) < 0 or whole.max(initial=0) > 2 * grid:
             i = int(np.argmax(np.where((whole < 0) | (whole > 2 * grid), np.inf, far)))
-            raise InputError(f"row {j}, sample {i}: {values[i] / grid:.4f} is no dosage in steps of 1/{grid}")
+            raise InputError(f"row {j}, sample {i}: {values[i] / grid:.4f} is not a dosage in steps of 1/{grid}")
         yield whole.astype(np.int8) if grid == 1 else whole / grid

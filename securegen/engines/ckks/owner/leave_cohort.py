@@ -64,7 +64,9 @@ def leave_cohort(
     KeyFileError when the key is retired.
     """
     if key.public.parameters.ring.lanes != LANES:
-        raise ArtefactError(f"{state.folder} is of a cohort that is stored for scores: encrypt it again without them")
+        raise ArtefactError(
+            f"{state.folder} belongs to a cohort that is stored for scores: encrypt it again without them"
+        )
     if not state.folder.is_dir():
         raise ArtefactError(f"{state.folder} is not there: there is no encrypted cohort to take people out of")
     refuse_retired(key, state.folder)

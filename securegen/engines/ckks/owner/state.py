@@ -70,11 +70,11 @@ class OwnerState:
         """Who writes for this folder, where a store has no locks."""
         return writer_in(self.folder)
 
-    def alone(self) -> contextlib.AbstractContextManager[None]:
+    def alone(self) -> contextlib.AbstractContextManager[Path]:
         """Keep other processes from writing in this folder. Raises StorageError when one does."""
         return only_one(self.folder / ".lock", str(self.folder))
 
-    def part(self, name: str) -> contextlib.AbstractContextManager[None]:
+    def part(self, name: str) -> contextlib.AbstractContextManager[Path]:
         """Keep other processes from encrypting the part of this name, and all of them from ending the cohort. Raises
         StorageError when one does."""
         with self.alone():  # nobody ends it now
@@ -86,7 +86,7 @@ class OwnerState:
             with only_one(lock, f"{lock.name[1:-5]} of {self.folder}"):
                 pass
 
-    def one_block(self, index: int) -> contextlib.AbstractContextManager[None]:
+    def one_block(self, index: int) -> contextlib.AbstractContextManager[Path]:
         """Keep other processes from encrypting a block. Raises StorageError when one does."""
         return only_one(self.folder / f".block-{block_name(index)}.lock", f"block {index} of {self.folder}")
 

@@ -206,6 +206,6 @@ def choose_blinded(
         if fitting:
             return min(fitting, key=lambda x: estimate_seconds(x[0], rows=rows, columns=columns))
     raise PlanError(
-        f"no parameters hold replies with scores below 2^{size.sum_bound.bit_length()}: use fewer bits a weight "
+        f"no parameters hold replies with scores below 2^{size.sum_bound.bit_length()}: use fewer bits per weight "
         "(`bits`)"
     )

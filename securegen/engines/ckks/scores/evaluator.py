@@ -11,7 +11,7 @@ evaluator sizes, bounds and which blocks have missing calls. The evaluator must 
 could decrypt the weights, and is trusted to compute the product: nobody can verify it.
 
 Noise of Σ (Δg x + e)(Δw w + f), x the stored values, f of the encryption of the weights: deviation
-√((Δg φ ‖x‖)² + (Δw σ ‖w‖)² + (σ φ)² n B + …), φ = σ√(4n/3 + 1), B ciphertexts a person; the bound that exactness needs
+√((Δg φ ‖x‖)² + (Δw σ ‖w‖)² + (σ φ)² n B + …), φ = σ√(4n/3 + 1), B ciphertexts per person; the bound that exactness needs
 takes every error at its maximum.
 """
 
@@ -112,7 +112,7 @@ def choose_product(
         if best is not None:
             return best[1:]
     raise PlanError(
-        f"no parameters hold products with scores below 2^{size.sum_bound.bit_length()}: use fewer bits a weight"
+        f"no parameters hold products with scores below 2^{size.sum_bound.bit_length()}: use fewer bits per weight"
     )
 
 

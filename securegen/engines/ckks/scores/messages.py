@@ -89,7 +89,7 @@ def digest_of_message(folder: Path) -> str:
     try:
         return folder_of(folder).digest(artefact.MANIFEST)
     except OSError as problem:
-        raise ArtefactError(f"{folder} is no message: {problem.strerror}") from None
+        raise ArtefactError(f"{folder} is not a message: {problem.strerror}") from None
 
 
 def read_request(folder: Path) -> ScoreRequest:
@@ -101,7 +101,7 @@ def read_request(folder: Path) -> ScoreRequest:
     if len(size) != 1 or not size[0] or any(a.shape != shapes[name] for name, a in arrays.items()):
         raise ArtefactError(f"{folder} is not a score request: its arrays have sizes that do not fit each other")
     if (arrays["position"] >= 1 << 40).any() or (arrays["position"] <= -1 << 40).any():
-        raise ArtefactError(f"{folder} is not a score request: it has positions that are none")
+        raise ArtefactError(f"{folder} is not a score request: it has malformed positions")
     variants = Variants(
         arrays["chromosome"], arrays["position"], arrays["id"], arrays["effect_allele"], arrays["other_allele"]
     )

@@ -133,7 +133,7 @@ def passes(sums: np.ndarray, weights: StoredWeights, key: SecretKey, info: Cohor
     """Whether (N, C) sums without constants are in range and equal to what the stored rows give."""
     header, kept = state.read(CHECKS)
     if (header["cohort_id"], header.get("cohort", info.digest)) != (info.cohort_id, info.digest):
-        raise ArtefactError("the owner's checks are of another encryption of the cohort: add the model again")
+        raise ArtefactError("the owner's checks belong to another encryption of the cohort: add the model again")
     h = kept["h"]
     expected = (dot(h[0], weights.dosage) + dot(h[1], weights.missing)) % np.uint64(verify.MODULUS)
     limit = np.array(weights.bound, np.int64)

@@ -203,7 +203,7 @@ def gate_of_accepted(gate: Gate, key: SecretKey, owner: Path, reader: Selectable
     state = OwnerState(owner, key)
     info = read_info(state)
     if not info.same_people(reader.samples):
-        raise ArtefactError(f"{owner} is of other people than these: give the files and filters of the encryption")
+        raise ArtefactError(f"{owner} holds other people than these: give the files and filters of the encryption")
     return gate_of_asked(state, info.digest, info.samples, gate)
 
 
@@ -217,7 +217,7 @@ def open_scores_for(
     """
     info = read_info(OwnerState(owner, key))
     if not info.same_people(reader.samples):
-        raise ArtefactError(f"{owner} is of other people than these: give the files and filters of the encryption")
+        raise ArtefactError(f"{owner} holds other people than these: give the files and filters of the encryption")
     with guarded(key, owner, str(folder)):
         values = key_holder.open_replies(
             folder, key, columns=len(invitation.names), nonce=invitation.nonce, cohort=info.digest,

@@ -46,7 +46,7 @@ KEPT = record(
 @dataclass(frozen=True)
 class PrivacyRules:
     """What the model owner decides. ledger: its file of replies; client: its name for who asks; allow: models that may
-    have fewer than 20 weights a person; cap: replies in the model's life, None for the computed one."""
+    have fewer than 20 weights per person; cap: replies in the model's life, None for the computed one."""
 
     ledger: Path
     client: str

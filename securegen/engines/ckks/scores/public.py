@@ -42,6 +42,7 @@ from securegen.scores.release import DIGITS, refuse_small_models
 from securegen.scores.study import ScoreStudy
 from securegen.scores.sums import ScoreSums
 from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.parts import part_of
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 MODEL = "score-model"
@@ -57,6 +58,7 @@ class EncryptedScores:
 
 
 def score_paths(prefix: str | os.PathLike[str]) -> EncryptedScores:
+    """The folders PREFIX.cohort, PREFIX.model and PREFIX.owner."""
     return EncryptedScores(*(Path(f"{os.fspath(prefix)}.{part}") for part in ("cohort", "model", "owner")))
 
 
@@ -161,9 +163,14 @@ def score_encrypted(
     out: str | os.PathLike[str],
     *,
     progress: Progress = no_progress,
+    blocks: str | None = None,
 ) -> Path | Folder:
-    """The server's step, without any key: encrypted scores of every sample. Returns the folder."""
-    server.score(open_cohort(cohort), model, out, progress=progress)
+    """The server's step, without any key: encrypted scores of every sample. Returns the folder.
+
+    blocks: i/n, the i-th of n parts of the chunks of people alone; PREFIX.1of4.results and so on are joined by `sg.merge`.
+    """
+    part = None if blocks is None else part_of(blocks)
+    server.score(open_cohort(cohort), model, out, progress=progress, part=part)
     return place_of(out)
 
 

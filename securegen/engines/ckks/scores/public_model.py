@@ -15,7 +15,7 @@ import numpy as np
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.artefact import Signer
 from securegen.engines.ckks.keys import PublicKey
-from securegen.engines.ckks.scores.schema import PLAN, read_arrays, read_message
+from securegen.engines.ckks.scores.schema import PLAN, open_message, read_arrays
 from securegen.engines.ckks.scores.weights import StoredWeights, cohort_weights, stored_weights
 from securegen.errors import ArtefactError
 from securegen.io.folders import Place
@@ -101,8 +101,8 @@ def write_model(plan: ScorePlan, folder: Path, key: Signer, *, cohort_variants: 
 
 def read_model(folder: Place, public: PublicKey) -> Model:
     """A public model. Raises ArtefactError unless it is whole and signed by the owner."""
-    body = read_message(folder, "score model", public)
+    body, digest = open_message(folder, "score model", public)
     plan = restore_plan(body["plan"], read_arrays(folder, body["files"]))
     if body["cohort_variants"] is not None and int(plan.variant.max(initial=0)) >= body["cohort_variants"]:
         raise ArtefactError(f"{folder} is not a score model: it names variants beyond the cohort's")
-    return Model(plan, body["cohort_variants"], artefact.manifest_digest(folder))
+    return Model(plan, body["cohort_variants"], digest)

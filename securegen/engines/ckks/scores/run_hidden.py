@@ -259,7 +259,7 @@ class VendorKeyScores(HiddenModel):
             log.seconds["keygen"] = offered["seconds"]["keygen"]
             about = vendor_model.read_offer(hospital / "study.offer")
             own = about.parameters(len(reader.samples), reader.dosage_grid)
-            log(f"ring dimension {own.key.ring.n}, {len(own.key.ring.primes)} primes, {own.batch} people a key")
+            log(f"ring dimension {own.key.ring.n}, {len(own.key.ring.primes)} primes, {own.batch} people per key")
             with log.stage("score"):
                 vendor_model.blind_scores(
                     hospital / "study.offer", hospital / "study.challenge", reader, vendor / "study.blinded",

@@ -187,18 +187,24 @@ MESSAGES: dict[str, dict[str, Check]] = {
 }  # fmt: skip
 
 
-def read_message(folder: Place, role: str, key: PublicKey | None = None) -> dict[str, Any]:
-    """The checked body of a message; fields that a schema converts (nonces, parameters) are converted.
+def open_message(folder: Place, role: str, key: PublicKey | None = None) -> tuple[dict[str, Any], str]:
+    """The checked body of a message, and its digest; fields that a schema converts (nonces, parameters) are converted.
 
     Raises ArtefactError saying which field is not what it should be.
     """
-    body = artefact.read_manifest(folder, role, key)
-    fields = {name: value for name, value in body.items() if name not in ("magic", "version", "role")}
+    opened = artefact.open_manifest(folder, role)
+    if key is not None:
+        opened.require_signature(key)
+    fields = {name: value for name, value in opened.body.items() if name not in ("magic", "version", "role")}
     try:
-        found: dict[str, Any] = record(may_have=None, **MESSAGES[role])(fields, "")
-        return found
+        return record(may_have=None, **MESSAGES[role])(fields, ""), opened.digest
     except Refused as problem:
         raise ArtefactError(f"{folder} is not a {role}: {problem}") from None
+
+
+def read_message(folder: Place, role: str, key: PublicKey | None = None) -> dict[str, Any]:
+    """The body alone. Raises as `open_message`."""
+    return open_message(folder, role, key)[0]
 
 
 def read_arrays(folder: Place, files: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:

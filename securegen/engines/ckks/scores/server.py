@@ -18,10 +18,12 @@ from securegen.engines.ckks.scores.parameters import check_exact
 from securegen.engines.ckks.scores.public_model import read_model
 from securegen.engines.ckks.scores.stream import Term, even_batches, strand_stretches
 from securegen.engines.ckks.scores.weights import StoredWeights, weight_tiles
+from securegen.engines.ckks.server.results_parts import SCORES, chunk_file, write_results
 from securegen.errors import ArtefactError
 from securegen.io.folders import Place, folder_of
 from securegen.kernels.plain_mac import mac_plain
 from securegen.model import Progress, no_progress
+from securegen.study.parts import RunPart
 
 WINDOW_BYTES = 96 << 20
 
@@ -45,8 +47,10 @@ def encrypted_scores(
     *,
     progress: Progress = no_progress,
     window_bytes: int = WINDOW_BYTES,
+    span: tuple[int, int] | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (chunk, sums) for every chunk of groups: sums (k, T, G, C, 1 + S, L) uint32, NTT form, constants left out.
+    """Yield (chunk, sums) for every chunk of groups, or for those from span[0] to span[1] − 1: sums (k, T, G, C, 1 + S, L)
+    uint32, NTT form, constants left out.
 
     S: strands of the store's largest block, 1 in a store for scores. Strand r adds w_r·c0 to the first polynomial and w_r·a to
     polynomial 1 + r, which has a key of its own. Raises ArtefactError when the cohort's files were altered or have other
@@ -63,9 +67,10 @@ def encrypted_scores(
 
     parts = chunks(p)
     per_window = max(1, window_bytes // (4 * math.prod(shape(parts[0][1]))))
-    done, total = 0, len(used) * len(parts)
-    for first in range(0, len(parts), per_window):
-        window = range(first, min(first + per_window, len(parts)))
+    begin, end = span or (0, len(parts))
+    done, total = 0, len(used) * (end - begin)
+    for first in range(begin, end, per_window):
+        window = range(first, min(first + per_window, end))
         sums = {c: np.zeros(shape(parts[c][1]), np.uint32) for c in window}
         for batch in used:
             spans = [(int(cohort.starts[t.block]), int(cohort.starts[t.block + 1])) for t in batch]
@@ -102,19 +107,34 @@ def _joined(sums: np.ndarray, primes: np.ndarray) -> np.ndarray:
     return out
 
 
-def score(cohort: EncryptedCohort, model: Place, folder: Place, *, progress: Progress = no_progress) -> str:
-    """The server's step: write the encrypted scores of every sample into `folder`; returns its digest."""
+def score(
+    cohort: EncryptedCohort,
+    model: Place,
+    folder: Place,
+    *,
+    progress: Progress = no_progress,
+    part: RunPart | None = None,
+) -> str:
+    """The server's step: write the encrypted scores of every sample into `folder`; returns its digest.
+
+    part: of the chunks of samples, each of which has its own files in the cohort and in the results.
+    """
     opened = read_model(model, cohort.public)
     weights = opened.weights()
     check_exact(cohort.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
+    count = len(chunks(cohort.parameters))
+    span = (0, count) if part is None else part.span(count, SCORES.what)
     folder = folder_of(folder)
     folder.make()
-    with folder.claimed(writer := artefact.writer_of(cohort.digest, opened.digest)):
+    with folder.claimed(writer := artefact.writer_of(cohort.digest, opened.digest, str(part))):
         folder.remove([artefact.MANIFEST])
         entries = []
-        for c, sums in encrypted_scores(cohort, weights, progress=progress):
+        for c, sums in encrypted_scores(cohort, weights, progress=progress, span=span):
             tiles = sums.reshape(*sums.shape[:2], -1, sums.shape[-1])
-            entries.append(vars(artefact.write_entry(folder, f"scores-{c:04d}.npy", tiles)))
-        body = {"key": cohort.public.fingerprint, "cohort": cohort.digest, "model": opened.digest, "chunks": entries}
+            entries.append(vars(artefact.write_entry(folder, chunk_file(c), tiles)))
+        body = {
+            "key": cohort.public.fingerprint, "cohort": cohort.digest, "model": opened.digest, "chunks": entries,
+            "all_chunks": count,
+        }  # fmt: skip
         folder.confirm(writer)
-        return artefact.write_manifest(folder, "scores", body, None)
+        return write_results(folder, SCORES, body, part, span[0])

@@ -130,7 +130,7 @@ def choose_vendor(*, bound: int, samples: int, rows: int, columns: int, dosage_m
             f"{columns} scores of {least.bit_length()} bits are more than a key may answer for one person, {served}: split the "
             "scoring file into several, each with fewer scores"
         )
-    raise PlanError(f"no parameters hold replies of {least.bit_length()} bits: use fewer bits a weight (`bits`)")
+    raise PlanError(f"no parameters hold replies of {least.bit_length()} bits: use fewer bits per weight (`bits`)")
 
 
 def batch_nonce(nonce: bytes, batch: int) -> bytes:
@@ -138,9 +138,7 @@ def batch_nonce(nonce: bytes, batch: int) -> bytes:
     return hashlib.sha256(b"securegen batch" + batch.to_bytes(8, "big") + nonce).digest()
 
 
-def encrypt_weights(
-    weights: StoredWeights, key: SecretKey, vendor: VendorParameters, encryptor: Encryptor
-) -> Ciphertexts:
+def encrypt_weights(weights: StoredWeights, vendor: VendorParameters, encryptor: Encryptor) -> Ciphertexts:
     """Vendor: both streams of every n rows, all columns: R·C ciphertexts in the order (stream, block, column)."""
     ring = vendor.key.ring
     blocks = -(-len(weights.dosage) // ring.n)

@@ -135,7 +135,7 @@ def offer(
                     key = secret_key.generate(vendor.key)
                     name = f"batch-{i:04d}"
                     secret_key.write_secret(private / f"{name}.secret", key, passphrase=drawn, cost=DRAWN_COST)
-                    model = vendor_side.encrypt_weights(weights, key, vendor, make_encryptor(encryptor, key))
+                    model = vendor_side.encrypt_weights(weights, vendor, make_encryptor(encryptor, key))
                     entries.append(write_ciphertexts(folder, name, model))
                     publickey = key.encryption_key(vendor_side.batch_nonce(nonce, i))
                     write_encryption_key(publickey, folder / f"{name}.publickey", key)
@@ -294,7 +294,7 @@ def unmask_scores(
     y = artefact.load_array(folder, body["rounded"], shape, "<i8")
     masks = kept_array(private / "masks.npy")
     if people_behind(private) != _people(reader):
-        raise ArtefactError(f"{private} is of other people than these: give the files and filters of that run")
+        raise ArtefactError(f"{private} holds other people than these: give the files and filters of that run")
     if masks.shape != shape or masks.dtype != np.int64:
         raise ArtefactError(f"{private} holds the masks of another run")
     values = vendor_side.unmask(y, masks, vendor)

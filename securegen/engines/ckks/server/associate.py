@@ -33,7 +33,7 @@ from securegen.engines.ckks.layout import BlockLayout, block_layout
 from securegen.engines.ckks.server.accumulators import Accumulators
 from securegen.engines.ckks.server.packed_design import PackedDesign, SliceColumns, packed_designs
 from securegen.engines.ckks.server.pass_memory import TOGETHER, WORKING_BYTES, PassMemory, plan_pass
-from securegen.engines.ckks.server.results_parts import block_file, write_results
+from securegen.engines.ckks.server.results_parts import SUMS, block_file, write_results
 from securegen.engines.ckks.slices import Slice, slices
 from securegen.engines.ckks.studydesign import EncryptedDesign
 from securegen.errors import ArtefactError
@@ -86,7 +86,7 @@ def associate(
         folder.remove([artefact.MANIFEST])
         entries = _associate(cohort, design, folder, (start, stop), progress, batch_bytes)
         folder.confirm(writer)
-        return write_results(folder, _body(cohort, design, entries), part, start)
+        return write_results(folder, SUMS, _body(cohort, design, entries), part, start)
 
 
 def _body(cohort: EncryptedCohort, design: EncryptedDesign, entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -260,8 +260,3 @@ class _Counter:
         with self._lock:
             self._done += steps
             self._progress(self._done, self._total)
-
-
-def open_results(folder: Place) -> dict[str, Any]:
-    """The manifest of a results folder, checked for form only; its truth is for `verify` to establish."""
-    return artefact.read_manifest(folder, "results", None, bodies.RESULTS)

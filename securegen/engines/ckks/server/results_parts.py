@@ -1,13 +1,14 @@
-"""Results of parts of a cohort's blocks, and joining them: PREFIX.3of22.results and its like become PREFIX.results.
+"""Results of parts of a pass, and joining them: PREFIX.3of22.results and its like become PREFIX.results.
 
-Who learns what: as `associate`; nothing here is handed a key. What is joined is what one pass over all blocks writes, to the
-byte, and its owner verifies it all the same.
+A part of association is of blocks of variants, one of scores of chunks of people: each has files of its own, and nothing is
+added up. Who learns what: as `associate` and `score`; nothing here is handed a key. What is joined is what one pass writes,
+to the byte, and its owner verifies it all the same.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +17,51 @@ from securegen.engines.ckks import artefact, bodies
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.folder import Folder
 from securegen.io.folders import folder_of, folders_beside, place_of
+from securegen.io.schema import Check, printable
 from securegen.study.parts import RunPart, part_of
 
-ROLE: Final = "part of results"
-_OF_ONE_PASS: Final = ("key", "cohort", "design", "nonce", "streams", "of")
+
+@dataclass(frozen=True)
+class Kind:
+    """What a pass writes. role: of its manifest; head: what its manifest says beside the files, the second and third what it was
+    computed from; alike: what those of its parts say in common beside it; files: the field that names the files, `what` in
+    words, and `file` the name of each; count: of all files, from the body of a part; check: of such a body; opened_by: the
+    owner's command."""
+
+    role: str
+    head: tuple[str, ...]
+    alike: tuple[str, ...]
+    files: str
+    what: str
+    file: Callable[[int], str]
+    count: Callable[[dict[str, Any]], int]
+    check: Check
+    opened_by: str
+
+    @property
+    def part_role(self) -> str:
+        return f"part of {self.role}"
+
+
+def block_file(block: int) -> str:
+    """The file of a block's sums."""
+    return f"block-{block:06d}.npy"
+
+
+def chunk_file(chunk: int) -> str:
+    """The file of the scores of a chunk of people."""
+    return f"scores-{chunk:04d}.npy"
+
+
+SUMS: Final = Kind(
+    "results", ("key", "cohort", "design", "nonce", "streams"), (), "blocks", "blocks", block_file,
+    lambda body: len(body["streams"]), bodies.RESULTS_PART, "securegen decrypt",
+)  # fmt: skip
+SCORES: Final = Kind(
+    "scores", ("key", "cohort", "model"), ("all_chunks",), "chunks", "chunks of people", chunk_file,
+    lambda body: int(body["all_chunks"]), bodies.SCORES_PART, "securegen prs-step decrypt",
+)  # fmt: skip
+_KINDS: Final = {kind.part_role: kind for kind in (SUMS, SCORES)}
 
 
 @dataclass(frozen=True)
@@ -27,14 +69,25 @@ class ResultsPart:
     """The manifest of one part, as it was checked."""
 
     folder: Folder
+    kind: Kind
     body: dict[str, Any]
 
 
-def write_results(folder: Folder, body: dict[str, Any], part: RunPart | None, first: int) -> str:
-    """The manifest of results, or of those of a part, whose first block is `first`. Returns its digest."""
+@dataclass(frozen=True)
+class JoinedResults:
+    """PREFIX.results, of how many parts, and the command with which its owner opens it."""
+
+    folder: Path | Folder
+    parts: int
+    opened_by: str
+
+
+def write_results(folder: Folder, kind: Kind, body: dict[str, Any], part: RunPart | None, first: int) -> str:
+    """The manifest of results, or of those of a part, whose first file is the `first` of all. Returns its digest."""
     if part is None:
-        return artefact.write_manifest(folder, "results", body, None)
-    return artefact.write_manifest(folder, ROLE, body | {"part": part.number, "of": part.of, "first": first}, None)
+        return artefact.write_manifest(folder, kind.role, {k: v for k, v in body.items() if k not in kind.alike}, None)
+    own = {"part": part.number, "of": part.of, "first": first}
+    return artefact.write_manifest(folder, kind.part_role, body | own, None)
 
 
 def parts_of_results(prefix: str | os.PathLike[str]) -> list[Folder]:
@@ -47,22 +100,25 @@ def parts_of_results(prefix: str | os.PathLike[str]) -> list[Folder]:
     return found
 
 
-def join_results(prefix: str | os.PathLike[str]) -> Path | Folder:
-    """Put the blocks of every part into PREFIX.results and write its manifest; the parts go. Returns the folder.
+def join_results(prefix: str | os.PathLike[str]) -> JoinedResults:
+    """Put the files of every part into PREFIX.results and write its manifest; the parts go.
 
     A killed join goes on. Raises UsageError where no part is there, ArtefactError where one is absent or of another pass.
     """
     folders = parts_of_results(prefix)
     if not folders:
-        raise UsageError(f"no part of {os.fspath(prefix)}.results is here: run securegen gwas with `blocks` first")
+        raise UsageError(
+            f"no part of {os.fspath(prefix)}.results is here: run securegen gwas or prs with `blocks` first"
+        )
     parts = sorted((_read(folder) for folder in folders), key=lambda p: (p.body["of"], p.body["part"]))
     _refuse_others(parts)
+    kind = parts[0].kind
     target = folder_of(f"{os.fspath(prefix)}.results")
     target.make()
-    whole = {name: parts[0].body[name] for name in ("key", "cohort", "design", "nonce", "streams")}
-    with target.claimed(writer := artefact.writer_of(whole["cohort"], whole["design"], "joined")):
+    whole = {name: parts[0].body[name] for name in kind.head}
+    with target.claimed(writer := artefact.writer_of(*(whole[name] for name in kind.head[1:3]), "joined")):
         target.remove([artefact.MANIFEST])
-        entries = [(part.folder, entry) for part in parts for entry in part.body["blocks"]]
+        entries = [(part.folder, entry) for part in parts for entry in part.body[kind.files]]
         there = target.sizes()
         for folder in (part.folder for part in parts):
             here = folder.sizes()
@@ -70,43 +126,44 @@ def join_results(prefix: str | os.PathLike[str]) -> Path | Folder:
                 _move(folder, target, entry, here, there)
         target.settle()
         target.confirm(writer)
-        artefact.write_manifest(target, "results", whole | {"blocks": [entry for _, entry in entries]}, None)
+        artefact.write_manifest(target, kind.role, whole | {kind.files: [entry for _, entry in entries]}, None)
     for part in parts:
         part.folder.discard()
-    return place_of(f"{os.fspath(prefix)}.results")
+    return JoinedResults(place_of(f"{os.fspath(prefix)}.results"), len(parts), kind.opened_by)
 
 
 def _read(folder: Folder) -> ResultsPart:
-    body = artefact.read_manifest(folder, ROLE, None, bodies.RESULTS_PART)
+    found = artefact.open_manifest(folder)
+    kind = _KINDS.get(found.body["role"])
+    if kind is None:
+        raise ArtefactError(f"{folder} is an encrypted {printable(found.body['role'], 40)}, expected a part of results")
+    body = found.checked(kind.check)
     if folder.name.split(".")[-2] != f"{body['part']}of{body['of']}":
         raise ArtefactError(f"{folder} holds part {body['part']} of {body['of']}: it was renamed")
-    return ResultsPart(folder, body)
+    return ResultsPart(folder, kind, body)
 
 
 def _refuse_others(parts: Sequence[ResultsPart]) -> None:
-    """Raise ArtefactError unless these are all blocks of one pass, in order."""
-    first = parts[0]
+    """Raise ArtefactError unless these are all files of one pass, in order."""
+    first, kind = parts[0], parts[0].kind
+    count = kind.count(first.body)
     for part in parts[1:]:
-        wrong = [name for name in _OF_ONE_PASS if part.body[name] != first.body[name]]
+        alike = ("role", *kind.head, *kind.alike, "of")
+        wrong = [name for name in alike if part.body.get(name) != first.body[name]]
         if wrong:
             raise ArtefactError(
-                f"{part.folder} and {first.folder} differ in {', '.join(wrong)}: they are of two passes; remove the other one"
+                f"{part.folder} and {first.folder} differ in {', '.join(wrong)}: they come from two passes; remove one of them"
             )
-    of, blocks = first.body["of"], len(first.body["streams"])
+    of = first.body["of"]
     absent = sorted(set(range(1, of + 1)) - {part.body["part"] for part in parts})
     if absent:
         names = ", ".join(f"{n}/{of}" for n in absent[:8])
         raise ArtefactError(f"{len(absent)} of {of} parts are not there, or did not end ({names}): run these again")
     for part in parts:
-        start, stop = part_of(f"{part.body['part']}/{of}").span(blocks, "blocks")
-        named = [entry["name"] for entry in part.body["blocks"]]
-        if part.body["first"] != start or named != [block_file(b) for b in range(start, stop)]:
-            raise ArtefactError(f"{part.folder} has other blocks than its part")
-
-
-def block_file(block: int) -> str:
-    """The file of a block's sums."""
-    return f"block-{block:06d}.npy"
+        start, stop = part_of(f"{part.body['part']}/{of}").span(count, kind.what)
+        named = [entry["name"] for entry in part.body[kind.files]]
+        if part.body["first"] != start or named != [kind.file(i) for i in range(start, stop)]:
+            raise ArtefactError(f"{part.folder} has other {kind.what} than its part")
 
 
 def _move(folder: Folder, target: Folder, entry: dict[str, Any], here: dict[str, int], there: dict[str, int]) -> None:
@@ -116,7 +173,7 @@ def _move(folder: Folder, target: Folder, entry: dict[str, Any], here: dict[str,
     """
     name = artefact.name_of(folder, entry)
     found, size = (folder, here[name]) if name in here else (target, there.get(name))
-    if size is None or size != entry["size"] or found.digest(name) != entry["blake3"]:
+    if size is None or size != entry["size"] or found.digest(name, size) != entry["blake3"]:
         raise ArtefactError(f"{folder.at(name)} is not what its manifest names: run its part again")
     if found is folder:
         target.take(name, folder)

@@ -49,7 +49,7 @@ def insecure_share_of_shipped_crypten(tensor: Any) -> tuple[np.ndarray, int]:
 def _share(tensor: Any) -> tuple[np.ndarray, int]:
     crypten = import_crypten()
     if not isinstance(tensor, crypten.mpc.MPCTensor):
-        raise UsageError(f"a {type(tensor).__name__} is no MPCTensor")
+        raise UsageError(f"a {type(tensor).__name__} is not an MPCTensor")
     if tensor.ptype != crypten.mpc.arithmetic:
         raise UsageError("a binary sharing is not the sum of its shares: tensor.to(crypten.mpc.arithmetic) first")
     precision = int(tensor.encoder.scale).bit_length() - 1

@@ -240,7 +240,7 @@ class _Attempt:
                 time.sleep(0.05)
                 continue
             except ssl.SSLError as error:
-                raise PeerError(f"{where} refused our certificate or is no TLS 1.3 party: {plain(error)}") from error
+                raise PeerError(f"{where} refused our certificate or is not a TLS 1.3 party: {plain(error)}") from error
             except OSError as error:
                 raise PeerError(f"{where} broke off while connecting: {plain(error)}") from error
             if answer.kind != JSON:

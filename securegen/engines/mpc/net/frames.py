@@ -77,7 +77,7 @@ def encode_json(value: object) -> np.ndarray:
 
 
 def read_frame(fill: Callable[[memoryview], None], *, max_payload: int = MAX_PAYLOAD) -> Frame:
-    """Read one frame; `fill` fills a buffer completely or raises. ProtocolError when the bytes are no frame."""
+    """Read one frame; `fill` fills a buffer completely or raises. ProtocolError when the bytes are not a frame."""
 
     def take(size: int) -> bytes:
         buffer = bytearray(size)

@@ -172,7 +172,7 @@ def _party(path: Path, number: int, row: Any) -> PartyEntry:
     if not NAME.fullmatch(row["name"]):
         raise InputError(f"{where}: name {row['name']!r} must be lower-case letters, digits and hyphens, at most 31")
     if row["role"] not in ROLES:
-        raise InputError(f"{where} ({row['name']}): role {row['role']!r} is none of {', '.join(ROLES)}")
+        raise InputError(f"{where} ({row['name']}): role {row['role']!r} is not one of {', '.join(ROLES)}")
     if not PIN.fullmatch(row["pin"]):
         raise InputError(f"{where} ({row['name']}): pin must be sha256: and 64 hexadecimal digits")
     if "policy" in row and not POLICY.fullmatch(row["policy"]):

@@ -42,7 +42,7 @@ def _parse(parse: Callable[[bytes], T], raw: bytes, path: Path, what: str) -> T:
 
 
 def _request(pem: bytes) -> x509.CertificateSigningRequest:
-    """Raises ValueError for what is none, has another kind of key or is signed by another key."""
+    """Raises ValueError for bytes that are not a request, for another kind of key or another signer."""
     asked = x509.load_pem_x509_csr(pem)
     if not isinstance(asked.public_key(), ec.EllipticCurvePublicKey) or not asked.is_signature_valid:
         raise ValueError
@@ -50,7 +50,7 @@ def _request(pem: bytes) -> x509.CertificateSigningRequest:
 
 
 def _certificate(pem: bytes) -> x509.Certificate:
-    """Raises ValueError for what is none, also where a part is damaged that is looked at later."""
+    """Raises ValueError for bytes that are not a certificate, also where a part is damaged that is looked at later."""
     made = x509.load_pem_x509_certificate(pem)
     made.public_key()
     made.extensions  # noqa: B018 parses them
@@ -91,7 +91,7 @@ def private_pem(path: Path, passphrase: bytes | None) -> bytes:
 
 def pin_of_der(certificate: bytes) -> str:
     """The pin of a DER certificate: sha256 of its SubjectPublicKeyInfo, as parties.toml writes it. Raises KeyFileError
-    when it is none, or has a key of a kind that is not known."""
+    for bytes that are not a certificate, or a key of an unknown kind."""
     try:
         return pin_of(x509.load_der_x509_certificate(certificate))
     except Exception:  # as in `_load`
@@ -99,6 +99,7 @@ def pin_of_der(certificate: bytes) -> str:
 
 
 def pin_of(certificate: x509.Certificate) -> str:
+    """The pin of a certificate: sha256 of its SubjectPublicKeyInfo in DER, as `sha256:` and 64 hex digits."""
     public = certificate.public_key()
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return "sha256:" + hashlib.sha256(der).hexdigest()

@@ -34,7 +34,7 @@ def to_ring(x: np.ndarray, bits: int = 64) -> np.ndarray:
     if x.dtype == dtype:
         return x
     if x.dtype.kind not in "iub":
-        raise TypeError(f"shares are of integers, not of {x.dtype}")
+        raise TypeError(f"shares hold integers, not {x.dtype}")
     if bits == 32 and x.dtype.itemsize > 2 and x.size and not (x.min() >= -(1 << 31) and x.max() < 1 << 31):
         raise PlanError("a value does not fit the 32-bit ring; use the 64-bit ring")
     return x.astype(np.int64).astype(dtype) if dtype.itemsize == 4 else x.astype(np.int64).view(dtype)

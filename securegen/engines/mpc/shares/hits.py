@@ -73,7 +73,7 @@ def _factors(count: int) -> list[int]:
 def deal_hits(
     session: Session, pair: Pair, shape: tuple[int, int], own: int, common: int, *, step: str
 ) -> None:  # fmt: skip
-    """The dealer's part for numbers f of `shape` (V, P), each with `own` values, and `common` values a variant."""
+    """The dealer's part for numbers f of `shape` (V, P), each with `own` values, and `common` values per variant."""
     count = shape[0] * shape[1]
     keys = deal_keys(session, pair, step)
     a, b = (_draw(key, count) for key in keys)

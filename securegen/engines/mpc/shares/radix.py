@@ -20,7 +20,7 @@ from securegen.kernels import fields
 
 PRODUCTS = 96  # of a genotype and a digit that take the time of a byte on a line of 1 Gbit/s
 LIFTED = 8.25  # bytes that the dealer and the parties send for each sum of digits
-FEW = 32  # sums of digits a column, where a further phenotype is to cost little
+FEW = 32  # sums of digits per column, where a further phenotype is to cost little
 MOST = 8.1  # bytes a variant and sample, at most where that can be: masked genotypes with all of their streams, and
 FIXED = 1300  # what a variant costs whatever the samples
 COLUMNS = 10  # of a design, as a rule: masked genotypes must serve every design

@@ -244,7 +244,7 @@ def test_a_model_whose_arrays_do_not_fit_is_refused(sent, tmp_path):
 
 
 def test_refusals_do_not_depend_on_assert(sent, tmp_path):
-    """`python -O` on a request, an invitation and a ledger that are none."""
+    """`python -O` on a request, an invitation and a ledger that hold something else."""
     _, folder, _ = sent
     altered(folder / "request", tmp_path / "q", REQUESTS["dtype <U"])
     altered(folder / "invitation", tmp_path / "i", INVITATIONS["names forge a row"])

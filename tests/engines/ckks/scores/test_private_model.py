@@ -250,7 +250,7 @@ def test_replies_are_opened_for_the_people_that_were_encrypted(begun, tmp_path, 
     study, invitation, key, answer = begun()
     reply(*answer)
     other = study.reader.select(samples=np.arange(len(study.reader.samples))[::-1])
-    with pytest.raises(ArtefactError, match="of other people than these"):
+    with pytest.raises(ArtefactError, match="holds other people than these"):
         open_scores_for(invitation, tmp_path / "r", key, tmp_path / "s.owner", other)
     monkeypatch.setattr(CohortInfo, "same_people", lambda *_: True)
     table = open_scores_for(invitation, tmp_path / "r", key, tmp_path / "s.owner", other)

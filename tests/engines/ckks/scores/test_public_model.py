@@ -292,9 +292,9 @@ def test_parameters_are_proven_and_a_store_that_is_too_coarse_is_refused(study, 
     coarse = store_parameters(p.ring, 1, 18, dosage_max=2, samples=14)
     key = generate(coarse)
     sent = encrypt_scores(study, key, tmp_path / "e")
-    with pytest.raises(PlanError, match="fewer bits a weight"):
+    with pytest.raises(PlanError, match="fewer bits per weight"):
         score_encrypted(sent.cohort, sent.model, tmp_path / "r")
-    with pytest.raises(PlanError, match="fewer bits a weight"):
+    with pytest.raises(PlanError, match="fewer bits per weight"):
         choose(samples=1, rows=1, columns=1, norm=2.0**90, sum_bound=2**95, dosage_max=2)
 
 

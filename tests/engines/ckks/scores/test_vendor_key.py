@@ -68,7 +68,7 @@ def deal(additive):
     size = model_size(study.plan, weights, study.inputs)
     vendor = choose_vendor(bound=size.sum_bound, samples=6, rows=len(weights.dosage), columns=1, dosage_max=2)
     key = generate(vendor.key)
-    c = vendor_side.encrypt_weights(weights, key, vendor, OwnEncryptor(key))
+    c = vendor_side.encrypt_weights(weights, vendor, OwnEncryptor(key))
     model = (c.c0, expand_uniform(c.seed, c.c0.shape[2], vendor.key.ring))
     reader = ScoreReader(study.reader.select(variants=study.plan.variant), np.empty(0, np.int64))
     scores = plain_scores(study.reader, study.plan).score
@@ -489,7 +489,7 @@ def test_masks_are_taken_off_for_the_people_that_were_blinded(additive, tmp_path
     x.answer()
     turned = x.study.reader.select(samples=np.arange(len(x.study.reader.samples))[::-1])
     other = replace(x, study=replace(x.study, reader=turned))
-    with pytest.raises(ArtefactError, match="is of other people than these"):
+    with pytest.raises(ArtefactError, match="holds other people than these"):
         other.unmask()
     kept = json.loads((tmp_path / "masks" / "people.json").read_text())["sha256"]
     monkeypatch.setattr(vendor_model, "_people", lambda reader: kept)

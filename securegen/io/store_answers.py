@@ -1,0 +1,77 @@
+"""Answers of an object store over HTTP, read no further than they may go.
+
+A backend reads every answer whole, however long it is, and goes wherever one sends it, with the token of its session. Whoever
+runs the store writes these answers. So each counts against the `Allowance` of its request while it comes, and one that
+names another place is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+from aiohttp import ClientResponse
+
+from securegen.errors import StorageError
+from securegen.io.store_allowance import Allowance, current
+
+SECONDS = 600  # of one answer, from its first byte to its last
+
+
+class _Counted:
+    """The stream of an answer, counted while it is read."""
+
+    def __init__(self, answer: ClientResponse, stream: Any, allowance: Allowance) -> None:
+        self._answer, self._stream, self._allowance = answer, stream, allowance
+        self._end = time.monotonic() + SECONDS
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def read(self, most: int = -1) -> bytes:
+        parts: list[bytes] = []
+        while most and (part := await (self._stream.readany() if most < 0 else self._stream.read(most))):
+            try:
+                self._allowance.take(len(part))
+                if time.monotonic() > self._end:
+                    self._allowance.refuse(f"the store's answer took more than {SECONDS} seconds")
+            except Exception:
+                self._answer.close()  # what else is on its way is not waited for
+                raise
+            parts.append(part)
+            if most > 0:
+                break
+        return b"".join(parts)
+
+
+class StoreAnswer(ClientResponse):
+    """An answer that ends, and comes from where it was asked for."""
+
+    async def start(self, connection: Any) -> ClientResponse:
+        await super().start(connection)
+        allowance = current()
+        if 300 <= self.status < 400 and "Location" in self.headers:
+            self.close()
+            allowance.refuse("the store names another place, where nothing is asked")
+        self.content = _Counted(self, self.content, allowance)  # type: ignore[assignment]
+        return self
+
+
+@functools.cache
+def s3_session() -> type:
+    """The class of sessions for S3 whose answers are of this kind. Raises StorageError where the backend has no such sessions."""
+    from aiobotocore.httpsession import AIOHTTPSession
+
+    if not hasattr(AIOHTTPSession, "_get_session"):
+        raise StorageError("s3:// cannot be used: this version of aiobotocore is not known; install another one")
+
+    class S3Session(AIOHTTPSession):  # type: ignore[misc]
+        """Sessions whose answers are counted."""
+
+        async def _get_session(self, proxy_url: str | None) -> Any:
+            session = await super()._get_session(proxy_url)
+            session._response_class = StoreAnswer
+            return session
+
+    return S3Session

@@ -1,0 +1,44 @@
+"""What a store says of its objects, checked: whoever runs it may say anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from securegen.errors import ArtefactError, StorageError
+from securegen.io.schema import shown
+
+MOST_SIZE = 1 << 62
+
+
+def size_of(described: dict[str, Any], where: str) -> int:
+    """Bytes of an object. Raises StorageError unless the store says a number of bytes."""
+    size = described.get("size")
+    if type(size) is not int or not 0 <= size <= MOST_SIZE:
+        raise StorageError(f"{where} cannot be read: the store says it has {shown(size)} bytes")
+    return size
+
+
+def mark_of(described: dict[str, Any]) -> str:
+    """What changes with the content of an object: its ETag, generation or time."""
+    names = ("ETag", "etag", "md5Hash", "generation", "created")
+    return str(next((described[k] for k in names if described.get(k)), ""))
+
+
+def last_names(found: Iterable[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    """name -> what is said of it, of all "file" or "directory" entries of a listing whose names are ordinary ones."""
+    named = {str(o["name"]).rstrip("/").rpartition("/")[2]: o for o in found if o["type"] == kind}
+    return {name: named[name] for name in sorted(named) if is_plain(name)}
+
+
+def is_plain(name: str) -> bool:
+    """Whether a store takes a name for nothing but a name: no path, version or pattern."""
+    ordinary = all(c.isascii() and (c.isalnum() or c in "._-") for c in name)
+    return bool(name) and name not in (".", "..") and ordinary
+
+
+def plain_name(name: str, folder: object) -> str:
+    """The name. Raises ArtefactError where a store might take it for anything else."""
+    if not is_plain(name):
+        raise ArtefactError(f"{folder}: {shown(name, 80)} is not the name of a file in a store")
+    return name
