@@ -7,7 +7,6 @@ The vendor runs `offer` and `answer`, the hospital `request` (see `messages`), `
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,17 +97,9 @@ class Offer(Announcement):
 
 
 def offer(
-    request_folder: Path,
-    challenge_file: Path,
-    inputs: ScoreInputs,
-    rules: PrivacyRules,
-    folder: Path,
-    private: Path,
-    *,
-    passphrase: bytes,
-    encryptor: str = DEFAULT_ENCRYPTOR,
-    log: Log = silent,
-) -> VendorParameters:
+    request_folder: Path, challenge_file: Path, inputs: ScoreInputs, rules: PrivacyRules, folder: Path, private: Path, *,
+    passphrase: bytes, encryptor: str = DEFAULT_ENCRYPTOR, log: Log = silent,
+) -> VendorParameters:  # fmt: skip
     """Vendor: for every batch of people a fresh key and the model encrypted under it. `private` keeps keys and plan."""
     request = messages.read_request(request_folder)
     nonce = read_challenge(challenge_file)
@@ -240,7 +231,7 @@ def answer(
         raise ProtocolError(f"{blinded} has {len(body['batches'])} batches, {len(batches)} were offered")
     paths = [private / f"batch-{i:04d}.secret" for i in range(len(batches))]
     for path in (*paths, private / DRAWN):
-        if not os.path.lexists(path):  # a run that was killed here has charged the replies
+        if not path.exists():  # a run that was killed here has charged the replies
             raise ArtefactError(f"{path} was used already: what it is for happens once")
     drawn = read_drawn(private / DRAWN, passphrase)
     opened = [secret_key.read_secret(path, passphrase=drawn) for path in paths]
