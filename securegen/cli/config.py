@@ -19,7 +19,7 @@ import click
 from securegen.errors import InputError, SecuregenError, UsageError
 from securegen.io.digests import sha256
 from securegen.io.folders import folder_of
-from securegen.io.genotypes import FIELDS, FORMATS, named_files
+from securegen.io.genotypes import FIELDS, FORMATS, cohorts_of, named_files
 from securegen.io.store_urls import is_url
 from securegen.local.launcher import toml_text
 from securegen.study.noise_marks import marks_of
@@ -204,7 +204,9 @@ def untold_of(ctx: click.Context, told: Mapping[str, str]) -> dict[str, Any]:
         return {"untold": untold} if untold else {}
     from securegen.study.inputs import Inputs
 
-    draws = place_of(Inputs(**{f.name: ctx.params[f.name] for f in fields(Inputs) if f.name in ctx.params}))[0]
+    several = {name for name in FIELDS if isinstance(ctx.params.get(name), tuple)}  # of run-local, the sites'
+    given = {f.name: ctx.params[f.name] for f in fields(Inputs) if f.name in ctx.params and f.name not in several}
+    draws = place_of(Inputs(**given | cohorts_of(ctx.params)[0]))[0]
     return {"untold": untold, "draws": os.path.relpath(draws), "marks": marks_of(draws, untold)}
 
 

@@ -200,10 +200,11 @@ def test_a_refusal_does_not_count_the_right_guesses(own):
     assert refused(5) == refused(5, 6, 7)
 
 
-def test_rerun_sees_that_a_table_of_people_changed(own, tmp_path, monkeypatch):
+@pytest.mark.parametrize("words", [["gwas"], ["run-local", "gwas", "--engine", "plain"]], ids=["gwas", "run-local"])
+def test_rerun_sees_that_a_table_of_people_changed(words, own, tmp_path, monkeypatch):
     """Without its digest: whoever has the record and not the draws can try no guess."""
     monkeypatch.chdir(tmp_path)
-    call = ["gwas", *own.options("CC"), "--dp-epsilon", 1, "--chr", "1", "--to-bp", 2000]
+    call = [*words, *own.options("CC"), "--dp-epsilon", 1, "--chr", "1", "--to-bp", 2000]
     assert (done := securegen(*call, "--out", "first")).code == 0, done.err
     text = Path("first.run.json").read_text()
     tables = {own.pheno, own.covar, f"{own.bfile}.fam"}
