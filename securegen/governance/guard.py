@@ -44,6 +44,7 @@ class SiteGuard(fp.Guard):
         self.log, self._end, self.policies = log, end, policies
         self.between: list[np.ndarray] = []
         self._columns: list[np.ndarray] = []
+        self._spans: dict[tuple[bytes, int], np.ndarray] = {}  # of people and all columns
         self._covariates: tuple[Matrix, Matrix] | None = None
 
     @property
@@ -105,14 +106,11 @@ class SiteGuard(fp.Guard):
         adds to each of these numbers, which counts as one more person's genotype."""
         if not self.on:
             return None
-        out = np.zeros((len(analysed), columns.shape[1]))
-        out[analysed] = columns
-        together = np.column_stack([analysed, *self._columns, out])[analysed].astype(np.float64)
-        rounding = np.eye(together.shape[1])[-columns.shape[1] :] * noise
-        most = openings.leverages(np.concatenate([together, rounding]), intercept=False)[: len(together)].max(
-            initial=0.0
-        )
-        if most > self._limit:
+        key = analysed.tobytes(), len(self._columns)
+        if key not in self._spans:
+            self._spans[key] = openings.span(np.column_stack([analysed, *self._columns])[analysed], intercept=False)
+        most = openings.leverages_beside(self._spans[key], columns, noise).max(initial=0.0)
+        if not most <= self._limit:  # not of NaN either
             return f"one person has leverage {most:.3f} in what is open and these numbers; {self._limit} is the most"
         return None
 

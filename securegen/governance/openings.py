@@ -78,15 +78,34 @@ def weight_fault(w: np.ndarray, fewest: int = FEWEST) -> str | None:
 def leverages(columns: np.ndarray, *, intercept: bool = True) -> np.ndarray:
     """(n,) leverage of each person in the span of (n, p) columns and the intercept: the largest share of a person's own
     genotypes in any combination of the columns. Differences down to one unit in 10^11 count."""
+    out: np.ndarray = (span(columns, intercept=intercept) ** 2).sum(axis=1)
+    return out
+
+
+def span(columns: np.ndarray, *, intercept: bool = True) -> np.ndarray:
+    """(n, r) an orthonormal basis of (n, p) columns and the intercept."""
     from scipy.linalg import qr  # slow to import
 
     x = np.column_stack([np.ones((len(columns), int(intercept))), columns.astype(np.float64)])
     if not x.size:
-        return np.zeros(len(x))
+        return np.zeros((len(x), 0))
     norm = np.sqrt((x * x).sum(axis=0))
     q, r, _ = qr(x[:, norm > 0] / norm[norm > 0], mode="economic", pivoting=True)
     rank = int((np.abs(np.diag(r)) > RANK).sum())
-    out: np.ndarray = (q[:, :rank] ** 2).sum(axis=1)
+    out: np.ndarray = q[:, :rank]
+    return out
+
+
+def leverages_beside(basis: np.ndarray, columns: np.ndarray, noise: float) -> np.ndarray:
+    """(n,) leverage in the span of an orthonormal basis, (n, r), and (n, p) columns whose sums carry noise of this standard
+    deviation each, which counts as one more person's genotype."""
+    norm = np.sqrt((columns * columns).sum(axis=0))
+    x = columns[:, norm != 0] / norm[norm != 0]
+    for _ in range(2):  # once more takes what rounding left
+        x = x - basis @ (basis.T @ x)
+    rounding = np.diag(np.maximum(noise / norm[norm != 0], RANK))
+    q = np.linalg.qr(np.concatenate([x, rounding]))[0][: len(x)]
+    out: np.ndarray = (basis**2).sum(axis=1) + (q**2).sum(axis=1)
     return out
 
 

@@ -239,6 +239,17 @@ def test_the_others_moments_and_grams_must_be_of_people():
         linear_design(everybody(), x, ("A", "B"), y, ("Y",), total=site(openings.ALL, total=gram))
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-3])
+def test_leverage_beside_what_is_open_is_that_of_all_columns(noise):
+    rng = np.random.default_rng(7)
+    open_, t = rng.normal(size=(80, 3)), rng.uniform(0, 1, 80)
+    fresh = np.column_stack([t, t**2, np.zeros(80), open_[:, 0] + 1e-5 * t**3, np.exp(t)])
+    stacked = np.vstack([np.column_stack([open_, fresh]), noise * np.eye(8)[3:]])
+    found = openings.leverages_beside(openings.span(open_, intercept=False), fresh, noise)
+    np.testing.assert_allclose(found, openings.leverages(stacked, intercept=False)[:80], atol=1e-6)
+    assert np.isnan(openings.leverages_beside(open_ * 0, fresh * np.nan, noise)).all()
+
+
 def test_leverage_is_that_of_the_best_combination():
     rng = np.random.default_rng(9)
     x = rng.normal(size=(200, 5))

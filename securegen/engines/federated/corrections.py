@@ -26,7 +26,7 @@ import numpy as np
 from securegen.design.columns import Analysis
 from securegen.design.strata import Stratum, with_strata
 from securegen.engines.federated.fields import Layout, field_bits
-from securegen.engines.federated.own_corrections import FlaggedRows, OwnTilts
+from securegen.engines.federated.own_corrections import Beside, FlaggedRows, OwnTilts
 from securegen.engines.federated.pair_keys import derive
 from securegen.engines.federated.rounds import OUT_OF_BOUNDS, PIECE, SecureSum, Step, not_below_own
 from securegen.engines.federated.tilts import ROWS, Tilted, bounds
@@ -98,11 +98,13 @@ class _Rows:
             here = self.own[k].flagged
             self._alike.setdefault((here.stratum.name, int(here.rows[self.place[i]])), []).append(i)
 
-    def _beside(self, k: int, place: int) -> list[tuple[OwnTilts, Tilted]]:
+    def _beside(self, k: int, place: int) -> list[Beside]:
         """The same variant as at a place of an analysis, in all others."""
         here = self.own[k].flagged
         name = here.stratum.name, int(here.rows[place])
-        return [(self.own[self.of[i]], self.tilted[i]) for i in self._alike[name] if self.of[i] != k]
+        return [
+            (self.own[self.of[i]], int(self.place[i]), self.tilted[i]) for i in self._alike[name] if self.of[i] != k
+        ]
 
     def active(self) -> IntArray:
         return np.array([i for i, t in enumerate(self.tilted) if t.points and not self.given_up[i]], np.int64)

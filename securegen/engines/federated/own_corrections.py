@@ -2,8 +2,9 @@
 
 A row's numbers at many points would be what each of few carriers has. So at each site nobody or 2k people carry the minor
 allele, and nobody or 2k do not; of the three genotypes, and of missing calls, each is nobody's or k people's. At a point the
-variance rests on k of the site's people, and so does what is of one side of it alone; nobody stands out in how the numbers
-depend on genotypes. Where one of these fails, or the budget is spent, the site sends noise in the row's place and votes no.
+variance rests on k of the site's people, and so does what is of one side of it alone; nobody stands out in how the numbers of
+all points depend on genotypes, to who knows everybody's covariates. Where one of these fails, or the budget is spent, the site
+sends noise in the row's place and votes no.
 
 Who learns what: nobody, until the numbers are summed over the sites (`corrections`).
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,6 @@ from securegen.results.corrections import most_copies
 from securegen.stats.corrected import HOLDS, CovariateParts, NullFit, copies_of, minor_copies
 
 READ = 512  # variants read at a time
-FAR = 16  # logits a copy, up to which people are looked at at every whole one
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +68,6 @@ class OwnTilts:
     guard: SiteGuard
     fewest: int = FEWEST
     vetoes: dict[str, int] = field(default_factory=dict)
-    _ladders: dict[tuple[Any, ...], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.flagged.analysis.null is None:
@@ -98,7 +96,7 @@ class OwnTilts:
 
     def numbers(
         self, places: IntArray, tilted: Sequence[Tilted], width: int, *, start: bool, allowed: bool,
-        beside: Callable[[int], Sequence[tuple[OwnTilts, Tilted]]] = lambda place: (),
+        beside: Callable[[int], Sequence[Beside]] = lambda place: (),
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
         """(F, width) numbers of these rows as Python integers, (F,) bool, which this site vetoes, and (F,) its carriers.
 
@@ -112,7 +110,7 @@ class OwnTilts:
             carriers[j] = int((minor[called] > HOLDS).sum())
             x = self.fit.x(copies, self.flagged.parts.coefficients[places[j]])
             fault = (
-                self._fault(tilted[j], x, copies, missing, minor, start, beside(int(places[j])))
+                self._fault(int(places[j]), tilted[j], x, copies, missing, minor, start, beside)
                 if allowed
                 else "the budget"
             )
@@ -123,8 +121,8 @@ class OwnTilts:
         return out, no, carriers
 
     def _fault(
-        self, tilted: Tilted, x: np.ndarray, copies: np.ndarray, missing: np.ndarray | None, minor: np.ndarray, start: bool,
-        beside: Sequence[tuple[OwnTilts, Tilted]],
+        self, place: int, tilted: Tilted, x: np.ndarray, copies: np.ndarray, missing: np.ndarray | None, minor: np.ndarray,
+        start: bool, beside: Callable[[int], Sequence[Beside]],
     ) -> str | None:  # fmt: skip
         """Why a row is not summed at these points."""
         if not takes(x):
@@ -137,33 +135,31 @@ class OwnTilts:
             return "variances that rest on few people"
         if any(w.any() and rests_on(w) < self.fewest for w in tilted.one_sided(self.fit, x)):
             return "ends that rest on few people"
-        if self._stands_out(((self, type(tilted), tilted.span), *((own, type(t), t.span) for own, t in beside))):
+        if self._stands_out(float(copies.mean()), ((self, place, tilted), *beside(place))):
             return "a person who stands out"
         return None
 
-    def told(self, method: type[Tilted], low: int, high: int) -> np.ndarray:
-        """(N, p) what the numbers of a row from one point to another say of genotypes: between two whole points a combination of
-        the numbers there is what it is at any other."""
-        points = sorted({low, high, *range(max(low, -FAR), min(high, FAR) + 1)})
-        out = np.zeros((len(self._analysed), 0))
-        for t in points:
-            each = method.told(self.fit, float(t))
-            here = np.zeros((len(out), each.shape[1]))
-            here[self.people] = each
-            out = np.concatenate([out, here], axis=1)
+    def told(self, mean: float, place: int, tilted: Tilted) -> np.ndarray:
+        """(N, p) what the numbers of a row say of genotypes, whose mean is of this site's people."""
+        most = most_copies(self.flagged.analysis, self.flagged.stratum)
+        common, step = (most, -1) if mean > most / 2 else (0, 1)
+        x = self.fit.x(np.full(len(self.people), float(common)), self.flagged.parts.coefficients[place])
+        each = tilted.told(self.fit, x, step)
+        out = np.zeros((len(self._analysed), each.shape[1]))
+        out[self.people] = each
         return out
 
-    def _stands_out(self, of: tuple[tuple[OwnTilts, type[Tilted], tuple[int, int]], ...]) -> bool:
+    def _stands_out(self, mean: float, of: Sequence[Beside]) -> bool:
         """Whether somebody stands out in what the numbers of a variant say of genotypes, at all points and in all analyses."""
-        key = tuple((id(own), span) for own, _, span in of)
-        if key not in self._ladders:
-            told = np.concatenate([own.told(method, *span) for own, method, span in of], axis=1)
-            analysed: np.ndarray = np.logical_or.reduce([own._analysed for own, _, _ in of])
-            noise = math.sqrt(len(self.people) / 12) / UNIT  # of terms that are rounded a person
-            self._ladders[key] = self.guard.singles_out(told[analysed], analysed, noise) is not None
-        return self._ladders[key]
+        told = np.concatenate([own.told(mean, place, tilted) for own, place, tilted in of], axis=1)
+        analysed: np.ndarray = np.logical_or.reduce([own._analysed for own, _, _ in of])
+        noise = math.sqrt(len(self.people) / 12) / UNIT  # of terms that are rounded a person
+        return self.guard.singles_out(told[analysed], analysed, noise) is not None
 
     def lines(self) -> list[str]:
         """For this site's log."""
         name = f"{self.flagged.analysis.phenotype}, {self.flagged.stratum.name}"
         return [f"corrections of {name}: {n} rows withheld here: {why}" for why, n in self.vetoes.items()]
+
+
+Beside = tuple[OwnTilts, int, Tilted]  # of one variant in an analysis: its place there, and its search

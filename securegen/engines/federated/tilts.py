@@ -6,7 +6,6 @@ Who learns what: nobody here; `corrections` opens the sums.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -30,15 +29,15 @@ class Tilted(ABC):
     """One row. A point is a number of logits a copy; a round asks for one or two of them.
 
     numbers: of a round at the start and later; positive: those of them that are sums of terms that are never negative;
-    columns: what a round counts in the budgets at most, at the start and later; rounds: the most there are; reach: the least
-    and the largest point of which totals are open.
+    columns: what a round counts in the budgets at most, at the start and later; rounds: the most there are; open: the points of
+    which totals are.
     """
 
     numbers: tuple[int, int]
     positive: tuple[tuple[int, ...], tuple[int, ...]]
     columns: tuple[int, int]
     rounds: int
-    reach: tuple[float, float] = (0.0, 0.0)
+    open: tuple[float, ...] = ()
 
     @property
     @abstractmethod
@@ -49,15 +48,9 @@ class Tilted(ABC):
     def of(self, fit: NullFit, x: np.ndarray) -> list[int]:
         """Sums of people at these points, as many as `numbers`. x: (n,) as of `NullFit.x`."""
 
-    @property
-    def span(self) -> tuple[int, int]:
-        """Whole points between which all are of which totals are open, or wanted next."""
-        low, high = min(self.reach[0], *self.points, 0.0), max(self.reach[1], *self.points, 0.0)
-        return math.floor(low), math.ceil(high)
-
     def take(self, totals: Sequence[int]) -> None:
         """Their sums over the sites."""
-        self.reach = min(self.reach[0], *self.points), max(self.reach[1], *self.points)
+        self.open += self.points
         self._take(totals)
 
     @abstractmethod
@@ -79,8 +72,14 @@ class Tilted(ABC):
 
     @staticmethod
     @abstractmethod
-    def told(fit: NullFit, point: float) -> np.ndarray:
-        """(n, p) by how much a person's terms at a point are other with one copy than without."""
+    def each(fit: NullFit, x: np.ndarray, point: float) -> np.ndarray:
+        """(n, p) what each person has of the numbers at a point."""
+
+    def told(self, fit: NullFit, common: np.ndarray, step: int) -> np.ndarray:
+        """(n, p) by how much a person's terms are other with one copy of the rarer allele, at all points that are open or wanted
+        next: for who knows everybody's covariates, what the numbers say of genotypes. common: (n,) x without; step: ±1, of x."""
+        points = sorted({*self.open, *self.points})
+        return np.concatenate([self.each(fit, common + step, t) - self.each(fit, common, t) for t in points], axis=1)
 
 
 class SaddlepointRow(Tilted):
@@ -129,12 +128,14 @@ class SaddlepointRow(Tilted):
         return [part for t in self.points for part in _sides(x, _share(fit.mean, t * x))]
 
     @staticmethod
-    def told(fit: NullFit, point: float) -> np.ndarray:
+    def each(fit: NullFit, x: np.ndarray, point: float) -> np.ndarray:
         if point == 0:
-            return np.stack([fit.weight, fit.weight * (1 - 2 * fit.mean), fit.mean], axis=1)
-        share = _share(fit.mean, np.full(len(fit.mean), point))
-        cumulant = np.logaddexp(np.log1p(-fit.mean), np.log(fit.mean) + point) - point * fit.mean
-        return np.stack([cumulant, share - fit.mean, share * (1 - share)], axis=1)
+            square = x * x * fit.weight
+            up, down = np.maximum(x, 0.0) - x * fit.mean, x * fit.mean - np.minimum(x, 0.0)
+            return np.stack([x * fit.residual, square, square * (1 - 2 * fit.mean) * x, up, down], axis=1)
+        share = _share(fit.mean, point * x)
+        cumulant = np.logaddexp(np.log1p(-fit.mean), np.log(fit.mean) + point * x) - point * x * fit.mean
+        return np.stack([cumulant, x * (share - fit.mean), x * x * share * (1 - share)], axis=1)
 
 
 class FirthRow(Tilted):
@@ -168,10 +169,11 @@ class FirthRow(Tilted):
         return [part for b in self.points for part in _sides(x, _logistic(fit.firth_logits + b * x))]
 
     @staticmethod
-    def told(fit: NullFit, point: float) -> np.ndarray:
-        p = _logistic(fit.firth_logits + point)
-        away = [np.logaddexp(0, -fit.side * (fit.firth_logits + b)) for b in (point, 0.0)]
-        return np.stack([fit.cases - p, p * (1 - p), p * (1 - p) * (0.5 - p), away[0] - away[1]], axis=1)
+    def each(fit: NullFit, x: np.ndarray, point: float) -> np.ndarray:
+        eta = fit.firth_logits + point * x
+        p = _logistic(eta)
+        square = x * x * p * (1 - p)
+        return np.stack([x * (fit.cases - p), square, square * x * (0.5 - p), np.logaddexp(0, -fit.side * eta)], axis=1)
 
 
 ROWS: dict[str, type[Tilted]] = {SPA: SaddlepointRow, FIRTH: FirthRow}

@@ -221,7 +221,7 @@ def test_flagged_variants_that_read_one_person():
     eta = np.concatenate([rng.uniform(-3, -1, 499), [4.0]])
     mean = 1 / (1 + np.exp(-eta))
     null = NullPeople(np.arange(500), rng.random(500) < mean, np.full((500, 1), 1 << 30), mean)
-    told = SaddlepointRow.told(NullFit(null), 2.0)
+    told = SaddlepointRow.each(NullFit(null), np.ones(500), 2.0)  # without a copy they are 0
     design = rng.normal(size=(500, 3))
     together = np.column_stack([design, told])
     assert leverages(design)[-1] < 0.05 and leverages(together)[-1] > 0.8

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from securegen.catalogue import ADDITIVE
 from securegen.design.null_people import NullPeople
 from securegen.engines.federated.corrections import _Rows
 from securegen.engines.federated.own_corrections import FlaggedRows, OwnTilts
@@ -14,7 +15,7 @@ from securegen.engines.federated.tilts import FirthRow, SaddlepointRow
 from securegen.governance.guard import SiteGuard
 from securegen.governance.openings import leverages
 from securegen.kernels.rounded_terms import UNIT
-from securegen.stats.corrected import NullFit
+from securegen.stats.corrected import CovariateParts
 
 from .corrected_sites import Corrected, people
 from .test_corrections_attacks import ROW, with_carriers
@@ -39,7 +40,7 @@ def test_the_age_of_the_oldest_from_coefficients_that_a_site_steers(tmp_path, mo
     cohort.age[0] = 64
     cohort.cases = rng.random(N) < 1 / (1 + np.exp(0.3 - 0.01 * (cohort.age - 50)))
     honest = Corrected(cohort, tmp_path / "honest", openings="strict", p_thresh=0.99)
-    assert all(row is not None for row in honest.rows.values())
+    assert any(row is not None for row in honest.rows.values())
     c, model = scaled_age(honest), honest.strata[0][0].design.analyses[0].model
     slope = -MEAN / np.sort(c)[-2:].mean()
 
@@ -55,6 +56,7 @@ def test_the_age_of_the_oldest_from_coefficients_that_a_site_steers(tmp_path, mo
 
     if not protected:
         monkeypatch.setattr(SaddlepointRow, "one_sided", lambda self, fit, x: [])
+        monkeypatch.setattr(OwnTilts, "_stands_out", lambda self, mean, of: False)
     run = Corrected(cohort, tmp_path / "run", openings="strict", p_thresh=0.99, alter={2: alter})
     assert run.say("ends that rest on few people") == protected
     place = sorted(run.rows).index(ROW)
@@ -83,40 +85,81 @@ def test_a_side_of_few_people_far_out():
     assert shares[0] < 2 and shares[1] > 300
 
 
+def one_site(n, mean, eta, covariates, coefficients, variant=0):
+    """Its side of the corrections of one variant of whom nothing else is open."""
+    rng = np.random.default_rng(6)
+    centred = np.column_stack([np.ones(n), covariates]) * (1 << 30)
+    null = NullPeople(np.arange(n), rng.random(n) < mean, np.rint(centred).astype(np.int64), mean, eta)
+    analysis, stratum = SimpleNamespace(null=null, coding=ADDITIVE), SimpleNamespace(name="autosomes", copies=2)
+    parts = CovariateParts(np.full(1, 0.6), np.array([coefficients]))
+    flagged = FlaggedRows(stratum, analysis, np.array([variant]), parts)
+    return OwnTilts(people(n, 1).reader, flagged, SiteGuard(lambda line: None))
+
+
+def read(own, row, seed):
+    """Correlation of a person's genotype with what whoever knows all covariates reads from the sums of a row, over 2,000 variants
+    of which nobody has two copies."""
+    fit, n = own.fit, len(own.people)
+    without = fit.x(np.zeros(n), own.flagged.parts.coefficients[0])
+    noise = np.sqrt(n / 12) / UNIT
+    told = np.column_stack([np.ones(n), row.told(fit, without, 1)])
+    rounded = np.vstack([told, noise * np.eye(told.shape[1])[1:]])
+    place = int(leverages(rounded, intercept=False)[:n].argmax())
+    reader = np.linalg.lstsq(rounded, np.eye(len(rounded))[place], rcond=1e-13)[0]
+    rng = np.random.default_rng(seed)
+    genotypes = (rng.random((2000, n)) < 0.2).astype(float)
+    points = sorted({*row.open, *row.points})
+    none, one = (np.concatenate([row.each(fit, without + g, t) for t in points], axis=1) for g in (0, 1))
+    sums = none.sum(axis=0) + genotypes @ (one - none) + noise * rng.normal(size=(len(genotypes), none.shape[1]))
+    return np.corrcoef(np.column_stack([genotypes.sum(axis=1), sums]) @ reader, genotypes[:, place])[0, 1]
+
+
+def at(method, *points):
+    row = method()
+    row.open = points
+    return row
+
+
 @pytest.mark.parametrize("method", [SaddlepointRow, FirthRow])
 def test_all_points_of_a_row_together_read_one_person(method):
     """At each point nobody's leverage is above a quarter; a combination of the numbers of several rounds, rounded as they are, is
     one person's genotype. All points of a row are looked at together."""
-    n, everybody = 500, np.ones(500, bool)
-    rng = np.random.default_rng(1)
-    eta = -2 + 0.6 * rng.normal(size=n).clip(-2, 2)
-    mean = 1 / (1 + np.exp(-eta))
-    null = NullPeople(np.arange(n), rng.random(n) < mean, np.full((n, 1), 1 << 30), mean, eta)
-    fit = NullFit(null)
-    flagged = FlaggedRows(None, SimpleNamespace(null=null), np.arange(1), None)
-    own = OwnTilts(people(n, 1).reader, flagged, SiteGuard(lambda line: None))
-    points = range(-6, 6)
-    each = [leverages(method.told(fit, float(t))).max() for t in points]
-    assert max(each) < 0.25 and not any(own._stands_out(((own, method, (t, t)),)) for t in points)
-    told = np.column_stack([np.ones(n), *(method.told(fit, float(t)) for t in points)])
-    noise = np.sqrt(n / 12) / UNIT
-    rounded = np.vstack([told, noise * np.eye(told.shape[1])])
-    place = int(leverages(rounded, intercept=False)[:n].argmax())
-    reader = np.linalg.lstsq(rounded, np.eye(len(rounded))[place], rcond=1e-13)[0]
-    genotypes = rng.binomial(2, 0.3, (3000, n)).astype(float)
-    opened = genotypes @ told + noise * rng.normal(size=(3000, told.shape[1]))
-    assert np.corrcoef(opened @ reader, genotypes[:, place])[0, 1] > 0.55
-    assert own._stands_out(((own, method, (-6, 5)),)) and not own._stands_out(((own, method, (-1, 1)),))
-    assert SiteGuard(lambda line: None, level="all").singles_out(told, everybody) is None
+    n = 300
+    eta = -2 + 0.6 * np.random.default_rng(1).normal(size=n).clip(-2, 2)
+    own = one_site(n, 1 / (1 + np.exp(-eta)), eta, np.zeros((n, 0)), [0.0])
+    points = tuple(np.arange(-5.5, 6))
+    assert not any(own._stands_out(0.6, ((own, 0, at(method, t)),)) for t in points)
+    together = at(method, *points)
+    assert read(own, together, 1) > 0.5
+    assert own._stands_out(0.6, ((own, 0, together),)) and not own._stands_out(0.6, ((own, 0, at(method, -1.0, 1.0)),))
+    own.guard.level = "all"
+    assert not own._stands_out(0.6, ((own, 0, together),))
 
 
-def test_a_row_remembers_how_far_its_points_reached():
+@pytest.mark.parametrize("method", [SaddlepointRow, FirthRow])
+@pytest.mark.parametrize("times", [0.1, 1.0])
+def test_who_knows_all_covariates_reads_one_person(times, method):
+    """Covariates say nothing of the disease, so nobody's mean stands out; a row's coefficients, as chance has them or as a site
+    steers them, say which part of them is in each person's terms, and a person's genotype is read. Without coefficients, as if
+    covariates said nothing, it passes."""
+    n, points = 500, (-1.1, -1.0, -0.8, 0.8, 1.0, 1.1)
+    covariates = np.random.default_rng(4).uniform(-1.7, 1.7, (n, 4))
+    mean = np.full(n, 0.3)
+    eta = np.log(mean / (1 - mean))
+    own = one_site(n, mean, eta, covariates, [0.6, *(times * np.array([0.3, -0.2, 0.1, 0.25]))])
+    flat = one_site(n, mean, eta, covariates, [0.6, 0.0, 0.0, 0.0, 0.0])
+    row = at(method, *points)
+    assert read(own, row, 2) > 0.6
+    assert not flat._stands_out(0.6, ((flat, 0, row),)) and own._stands_out(0.6, ((own, 0, row),))
+
+
+def test_a_row_remembers_its_points():
     row = FirthRow()
     row.take([1 << 32, 1 << 32, 0, 1 << 40])
     (far,) = row.points
-    assert row.reach == (0.0, 0.0) and far > 0
+    assert row.open == (0.0,) and far > 0
     row.take([-(1 << 31), 1 << 32, 0, 1 << 40])
-    assert row.reach == (0.0, far)
+    assert row.open == (0.0, far)
 
 
 def test_a_variant_in_several_phenotypes_is_looked_at_once():
@@ -126,15 +169,14 @@ def test_a_variant_in_several_phenotypes_is_looked_at_once():
     owns = []
     for _ in range(4):
         eta = -2 + 0.5 * rng.uniform(-1.7, 1.7, n)
-        mean = 1 / (1 + np.exp(-eta))
-        null = NullPeople(np.arange(n), rng.random(n) < mean, np.full((n, 1), 1 << 30), mean)
-        flagged = FlaggedRows(SimpleNamespace(name="autosomes"), SimpleNamespace(null=null), np.array([7]), None)
-        owns.append(OwnTilts(people(n, 1).reader, flagged, SiteGuard(lambda line: None)))
+        owns.append(one_site(n, 1 / (1 + np.exp(-eta)), eta, np.zeros((n, 0)), [0.6], variant=7))
     rows = _Rows(owns, "spa", bytes(32))
     for t in rows.tilted:
-        t.reach = (-4.5, 3.5)
+        t.open = (0.0, -4.5, -3.5, -2.5, 2.5, 3.5)
     beside = rows._beside(0, 0)
-    assert [own for own, _ in beside] == owns[1:] and beside[0][1].span == (-5, 4)
-    each = [((own, SaddlepointRow, t.span),) for own, t in zip(owns, rows.tilted, strict=True)]
-    assert not any(of[0][0]._stands_out(of) for of in each)
-    assert owns[0]._stands_out(tuple(of[0] for of in each))
+    assert [(own, place) for own, place, _ in beside] == [(own, 0) for own in owns[1:]] and beside[0][2] is rows.tilted[
+        1
+    ]
+    each = [(own, 0, t) for own, t in zip(owns, rows.tilted, strict=True)]
+    assert not any(own._stands_out(0.6, ((own, place, t),)) for own, place, t in each)
+    assert owns[0]._stands_out(0.6, each)
