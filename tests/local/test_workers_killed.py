@@ -119,7 +119,7 @@ def test_dask(told, tmp_path, cluster, name):
                 tmp_path / "out",
             )
             assert done.code == 0 and (tmp_path / "killed").exists(), done.err
-            client.wait_for_workers(2)
+            client.wait_for_workers(2, timeout=60)
             assert {worker.pid for worker in cluster.workers.values()} != before
     finally:
         cloudpickle.unregister_pickle_by_value(module)
