@@ -46,7 +46,7 @@ CONTENT = {
     "vendor": {
         "request": "request",
         "challenge": "challenge: a nonce",
-        "offer": "offer: for every batch of people a key and the model encrypted under it",
+        "offer": "offer: for every batch of people, its key and the model encrypted under it",
         "blinded": "blinded products: a polynomial and a coefficient for each person and score",
         "rounded": "rounded: one integer for each person and score",
     },
@@ -58,7 +58,7 @@ OF_PEOPLE = ("cohort", "blinded")
 def line(setting: str, told: dict[str, Any], people: int) -> str:
     size = human_bytes(told["bytes"])
     if told["message"] in OF_PEOPLE:
-        size += f" ({human_bytes(told['bytes'] / people)} a person)"
+        size += f" ({human_bytes(told['bytes'] / people)} per person)"
     parties = (PARTIES.get(told[end], told[end]) for end in ("from", "to"))
     return f"| {' | '.join([CONTENT[setting][told['message']], *parties, size])} |"
 
