@@ -40,7 +40,7 @@ def run(folder: Path, out: str, *told: object) -> Measured:
 def on_workers(folder: Path, count: int) -> Measured:
     """The command on a cluster of so many workers, which is there before it and gone after."""
     with distributed.LocalCluster(
-        n_workers=count, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=60
+        n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=60
     ) as cluster:
         cluster.wait_for_workers(count)
         return run(folder, f"w{count}", "--executor", f"dask:{cluster.scheduler_address}", "--workers", PARTS)

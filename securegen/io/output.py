@@ -110,7 +110,7 @@ def atomic(
     temporary = None
     make_folder(path.parent, None if mode is None else PRIVATE_FOLDER if private else FOLDER_FOR_OTHERS)
     try:
-        _delete_abandoned(path)
+        delete_abandoned(path.parent, re.escape(path.name))
         descriptor, temporary = _new_temporary(path, mode)
         with os.fdopen(descriptor, "wb") as stream:
             if mode is not None:
@@ -176,11 +176,11 @@ def _new_temporary(path: Path, mode: int | None) -> tuple[int, str]:
     raise StorageError(f"cannot write {path}: no free name for a temporary file beside it")
 
 
-def _delete_abandoned(path: Path) -> None:
-    """Delete temporary files of `path` whose writer lives no more."""
-    pattern = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]{8}")
+def delete_abandoned(folder: Path, names: str) -> None:
+    """Delete temporary files of a folder whose writer lives no more. names: a regular expression of what they were to become."""
+    pattern = re.compile(rf"\.(?:{names})\.[0-9a-f]{{8}}")
     found: list[str] = []
-    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:  # who may write need not be able to list
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # who may write need not be able to list
         found = [e.path for e in entries if pattern.fullmatch(e.name)]
     for name in found:
         with contextlib.suppress(OSError):  # deleted by another, or not ours to delete

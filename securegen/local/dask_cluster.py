@@ -156,7 +156,11 @@ def cluster_at(address: str, workers: int, log: Callable[[str], None]) -> Iterat
     with contextlib.ExitStack() as stack:
         if not address:
             own = dask.LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=SILENT
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                host="127.0.0.1",
+                silence_logs=SILENT,
             )
             address = stack.enter_context(own).scheduler_address
         cluster = Cluster(address, log)

@@ -403,7 +403,7 @@ def test_a_kill_while_the_log_is_made(tmp_path, fast):
 
 def test_another_logs_key_is_refused(tmp_path, fast):
     log = make_log(tmp_path / "audit", generate())
-    with pytest.raises(KeyFileError, match="not of"):
+    with pytest.raises(KeyFileError, match="has key"):
         AuditLog.open(log.folder, generate())
     with pytest.raises(ArtefactError, match="no audit log"):
         AuditLog.open(tmp_path / "none", generate())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import re
@@ -536,7 +535,7 @@ def test_a_signed_policy_has_a_ledger_before_anything_is_released(ruled, tmp_pat
     policy = tmp_path / "bank" / "policy.toml"
     sg.policy.init(policy, "Bank", key=tmp_path / "key.secret")
     with monkeypatch.context() as off:
-        off.setattr(policy_steps, "open_ledger", lambda *_, **__: contextlib.nullcontext())  # the protection
+        off.setattr(policy_steps, "begin_ledger", lambda _: None)  # the protection
         sg.policy.sign(policy, tmp_path / "key.secret")
     other = tmp_path / "other"
     other.mkdir()

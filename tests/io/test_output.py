@@ -149,7 +149,7 @@ def test_a_name_taken_for_abandoned_between_opening_and_locking_is_given_up(tmp_
     def lock(descriptor: int, kind: int) -> None:
         if not taken:  # another process locks and deletes it first
             taken.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-            output._delete_abandoned(tmp_path / "table")
+            output.delete_abandoned(tmp_path, "table")
         real(descriptor, kind)
 
     real = fcntl.flock

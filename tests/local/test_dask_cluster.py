@@ -33,7 +33,12 @@ def short(monkeypatch):
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp", host="127.0.0.1"
+        n_workers=2,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address="127.0.0.1:0",
+        protocol="tcp",
+        host="127.0.0.1",
     ) as cluster:
         yield cluster
 
@@ -145,7 +150,7 @@ def NapPool(pool):  # noqa: N802
 
 def test_a_scheduler_without_workers_is_named(short, tmp_path):
     said: list[str] = []
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1") as empty:
+    with distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1") as empty:
         text = refused(empty.scheduler_address, PeerError, tmp_path, said)
         assert "has no worker" in text and empty.scheduler_address in text
 

@@ -130,7 +130,9 @@ def test_dask_runs_parts_on_its_workers(dies, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     said: list[str] = []
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+        ) as cluster,
         workers.pool_of(f"dask:{cluster.scheduler_address}", 2, said.append) as pool,
     ):
         workers.run_parts([["a", "0"], ["b", "1"], ["c", "0"]], pool, log=said.append)

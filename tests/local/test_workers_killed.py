@@ -89,7 +89,7 @@ def test_processes(told, tmp_path, monkeypatch, name):
 def cluster():
     distributed = pytest.importorskip("distributed", reason="needs securegen[dask]")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=60
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=60
     ) as cluster:
         yield cluster
 

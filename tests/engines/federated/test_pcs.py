@@ -106,7 +106,7 @@ def test_chosen_variants_are_those_of_the_list(cohort, tmp_path):
     with pytest.raises(UsageError, match="0 of its 1 variant"):
         (tmp_path / "none.txt").write_text("nothing\n")
         steps.init(tmp_path / "other", tmp_path / "coordinator", pc_variants=tmp_path / "none.txt", **more)
-    with pytest.raises(UsageError, match="of hard calls"):
+    with pytest.raises(UsageError, match="need hard calls"):
         steps.init(tmp_path / "other", tmp_path / "coordinator", dosage_grid=256, **more)
     with pytest.raises(UsageError, match="both called PC1"):
         steps.init(tmp_path / "other", tmp_path / "coordinator", covariates=["PC1"], **more)

@@ -26,7 +26,7 @@ from securegen.io.claims import writer_in
 from securegen.io.envelope import canonical
 from securegen.io.kept_arrays import read_npz
 from securegen.io.locks import only_one
-from securegen.io.output import atomic, private_folder
+from securegen.io.output import atomic, delete_abandoned, private_folder
 from securegen.io.store_urls import refuse_url
 from securegen.io.strict_json import parse_json, read_regular
 from securegen.io.text import count
@@ -63,8 +63,9 @@ class OwnerState:
         self.folder, self.key = folder, key
 
     def make_folder(self) -> None:
-        """Make the folder, or make it private. Raises StorageError naming it."""
+        """Make the folder, or make it private, and delete what killed writers left in it. Raises StorageError naming it."""
         private_folder(self.folder)
+        delete_abandoned(self.folder, r"[^/]+\.box")
 
     def writer(self) -> str:
         """Who writes for this folder, where a store has no locks."""
@@ -286,14 +287,13 @@ def write_info(state: OwnerState, info: CohortInfo, name: str = "cohort") -> Non
         "earlier": [asdict(version) for version in info.earlier], "without": list(info.without),
     }  # fmt: skip
     v, s = info.variants, info.samples
-    text = {name: getattr(v, name).astype(str) for name in ("chromosome", "id", "effect_allele", "other_allele")}
+    text = {n: getattr(v, n).astype(str) for n in ("chromosome", "id", "effect_allele", "other_allele")}
     people = {"fid": s.fid.astype(str), "iid": s.iid.astype(str), "founder": s.founder, "sex": s.sex}
     state.write(name, header, {"position": v.position, **text, **people})
 
 
 def block_arrays(state: OwnerState, info: CohortInfo, index: int) -> dict[str, np.ndarray]:
-    """h of one block of this cohort, (3, N) uint64, and the lists of `absent`. Raises ArtefactError when the block was
-    encrypted anew since."""
+    """h of one block of this cohort, (3, N) uint64, and the lists of `absent`. Raises ArtefactError when it was encrypted anew."""
     header, arrays = state.read(f"block-{block_name(index)}")
     if info.identities and header["identity"] != info.identities[index]:
         raise ArtefactError(f"{state.folder}: block {index} was encrypted again since: run the encryption to its end")
