@@ -293,7 +293,7 @@ def write_info(state: OwnerState, info: CohortInfo, name: str = "cohort") -> Non
 
 
 def block_arrays(state: OwnerState, info: CohortInfo, index: int) -> dict[str, np.ndarray]:
-    """h of one block of this cohort, (3, N) uint64, and the lists of `absent`. Raises ArtefactError when it was encrypted anew."""
+    """h of one block of this cohort, (3, N) uint64, and the lists of `absent`. Raises ArtefactError for one that is newer."""
     header, arrays = state.read(f"block-{block_name(index)}")
     if info.identities and header["identity"] != info.identities[index]:
         raise ArtefactError(f"{state.folder}: block {index} was encrypted again since: run the encryption to its end")
