@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numba import get_num_threads
@@ -17,8 +18,16 @@ from numba import get_num_threads
 from securegen.design.columns import Analysis
 from securegen.design.fixedpoint import check_sum_bound
 from securegen.design.strata import Stratum, in_order
-from securegen.kernels.carrier_sums import Carriers, SetProducts, assembled, carriers_of, set_products, totals
-from securegen.model import IntArray
+from securegen.kernels.carrier_sums import (
+    Carriers,
+    SetProducts,
+    assembled,
+    carriers_of,
+    carriers_of_packed,
+    set_products,
+    totals,
+)
+from securegen.model import GenotypeReader, IntArray
 from securegen.results.sets import SetResult
 from securegen.stats.imputed import frequency
 from securegen.stats.set_scores import SetModel, SetScores, weight_column
@@ -27,6 +36,21 @@ from securegen.study.masks import set_blocks
 from securegen.study.set_study import SetStudy
 
 COLLAPSED = 10  # alleles of A1
+
+
+@runtime_checkable
+class PackedReader(Protocol):
+    """A reader of hard calls that are stored as in a PLINK1 bed. sample_index: which of the stored samples are read, in order."""
+
+    @property
+    def sample_index(self) -> IntArray: ...
+    @property
+    def stored_samples(self) -> int: ...
+    @property
+    def dosage_grid(self) -> int: ...
+    def read_packed(self, start: int, stop: int) -> np.ndarray:
+        """(V, ⌈stored_samples/4⌉) uint8: two bits a sample, from the lowest; 0 two copies, 1 missing, 2 one copy, 3 none."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,13 +169,26 @@ def results_of_sets(study: SetStudy) -> Iterator[list[SetResult]]:
     runs = in_order(study.strata)
     top = study.reader.dosage_max
     at, summed = 0, summed_in(runs[0][2], top)
-    for number, block in set_blocks(study.reader, study.masks.firsts, study.sets, ahead=get_num_threads() > 1):
-        while block.start >= runs[at][1]:
+    for number, carriers, lacking in set_carriers(study.reader, study.masks.firsts, study.sets):
+        while study.masks.firsts[number] >= runs[at][1]:
             at += 1
             summed = summed_in(runs[at][2], top)
-        k = len(block)
-        carriers, lacking = carriers_of(block.dosage, k), carriers_of(block.missing, k)
         yield [result for s in summed for result in _of_set(study, number, carriers, lacking, s)]
+
+
+def set_carriers(
+    reader: GenotypeReader, firsts: IntArray, sets: IntArray
+) -> Iterator[tuple[int, Carriers, Carriers]]:  # fmt: skip
+    """Every set of `sets`, ascending, with the carriers of its variants and who is missing."""
+    if isinstance(reader, PackedReader):
+        place = np.full(reader.stored_samples, -1, np.int32)
+        place[reader.sample_index] = np.arange(len(reader.sample_index))
+        for number in sets.tolist():
+            rows = reader.read_packed(int(firsts[number]), int(firsts[number + 1]))
+            yield number, *carriers_of_packed(rows, place, reader.dosage_grid)
+        return
+    for number, block in set_blocks(reader, firsts, sets, ahead=get_num_threads() > 1):
+        yield number, carriers_of(block.dosage, len(block)), carriers_of(block.missing, len(block))
 
 
 def summed_in(stratum: Stratum, top: int, pooled: Sequence[int] | None = None) -> list[Summed]:

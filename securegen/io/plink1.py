@@ -79,6 +79,21 @@ class PlinkReader:
             dosage = dosage * np.int16(self.dosage_grid)
         return GenotypeBlock(start, dosage, missing if has_missing else None)
 
+    def read_packed(self, start: int, stop: int) -> np.ndarray:
+        """See `engines.set_sums.PackedReader`. Raises InputError when the bed is unreadable."""
+        rows, width = self.variant_index[start:stop], (self.stored_samples + 3) // 4
+        out = np.empty((len(rows), width), np.uint8)
+        runs = np.flatnonzero(np.diff(rows) != 1) + 1
+        try:
+            with self.path.open("rb") as bed:
+                for first, part in zip(rows[[0, *runs]] if len(rows) else (), np.split(out, runs), strict=False):
+                    bed.seek(len(MAGIC) + int(first) * width)
+                    if bed.readinto(part.reshape(-1).data) != part.size:
+                        raise InputError(f"{self.path} cannot be read: it is shorter than when it was opened")
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error}") from None
+        return out
+
     def select(self, samples: np.ndarray | None = None, variants: np.ndarray | None = None) -> PlinkReader:
         """The same cohort with only these rows (index arrays into the current samples and variants)."""
         out = self

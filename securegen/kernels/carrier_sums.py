@@ -55,6 +55,24 @@ def carriers_of(rows: np.ndarray | None, count: int) -> Carriers:
     return Carriers(people[:found], values[:found], ends)
 
 
+def carriers_of_packed(rows: np.ndarray, place: np.ndarray, unit: int) -> tuple[Carriers, Carriers]:
+    """Carriers, and who is missing, of (k, ⌈N/4⌉) uint8 rows of a PLINK1 bed (`engines.set_sums.PackedReader`): no dosages are made.
+
+    place: (N,) int32, where a stored sample is among those that are read, −1 for none; unit: of a copy.
+    """
+    k, width = rows.shape
+    padded = np.full((k, -(-width // 8) * 8), 0xFF, np.uint8)
+    padded[:, :width] = rows
+    if len(place) % 4:
+        padded[:, width - 1] |= 0xFF << 2 * (len(place) % 4) & 0xFF
+    size = k * len(place)
+    people, values, lost = (np.empty(size, np.int32) for _ in range(3))
+    ends, lost_ends = (np.zeros(k + 1, np.int64) for _ in range(2))
+    _scan_packed(padded.view(np.uint64), place, unit, people, values, ends, lost, lost_ends)
+    found, gone = int(ends[-1]), int(lost_ends[-1])
+    return Carriers(people[:found], values[:found], ends), Carriers(lost[:gone], np.ones(gone, np.int32), lost_ends)
+
+
 def totals(carriers: Carriers, people: np.ndarray) -> np.ndarray:
     """(k,) int64, Σ of each row over the people chosen by (N,) bool."""
     out = np.zeros(len(carriers.ends) - 1, np.int64)
@@ -120,6 +138,29 @@ def _scan(rows, words, step, people, values, ends):
                 found += 1
         ends[a + 1] = found
     return found
+
+
+@njit(cache=True, nogil=True)
+def _scan_packed(words, place, unit, people, values, ends, lost, lost_ends):
+    found = gone = 0
+    nobody = ~np.uint64(0)
+    for a in range(len(words)):
+        for b in range(words.shape[1]):
+            word = words[a, b]
+            if word == nobody:  # where few carry, most are
+                continue
+            first = 32 * b
+            for i in range(first, min(first + 32, len(place))):
+                code = word & np.uint64(3)
+                word >>= np.uint64(2)
+                if code != 3 and place[i] >= 0:
+                    if code == 1:
+                        lost[gone] = place[i]
+                        gone += 1
+                    else:
+                        people[found], values[found] = place[i], unit if code == 2 else 2 * unit
+                        found += 1
+        ends[a + 1], lost_ends[a + 1] = found, gone
 
 
 @njit(cache=True, nogil=True)

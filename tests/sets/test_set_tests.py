@@ -12,14 +12,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 from set_files import REGENIE, by_person, flags, opened, table_of
-from support import left, securegen
+from support import left, securegen, text_array
 
 import securegen as sg
-from securegen.engines.set_sums import results_of_sets
-from securegen.errors import PlanError, UsageError
+from securegen.engines.set_sums import results_of_sets, set_carriers
+from securegen.errors import InputError, PlanError, UsageError
+from securegen.io.plink1 import PlinkReader
 from securegen.kernels import rho_mixtures as rho
 from securegen.kernels.carrier_sums import assembled, carriers_of, set_products, totals
 from securegen.kernels.mixture_tail import log_tails
+from securegen.model import Samples, Variants
 from securegen.stats.set_scores import SetScores
 from securegen.stats.set_tests import NEGLIGIBLE, RHO, acat, set_tests
 from securegen.vocabulary import SET_TESTS
@@ -208,6 +210,37 @@ def test_acato_alone_has_the_ends_of_the_grid_as_regenie():
 def _weighted(a: SetScores) -> tuple[np.ndarray, np.ndarray]:
     w = 25 * (1 - a.mean) ** 24
     return w * a.scores, np.outer(w, w) * a.covariance
+
+
+@pytest.mark.parametrize("people", [3, 61, 62, 64, 96, 131])
+def test_carriers_of_a_packed_bed_are_those_of_its_dosages(people, tmp_path):
+    """Any number of people, chosen and in another order, on a grid, rows that are not beside each other."""
+    rng = np.random.default_rng(people)
+    g = rng.choice([0, 0, 0, 0, 1, 2, -1], (9, people)).astype(np.int8)
+    g[4] = 0
+    codes = np.array([3, 2, 0, 1], np.uint8)[g]  # −1 is the last
+    codes = np.concatenate([codes, np.zeros((9, -people % 4), np.uint8)], axis=1)
+    packed = codes[:, 0::4] | codes[:, 1::4] << 2 | codes[:, 2::4] << 4 | codes[:, 3::4] << 6
+    (tmp_path / "x.bed").write_bytes(b"\x6c\x1b\x01" + packed.tobytes())
+    names = text_array([str(i) for i in range(people)])
+    variants = Variants(*[text_array(["1"] * 9), np.arange(9), *[text_array([str(j) for j in range(9)])] * 3])
+    whole = PlinkReader(
+        tmp_path / "x.bed", Samples(names, names, np.ones(people, bool)), variants, np.arange(people), np.arange(9), people, 9
+    )  # fmt: skip
+    some = whole.select(rng.permutation(people)[: max(2, people // 2)], np.array([0, 1, 4, 8, 5]))
+    for reader in (whole, some, some.on_grid(256)):
+        firsts = np.array([0, 2, len(reader.variants)])
+        for number, carriers, lacking in set_carriers(reader, firsts, np.array([0, 1])):
+            block = reader.read(*firsts[number : number + 2])
+            for found, rows in ((carriers, block.dosage), (lacking, block.missing)):
+                dense = np.zeros(block.dosage.shape, np.int64)
+                for a in range(len(dense)):
+                    part = slice(*found.ends[a : a + 2])
+                    dense[a, found.people[part]] = found.values[part]
+                np.testing.assert_array_equal(dense, np.zeros_like(dense) if rows is None else rows)
+    (tmp_path / "x.bed").write_bytes((tmp_path / "x.bed").read_bytes()[:-1])
+    with pytest.raises(InputError, match="shorter than when it was opened"):
+        whole.read_packed(0, 9)
 
 
 @pytest.mark.parametrize(("kind", "people"), [(np.int8, 64), (np.int8, 61), (np.int16, 50), (np.int32, 33)])

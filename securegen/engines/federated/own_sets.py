@@ -26,7 +26,7 @@ from securegen.engines.federated.own_inputs import OwnInputs
 from securegen.engines.federated.own_masks import Classes
 from securegen.engines.federated.set_weights import withheld_products
 from securegen.engines.federated.studyfile import StudyFile
-from securegen.engines.set_sums import SetRows, rarity_in, rows_of
+from securegen.engines.set_sums import SetRows, rarity_in, rows_of, set_carriers
 from securegen.governance import openings, ridge_rules, set_rules
 from securegen.governance.guard import SiteGuard
 from securegen.governance.lattice import small_integers
@@ -37,7 +37,6 @@ from securegen.kernels.carrier_sums import Carriers, carriers_of
 from securegen.model import GenotypeBlock, IntArray
 from securegen.structure.ridge_totals import product
 from securegen.study.inputs import Log
-from securegen.study.masks import set_blocks
 from securegen.study.set_study import SetStudy
 
 BESIDE = 1 << 20  # units of the largest of a column of the design, in which leverage is computed
@@ -84,11 +83,14 @@ class OwnSets:
         """Of sets by place, ascending: place, and entries of its rows and of who lacks a call in all of one."""
         place = {int(s): i for i, s in enumerate(self.sets.sets)}
         size = len(self.people)
-        for number, block in set_blocks(self.sets.reader, self.sets.masks.firsts, self.sets.sets[numbers]):
-            i, k = place[number], len(block)
-            lacking = carriers_of(None if self.guard.on else block.missing, k)
+        for number, carriers, lacking in set_carriers(
+            self.sets.reader, self.sets.masks.firsts, self.sets.sets[numbers]
+        ):  # fmt: skip
+            i = place[number]
+            if self.guard.on:
+                lacking = carriers_of(None, len(lacking.ends) - 1)
             made = self.made[i]
-            yield i, made.of(carriers_of(block.dosage, k), size, every=False), made.of(lacking, size, every=True)
+            yield i, made.of(carriers, size, every=False), made.of(lacking, size, every=True)
 
     def flags(self, strata: Sequence[Stratum], cap: int, log: Log) -> IntArray:
         """(R, 1) 1 where this site withholds a row. cap: rows of sets that share a variant, beyond which it does."""
