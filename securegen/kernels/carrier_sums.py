@@ -56,7 +56,7 @@ def carriers_of(rows: np.ndarray | None, count: int) -> Carriers:
 
 
 def carriers_of_packed(rows: np.ndarray, place: np.ndarray, unit: int) -> tuple[Carriers, Carriers]:
-    """Carriers, and who is missing, of (k, ⌈N/4⌉) uint8 rows of a PLINK1 bed (`engines.set_sums.PackedReader`): no dosages are made.
+    """Carriers, and who is missing, of (k, ⌈N/4⌉) uint8 rows of a bed (`engines.set_sums.PackedReader`): no dosages are made.
 
     place: (N,) int32, where a stored sample is among those that are read, −1 for none; unit: of a copy.
     """
