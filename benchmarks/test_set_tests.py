@@ -95,4 +95,5 @@ def test_set_tests_beside_reading(benchmark, study: Study) -> None:
         benchmark.extra_info |= {f"{clock}_read": round(reading[k], 3), f"{clock}_test": round(testing[k], 3)}
         print(f"\n{SETS:,} sets of {VARIANTS} variants in {PEOPLE:,} people, {clock} seconds: read {reading[k]:.2f}, "
               f"tested {testing[k]:.2f}, ratio {testing[k] / reading[k]:.2f}")  # fmt: skip
+    assert testing[0] <= 2 * reading[0]
     benchmark.extra_info |= {"sets": SETS, "variants_of_a_set": VARIANTS, "people": PEOPLE}
