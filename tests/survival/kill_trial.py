@@ -173,7 +173,7 @@ def _compared(world, step, before, whole, again, same, told, there) -> list[str]
     passing = lambda n: n.startswith(STATE) or n.endswith((*LOGS, ".lock")) or "audit/" in n  # noqa: E731
     expected, found = set(whole), {n for n in now if not (there and is_left(n))}
     if set(again) != expected:  # names drawn at random: their number counts
-        expected, found = set(map(_shape, whole)), set(map(_shape, now))
+        expected, found = set(map(_shape, whole)), set(map(_shape, found))
     record = {n for n in expected if n.endswith(".run.json")} if there else set()  # that of a run that had ended
     if missing := {n for n in expected - found - record if not passing(n) or n.endswith(".run.json")}:
         wrong.append(f"missing at the end: {sorted(missing)[:5]}")
