@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from append_tools import Growing, growing
+from damaged_parts import SECOND, absent, edited, flipped, renamed
 
 import securegen as sg
 from securegen.engines.ckks.owner import encrypt_cohort as encrypting
@@ -82,35 +81,15 @@ def test_a_killed_join_goes_on(made, whole, tmp_path, monkeypatch):
     assert bytes_of(tmp_path / "r.results") == whole
 
 
-def other_pass(folder: Path) -> None:
-    path = folder / "r.2of3.results" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["body"]["nonce"] = "0" * 32
-    path.write_text(json.dumps(manifest))
-
-
-def other_blocks(folder: Path) -> None:
-    path = folder / "r.2of3.results" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["body"]["blocks"][0]["name"] = "block-000002.npy"
-    path.write_text(json.dumps(manifest))
-
-
-def flipped(folder: Path) -> None:
-    path = folder / "r.2of3.results" / "block-000001.npy"
-    raw = bytearray(path.read_bytes())
-    raw[-1] ^= 1
-    path.write_bytes(raw)
-
-
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda f: shutil.rmtree(f / "r.2of3.results"), r"1 of 3 parts are not there, or did not end \(2/3\)"),
-        (lambda f: (f / "r.2of3.results/manifest.json").unlink(), "has no manifest: it is not complete"),
-        (lambda f: (f / "r.2of3.results").rename(f / "r.3of4.results"), "it was renamed"),
-        (other_pass, "differ in nonce: they come from two passes"), (other_blocks, "has other blocks than its part"),
-        (flipped, "is not what its manifest names"),
+        (absent, r"1 of 3 parts are not there, or did not end \(2/3\)"),
+        (lambda f: (f / SECOND / "manifest.json").unlink(), "has no manifest: it is not complete"),
+        (renamed, "it was renamed"),
+        (edited(nonce="0" * 32), "differ in nonce: they come from two passes"),
+        (edited(lambda body: body["blocks"][0].update(name="block-000002.npy")), "has other blocks than its part"),
+        (flipped("block-000001.npy"), "is not what its manifest names"),
     ],
 )  # fmt: skip
 def test_what_is_no_part_of_the_pass_is_refused(made, damage, message, tmp_path):
