@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from damaged_parts import SECOND, absent, edited, flipped, renamed
 
 import securegen as sg
 from securegen.engines.ckks.owner import encrypt_cohort as encrypting
+from securegen.engines.ckks.owner import state as owner_state
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.errors import ArtefactError, StorageError, UsageError
+from securegen.io.locks import only_one
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,42 @@ def test_results_of_a_part_are_no_results(study, made, tmp_path):
     served(made, tmp_path / "r", "1/3")
     with pytest.raises(ArtefactError, match="is an encrypted part of results, expected results"):
         study.table(tmp_path / "r.1of3.results", made)
+
+
+def test_parts_that_begin_together_wait_for_each_other(study, made, tmp_path):
+    """An array of jobs starts at once: each holds the folder for a moment, and refused the others."""
+    state = OwnerState(tmp_path / "o", study.key)
+    state.make_folder()
+    with ThreadPoolExecutor(1) as pool:
+        with state.alone():
+            with pytest.raises(StorageError, match="another securegen is writing"), state.alone():
+                pass
+            part = state.part("1of2")
+            begun = pool.submit(part.__enter__)
+            with pytest.raises(TimeoutError):
+                begun.result(0.1)
+        begun.result(10)
+        with pytest.raises(StorageError, match="part-1of2"):
+            state.refuse_parts()
+        part.__exit__(None, None, None)
+
+
+def test_nobody_ends_a_cohort_between_the_two_locks_of_a_part(study, tmp_path, monkeypatch):
+    """The part's lock is held before that of the folder is let go."""
+    state, seen = OwnerState(tmp_path / "o", study.key), []
+    state.make_folder()
+
+    @contextlib.contextmanager
+    def told(path, what, **options):
+        seen.append(f"+{path.name}")
+        with only_one(path, what, **options) as held:
+            yield held
+        seen.append(f"-{path.name}")
+
+    monkeypatch.setattr(owner_state, "only_one", told)
+    with state.part("1of2"):
+        assert seen == ["+.lock", "+.part-1of2.lock", "-.lock"]
+    assert seen[-1] == "-.part-1of2.lock"
 
 
 def test_a_block_is_encrypted_by_one_process_at_a_time(study, tmp_path, monkeypatch):
