@@ -59,12 +59,16 @@ def _is_kept(values, negligible):
 
 @njit(cache=True, nogil=True)
 def _largest(w, g):
-    """The largest eigenvalue of diag(w) + zzᵀ, g = z²: Newton from the left of where 1 = Σ z²/(x − w), a concave function."""
+    """The largest eigenvalue of diag(w) + zzᵀ, g = z²: Newton from the left of where 1 = Σ z²/(x − w), a concave function.
+
+    A z² that w + z² may lose in rounding is left out: there w is an eigenvalue, as of variants of one frequency that nobody
+    carries together, whose differences vary most."""
     x = (w + g).max()
+    least = 8 * EPSILON * x
     for _ in range(60):
         f, slope = 1.0, 0.0
         for j in range(len(w)):
-            if g[j] > 0:
+            if g[j] > least:
                 r = g[j] / (x - w[j])
                 f -= r
                 slope += r / (x - w[j])
@@ -143,9 +147,9 @@ def _lowest(a, b, x):
 
 
 @njit(cache=True, nogil=True)
-def _knots(a, b):
-    """Where the smallest of the lines changes, from 0 to where it is 0."""
-    end = max((a / b).min(), 0.0)
+def _knots(a, b, most):
+    """Where the smallest of the lines changes, from 0 to where it is 0, at most to `most`."""
+    end = min(max((a / b).min(), 0.0), most)
     here = 0
     for i in range(len(a)):
         if a[i] < a[here] or (a[i] == a[here] and b[i] > b[here]):
@@ -173,7 +177,8 @@ def _knots(a, b):
 def _log_shared(a, b, values):
     top = values.max()
     w = values / top
-    knots = _knots(a, b)
+    # what is farther is below e^−_GONE of the whole; a line that hardly falls would leave panels too wide to halve
+    knots = _knots(a, b, 2 * (_GONE - log_tail(a.min() / top, w, NO_RANK, _ROUGH)))
     end = knots[-1]
     beyond = math.log(math.erfc(math.sqrt(end / 2))) if end < 1400 else -end / 2 - 0.5 * math.log(math.pi * end / 2)
     if not end > 0:

@@ -83,10 +83,10 @@ def _optimal(trace: float, found: RhoMixtures) -> float:
     smallest = float(found.log_p.min())
     most = min(smallest + np.log(len(RHO)), 0.0)
     (g1, g2, g3), rest = found.powers.tolist(), found.rest
-    if smallest < SMALLEST or not g1 > 0:
+    if smallest < SMALLEST:
         return float(most)
     centre, spread = float(rest.sum()), 2 * float(rest @ rest)
-    if not centre > 1e-12 * trace:  # all ρ test one direction
+    if not min(g1, centre) > 1e-12 * trace:  # all ρ test one direction, or what is not in the sum: that does not vary
         return smallest
     mean, half, df = found.matched.T
     quantile = mean + (special.chdtri(df, np.exp(smallest)) - df) * np.sqrt(half / df)

@@ -63,6 +63,43 @@ def test_what_comes_out_is_what_was_packed(kind, tmp_path):
     assert list(iterate_lines(path))[-1] == "2\t7"
 
 
+@pytest.mark.parametrize("reader", [name for name in READERS if name != "inspect"])
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_file_that_was_cut_is_refused(reader, kind, tmp_path, monkeypatch):
+    """It would be a shorter table: zstandard's own stream reads it so. Whole members and frames before it do not help."""
+    rows = "".join(f"1\t{i}\trs{i}\t" + "\t".join(["1"] * (len(HEADER) - 3)) + "\n" for i in range(20000))
+    packed = PACKED[kind](("\t".join(HEADER) + "\n").encode()) + PACKED[kind](rows.encode())
+    path = tmp_path / f"table.{kind}"
+    for end in (len(packed) // 2, len(packed) - 1):
+        path.write_bytes(packed[:end])
+        with pytest.raises(SecuregenError, match="end"):
+            READERS[reader](path)
+    if kind == "zst":
+        monkeypatch.setattr(
+            unpacked, "_Frames", lambda raw: zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        )
+        assert 0 < len(read_text(path)) < len(rows)
+
+
+def test_frames_of_every_kind(tmp_path):
+    """Empty ones, skippable ones, those that do not tell their size, thousands of them, and a block in four bytes."""
+    plain = zstandard.ZstdCompressor(write_content_size=False, write_checksum=True)
+    stream = plain.compressobj()
+    unsized = stream.compress(b"x" * 3000) + stream.flush()
+    skipped = b"\x50\x2a\x4d\x18\x03\0\0\0abc"
+    packed = (
+        (zstandard.compress(b"a") + zstandard.compress(b"") + skipped) * 3000
+        + unsized
+        + zstandard.compress(b"z" * (1 << 20))
+    )
+    path = tmp_path / "x.zst"
+    path.write_bytes(packed)
+    assert read_text(path) == "a" * 3000 + "x" * 3000 + "z" * (1 << 20)
+    path.write_bytes(packed + skipped[:-1])
+    with pytest.raises(InputError, match="end is missing"):
+        read_text(path)
+
+
 def test_genotypes_of_bgen_that_unpack_to_more_than_is_announced(tmp_path):
     pytest.importorskip("bgen", reason="needs securegen[bgen]")
     path = tmp_path / "x.bgen"

@@ -168,6 +168,45 @@ def test_the_integral_of_skat_o(scale):
         assert ours == pytest.approx(-np.log10(exact), abs=2e-6)
 
 
+@pytest.mark.parametrize("variants", [2, 3, 5])
+def test_variants_of_one_frequency_that_nobody_carries_together(variants):
+    """Their differences vary most, and are at right angles to the sum but for rounding: every ρ has its tail all the same."""
+    rng = np.random.default_rng(variants)
+    for people in range(200, 212):
+        g = np.zeros((variants, people))
+        for i, own in enumerate(rng.permutation(people)[: 11 * variants].reshape(variants, 11)):
+            g[i, own] = 1.0
+        g -= g.mean(axis=1)[:, None]
+        s, k = g @ rng.normal(size=people), g @ g.T
+        found = rho.rho_mixtures(s, k, RHO, NEGLIGIBLE)
+        for r, log_p in zip(RHO, found.log_p, strict=True):
+            root = np.linalg.cholesky((1 - r) * np.eye(variants) + r)
+            q = (1 - r) * (s**2).sum() + r * s.sum() ** 2
+            assert log_p == pytest.approx(log_tails(np.array([q]), np.linalg.eigvalsh(root.T @ k @ root))[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_sum_that_does_not_vary_tells_nothing(seed):
+    """Then Q_ρ is (1 − ρ)Q, and SKAT-O is SKAT, whatever rounding leaves of the variance of the sum."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2 + seed, 60))
+    x -= x.mean(axis=0)
+    k = x @ x.T
+    a = SetScores(3 * x @ rng.normal(size=60), k, np.diag(k), np.full(len(k), 0.01))
+    found = set_tests(a, a.mean, {"skat", "skato"})
+    assert found["skato"] == pytest.approx(found["skat"], rel=1e-9)
+
+
+@pytest.mark.parametrize("slope", [1.0, 1e-9, 1e-13, 1e-17])
+def test_lines_that_hardly_fall(slope):
+    """The integral over a line that ends far away is of where χ² is."""
+    found = rho.log_shared(np.array([20.0, 21.0]), np.array([slope, 2 * slope]), np.array([2.0, 1.0]))
+    u = np.linspace(0, 12, 24001)
+    tails = log_tails(np.maximum(np.minimum(20 - slope * u * u, 21 - 2 * slope * u * u), 0), np.array([2.0, 1.0]))
+    exact = np.log(np.trapezoid(np.exp(tails - u * u / 2) * np.sqrt(2 / np.pi), u))
+    assert found == pytest.approx(exact, abs=1e-5)  # of the trapezoids at a kink; a wrong panel is off by more than 1
+
+
 def test_tests_are_calibrated():
     """Under the null hypothesis P is uniform: of SKAT exactly, of the others near 0.05 and 0.01."""
     rng = np.random.default_rng(2)
