@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from securegen.errors import StorageError
 
+_AGAIN: Final = 0.01  # seconds between two tries
+
 
 @contextlib.contextmanager
-def only_one(path: str | Path, what: str) -> Iterator[Path]:
+def only_one(path: str | Path, what: str, *, wait: float = 0.0) -> Iterator[Path]:
     """Hold the lock file `path`, mode 0600, which is removed at the end: given is where it is. what: what a second process is
-    told is written.
+    told is written; wait: seconds for which it tries again.
 
     Raises StorageError when another process holds it, or when it cannot be made.
     """
-    path = _there(Path(path))
+    path, until = _there(Path(path)), time.monotonic() + wait
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -30,6 +34,9 @@ def only_one(path: str | Path, what: str) -> Iterator[Path]:
                 break
         except BlockingIOError:
             os.close(descriptor)
+            if time.monotonic() < until:
+                time.sleep(_AGAIN)
+                continue
             raise StorageError(f"another securegen is writing {what}: wait for it, or choose another --out") from None
         except OSError:  # a file system without locks
             break

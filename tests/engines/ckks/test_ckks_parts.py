@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from append_tools import Growing, growing
+from damaged_parts import SECOND, absent, edited, flipped, renamed
 
 import securegen as sg
 from securegen.engines.ckks.owner import encrypt_cohort as encrypting
+from securegen.engines.ckks.owner import state as owner_state
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.errors import ArtefactError, StorageError, UsageError
+from securegen.io.locks import only_one
 
 
 @pytest.fixture(scope="module")
@@ -82,35 +84,15 @@ def test_a_killed_join_goes_on(made, whole, tmp_path, monkeypatch):
     assert bytes_of(tmp_path / "r.results") == whole
 
 
-def other_pass(folder: Path) -> None:
-    path = folder / "r.2of3.results" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["body"]["nonce"] = "0" * 32
-    path.write_text(json.dumps(manifest))
-
-
-def other_blocks(folder: Path) -> None:
-    path = folder / "r.2of3.results" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["body"]["blocks"][0]["name"] = "block-000002.npy"
-    path.write_text(json.dumps(manifest))
-
-
-def flipped(folder: Path) -> None:
-    path = folder / "r.2of3.results" / "block-000001.npy"
-    raw = bytearray(path.read_bytes())
-    raw[-1] ^= 1
-    path.write_bytes(raw)
-
-
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda f: shutil.rmtree(f / "r.2of3.results"), r"1 of 3 parts are not there, or did not end \(2/3\)"),
-        (lambda f: (f / "r.2of3.results/manifest.json").unlink(), "has no manifest: it is not complete"),
-        (lambda f: (f / "r.2of3.results").rename(f / "r.3of4.results"), "it was renamed"),
-        (other_pass, "differ in nonce: they come from two passes"), (other_blocks, "has other blocks than its part"),
-        (flipped, "is not what its manifest names"),
+        (absent, r"1 of 3 parts are not there, or did not end \(2/3\)"),
+        (lambda f: (f / SECOND / "manifest.json").unlink(), "has no manifest: it is not complete"),
+        (renamed, "it was renamed"),
+        (edited(nonce="0" * 32), "differ in nonce: they come from two passes"),
+        (edited(lambda body: body["blocks"][0].update(name="block-000002.npy")), "has other blocks than its part"),
+        (flipped("block-000001.npy"), "is not what its manifest names"),
     ],
 )  # fmt: skip
 def test_what_is_no_part_of_the_pass_is_refused(made, damage, message, tmp_path):
@@ -125,6 +107,42 @@ def test_results_of_a_part_are_no_results(study, made, tmp_path):
     served(made, tmp_path / "r", "1/3")
     with pytest.raises(ArtefactError, match="is an encrypted part of results, expected results"):
         study.table(tmp_path / "r.1of3.results", made)
+
+
+def test_parts_that_begin_together_wait_for_each_other(study, made, tmp_path):
+    """An array of jobs starts at once: each holds the folder for a moment, and refused the others."""
+    state = OwnerState(tmp_path / "o", study.key)
+    state.make_folder()
+    with ThreadPoolExecutor(1) as pool:
+        with state.alone():
+            with pytest.raises(StorageError, match="another securegen is writing"), state.alone():
+                pass
+            part = state.part("1of2")
+            begun = pool.submit(part.__enter__)
+            with pytest.raises(TimeoutError):
+                begun.result(0.1)
+        begun.result(10)
+        with pytest.raises(StorageError, match="part-1of2"):
+            state.refuse_parts()
+        part.__exit__(None, None, None)
+
+
+def test_nobody_ends_a_cohort_between_the_two_locks_of_a_part(study, tmp_path, monkeypatch):
+    """The part's lock is held before that of the folder is let go."""
+    state, seen = OwnerState(tmp_path / "o", study.key), []
+    state.make_folder()
+
+    @contextlib.contextmanager
+    def told(path, what, **options):
+        seen.append(f"+{path.name}")
+        with only_one(path, what, **options) as held:
+            yield held
+        seen.append(f"-{path.name}")
+
+    monkeypatch.setattr(owner_state, "only_one", told)
+    with state.part("1of2"):
+        assert seen == ["+.lock", "+.part-1of2.lock", "-.lock"]
+    assert seen[-1] == "-.part-1of2.lock"
 
 
 def test_a_block_is_encrypted_by_one_process_at_a_time(study, tmp_path, monkeypatch):

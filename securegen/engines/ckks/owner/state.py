@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import io
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,15 +72,17 @@ class OwnerState:
         """Who writes for this folder, where a store has no locks."""
         return writer_in(self.folder)
 
-    def alone(self) -> contextlib.AbstractContextManager[Path]:
+    def alone(self, *, wait: float = 0.0) -> contextlib.AbstractContextManager[Path]:
         """Keep other processes from writing in this folder. Raises StorageError when one does."""
-        return only_one(self.folder / ".lock", str(self.folder))
+        return only_one(self.folder / ".lock", str(self.folder), wait=wait)
 
-    def part(self, name: str) -> contextlib.AbstractContextManager[Path]:
-        """Keep other processes from encrypting the part of this name, and all of them from ending the cohort. Raises
-        StorageError when one does."""
-        with self.alone():  # nobody ends it now
-            return only_one(self.folder / f".part-{name}.lock", f"part {name} of {self.folder}")
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Keep others from encrypting the part of this name, and from ending the cohort. Raises StorageError when one does."""
+        with contextlib.ExitStack() as held:
+            with self.alone(wait=10):  # nobody ends it now; parts that begin together hold it for a moment each
+                held.enter_context(only_one(self.folder / f".part-{name}.lock", f"part {name} of {self.folder}"))
+            yield
 
     def refuse_parts(self) -> None:
         """Raise StorageError while processes encrypt parts."""
@@ -207,14 +210,10 @@ class CohortInfo:
         return names_of(self.samples) == names_of(samples)
 
     def same_people_and_variants(self, reader: GenotypeReader) -> bool:
-        """Whether genotypes are of the people and variants that were encrypted, in the same order and grid, under the same
-        genetic model."""
-        return (
-            self.same_people(reader.samples)
-            and self.variants.digest() == reader.variants.digest()
-            and (self.dosage_grid, self.dosage_max) == (reader.dosage_grid, reader.dosage_max)
-            and self.coding == coding_of(reader)
-        )
+        """Whether genotypes have the people, variants, order, grid and genetic model of what was encrypted."""
+        facts = (reader.dosage_grid, reader.dosage_max, coding_of(reader))
+        alike = facts == (self.dosage_grid, self.dosage_max, self.coding) and self.same_people(reader.samples)
+        return alike and self.variants.digest() == reader.variants.digest()
 
     def other_people(self, samples: Samples) -> str:
         """What to add to a refusal of these people: in counts, how they are others than those that are stored."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from damaged_parts import absent, edited, flipped, renamed
 
 from securegen.engines.ckks import codec
 from securegen.engines.ckks.owner.secret_key import SecretKey, generate
@@ -91,33 +91,16 @@ def test_a_part_reads_the_files_of_its_own_people(sent, tmp_path):
         score_encrypted(cohort, sent.paths.model, tmp_path / "r.3of4.results", blocks="3/4")
 
 
-def edited(**fields):
-    def change(folder: Path) -> None:
-        path = folder / "r.2of3.results" / "manifest.json"
-        manifest = json.loads(path.read_text())
-        manifest["body"] |= fields
-        path.write_text(json.dumps(manifest))
-
-    return change
-
-
-def flipped(folder: Path) -> None:
-    path = folder / "r.2of3.results" / "scores-0001.npy"
-    raw = bytearray(path.read_bytes())
-    raw[-1] ^= 1
-    path.write_bytes(raw)
-
-
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda f: shutil.rmtree(f / "r.2of3.results"), r"1 of 3 parts are not there, or did not end \(2/3\)"),
-        (lambda f: (f / "r.2of3.results").rename(f / "r.3of4.results"), "it was renamed"),
+        (absent, r"1 of 3 parts are not there, or did not end \(2/3\)"),
+        (renamed, "it was renamed"),
         (edited(model="0" * 64), "differ in model: they come from two passes"),
         (edited(cohort="0" * 64), "differ in cohort"), (edited(all_chunks=9), "differ in all_chunks"),
         (edited(first=2), "has other chunks of people than its part"), (edited(role="scores"), "expected a part of results"),
         (edited(role="part of results"), "is damaged"), (edited(chunks=[]), "is damaged"), (edited(all_chunks=0), "is damaged"),
-        (flipped, "is not what its manifest names"),
+        (flipped("scores-0001.npy"), "is not what its manifest names"),
     ],
     ids=["absent", "renamed", "model", "cohort", "count", "place", "whole", "association", "empty", "none", "flipped"],
 )  # fmt: skip
