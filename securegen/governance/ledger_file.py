@@ -50,7 +50,7 @@ def open_ledger(
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not any(map(os.path.lexists, (path, _key_path(path)))) and not os.fstat(lock).st_size:
-            raise_mark(lock, beside, 0)  # it begins here: an empty lock beside a key is of an earlier version, or was emptied
+            raise_mark(lock, beside, 0)  # it begins here; an empty lock beside a key is of an earlier version
         if log is not None and not path.exists():
             log(f"the ledger {path} is new: what these people have been in before is not known to it")
         mark = read_mark(lock, beside)
