@@ -58,6 +58,8 @@ def set_tests(scores: SetScores, frequency: np.ndarray, wanted: Set[str]) -> dic
     w = beta_weights(rarer)
     turned = sign * w
     s, k = turned * here.scores, turned[:, None] * turned * here.covariance
+    half = -int(np.frexp(np.trace(k))[1]) // 2
+    s, k = np.ldexp(s, half), np.ldexp(k, 2 * half)  # exact, and no P depends on it: powers of K stay numbers
     _, single = chisq_1(here.scores**2 / np.diag(here.covariance))
     if len(rows) == 1:
         return dict.fromkeys(wanted, float(single[0]))

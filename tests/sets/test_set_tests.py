@@ -197,6 +197,14 @@ def test_a_sum_that_does_not_vary_tells_nothing(seed):
     assert found["skato"] == pytest.approx(found["skat"], rel=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1e-100, 1e-60, 3.0, 1e60, 1e80])
+def test_the_unit_of_a_trait_does_not_matter(unit):
+    """Fourth powers of a covariance in far units are no numbers: P was another one, and of 1e-90 there was none."""
+    a = a_set(5, 5)
+    other = SetScores(unit * a.scores, unit * (unit * a.covariance), unit * (unit * a.variance), a.mean)
+    assert set_tests(other, a.mean, ALL) == pytest.approx(set_tests(a, a.mean, ALL), rel=1e-9)
+
+
 @pytest.mark.parametrize("slope", [1.0, 1e-9, 1e-13, 1e-17])
 def test_lines_that_hardly_fall(slope):
     """The integral over a line that ends far away is of where χ² is."""
