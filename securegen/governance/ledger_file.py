@@ -127,7 +127,7 @@ def _read_private(path: Path, what: str) -> bytearray | None:
 
 def _read(path: Path, *, begun: bool) -> tuple[Entries, bytes]:
     """A ledger, and the digest of what it holds; a new one where there is none. begun: its lock is there, and no change was ever
-    kept: a key alone is then of a first call that was killed."""
+    kept, so that a lone key was left by a first call that was killed."""
     key = _read_private(_key_path(path), "the key of a ledger")
     raw = _read_private(path, "a ledger")
     if key is None and raw is None:
@@ -159,15 +159,14 @@ def _empty(path: Path, key: bytes) -> tuple[Entries, bytes]:
 
 
 def begin_ledger(path: str | Path) -> None:
-    """Make an empty ledger that releases tell of (`audit_release`) where none is, and none was: no key and no mark, or what a
-    first call left that was killed. Raises as `open_ledger`."""
+    """Make an empty ledger where there is none and never was one: neither key nor mark, or only what a first call left that was
+    killed. Releases tell of it (`audit_release`). Raises as `open_ledger`."""
     path = Path(path)
-    if os.path.lexists(path) or (os.path.lexists(_key_path(path)) and not os.path.lexists(_lock_path(path))):
-        return
-    if os.path.lexists(_lock_path(path)) and _lock_path(path).stat().st_size:  # its mark: it was taken away
-        return
-    with open_ledger(path, audited=False):
-        pass
+    key, lock = os.path.lexists(_key_path(path)), os.path.lexists(_lock_path(path))
+    taken_away = os.lstat(_lock_path(path)).st_size if lock else key
+    if not os.path.lexists(path) and not taken_away:
+        with open_ledger(path, audited=False):
+            pass
 
 
 def _lock_path(path: Path) -> Path:
