@@ -23,7 +23,7 @@ from securegen.governance.ledger_former import read_former
 from securegen.io.changes import raise_mark, read_mark
 from securegen.io.output import PRIVATE, PRIVATE_FOLDER, make_folder, write_bytes, write_text
 from securegen.io.schema import hex_text
-from securegen.io.strict_json import open_regular, parse_json
+from securegen.io.strict_json import open_regular, parse_json, read_regular
 from securegen.randomness import fresh_key
 
 _NAMED = ("sets", "charged", "released")
@@ -46,21 +46,24 @@ def open_ledger(
     path = Path(path)
     make_folder(path.parent, PRIVATE_FOLDER)
     beside = _lock_path(path)
-    held = os.path.lexists(beside)
     lock = _regular(beside, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not any(map(os.path.lexists, (path, _key_path(path)))) and not os.fstat(lock).st_size:
+            raise_mark(lock, beside, 0)  # it begins here; an empty lock beside a key is of an earlier version
         if log is not None and not path.exists():
             log(f"the ledger {path} is new: what these people have been in before is not known to it")
         mark = read_mark(lock, beside)
         if mark and not (path.exists() or _key_path(path).exists()):
             raise StorageError(f"{path} and its key are gone, {mark} changes were made: bring them back from a backup")
-        entries, before = _read(path, begun=held and not mark)
+        entries, before = _read(path, begun=not mark and os.fstat(lock).st_size > 0)
         if entries.changes < mark:
             raise StorageError(
                 f"{path} is older than the mark in {beside} ({entries.changes} changes, {mark} were made): what was opened and "
                 "released since would be forgotten. Bring back the latest ledger"
             )
+        if entries.changes > mark:  # killed before the mark was raised
+            raise_mark(lock, beside, entries.changes)
         if audited:
             audit_ledger.refuse_older(path, entries.changes, partial(_same, entries, before), policies)
 
@@ -126,8 +129,8 @@ def _read_private(path: Path, what: str) -> bytearray | None:
 
 
 def _read(path: Path, *, begun: bool) -> tuple[Entries, bytes]:
-    """A ledger, and the digest of what it holds; a new one where there is none. begun: its lock is there, and no change was ever
-    kept, so that a lone key was left by a first call that was killed."""
+    """A ledger, and the digest of what it holds; a new one where there is none. begun: its lock says that it began, and that no
+    change was ever kept, so that a lone key was left by a first call that was killed."""
     key = _read_private(_key_path(path), "the key of a ledger")
     raw = _read_private(path, "a ledger")
     if key is None and raw is None:
@@ -161,9 +164,10 @@ def _empty(path: Path, key: bytes) -> tuple[Entries, bytes]:
 def begin_ledger(path: str | Path) -> None:
     """Make an empty ledger where there is none and never was one: neither key nor mark, or only what a first call left that was
     killed. Releases tell of it (`audit_release`). Raises as `open_ledger`."""
-    path = Path(path)
-    key, lock = os.path.lexists(_key_path(path)), os.path.lexists(_lock_path(path))
-    taken_away = os.lstat(_lock_path(path)).st_size if lock else key
+    path, mark = Path(path), b""
+    with contextlib.suppress(FileNotFoundError):
+        mark = read_regular(_lock_path(path), "the lock of a ledger", most=64, error=StorageError).strip()
+    taken_away = mark.strip(b"0") if mark else os.path.lexists(_key_path(path))  # a mark of 0: it began
     if not os.path.lexists(path) and not taken_away:
         with open_ledger(path, audited=False):
             pass

@@ -148,6 +148,40 @@ def test_a_ledger_whose_first_call_was_killed_is_made_and_one_that_was_taken_awa
     path.write_bytes(raw)
 
 
+def test_a_ledger_that_is_gone_is_missed_where_its_lock_is_empty_or_behind(tmp_path, monkeypatch):
+    """Earlier versions left the lock empty, and a kill leaves it behind its ledger: neither says that nothing was kept."""
+    with monkeypatch.context() as off:
+        off.setattr(ledger_file, "raise_mark", lambda *_: None)  # as an earlier version
+        earlier = tmp_path / "earlier"
+        with open_ledger(earlier) as ledger:
+            ledger.add_set("one", ledger.rows(people([1, 2, 3])), np.arange(3) > 0)
+    raw = earlier.read_bytes()
+    assert (tmp_path / "earlier.lock").stat().st_size == 0
+    earlier.unlink()
+    begin_ledger(earlier)
+    with pytest.raises(StorageError, match="gone"), open_ledger(earlier):
+        pass
+    path = tmp_path / "ledger"
+    with open_ledger(path):
+        pass
+    with monkeypatch.context() as off:
+        off.setattr(ledger_file, "raise_mark", lambda *_: raise_killed())
+        with pytest.raises(Killed), open_ledger(path) as ledger:
+            ledger.add_set("one", ledger.rows(people([1, 2, 3])), np.arange(3) > 0)
+    with open_ledger(path, kept=False) as ledger:  # whoever looks raises the mark
+        assert len(ledger.sets) == 1
+    path.unlink()
+    begin_ledger(path)
+    with pytest.raises(StorageError, match="gone"), open_ledger(path):
+        pass
+    with monkeypatch.context() as off:  # a lock that said so would let it start anew
+        off.setattr(ledger_file, "read_mark", lambda *_: 0)
+        (tmp_path / "earlier.lock").write_bytes(b"0\n")
+        with open_ledger(earlier) as ledger:
+            assert not len(ledger.sets)
+    earlier.write_bytes(raw)
+
+
 def raise_killed() -> NoReturn:
     raise Killed
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.owner.secret_key import SecretKey
+from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.scores import encrypted_model, messages, private, promises, public, vendor_model
 from securegen.engines.ckks.scores.counted import pass_counts, tells_means
 from securegen.engines.ckks.scores.messages import Invitation, ScoreRequest
@@ -44,6 +45,7 @@ from securegen.study.inputs import Inputs, Log, silent
 from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 Name = str | os.PathLike[str]
+ACCEPTED = "accepted"  # the owner's record of what it has sent to its end
 
 encrypt, score, decrypt = encrypt_scores, score_encrypted, decrypt_scores
 
@@ -88,8 +90,9 @@ def key_for(invitation: Name, genotypes: SelectableReader) -> SecretKey:
 
 
 def accepted(prefix: Name) -> bool:
-    """Whether an invitation was accepted to the end under this PREFIX."""
-    return (Path(f"{os.fspath(prefix)}.publickey") / artefact.MANIFEST).exists()
+    """Whether an invitation was accepted to the end under this PREFIX: what went to the model owner may have been moved."""
+    owner, sent = Path(f"{os.fspath(prefix)}.owner"), Path(f"{os.fspath(prefix)}.publickey")
+    return (owner / f"{ACCEPTED}.box").exists() or (sent / artefact.MANIFEST).exists()
 
 
 def accept(
@@ -102,12 +105,12 @@ def accept(
     later. Raises StorageError where an invitation was accepted here: its genotypes are not replaced."""
     if accepted(prefix):
         raise StorageError(
-            f"{os.fspath(prefix)}.publickey exists and is not overwritten: choose another name or remove it"
+            f"{os.fspath(prefix)}.owner is of an accepted invitation and is not overwritten: choose another name"
         )
     found = messages.read_invitation(Path(invitation))
-    return private.encrypt_for(
-        found, genotypes, prefix, key=key, encryptor=encryptor, progress=progress, asking=asking
-    )  # fmt: skip
+    key = private.encrypt_for(found, genotypes, prefix, key=key, encryptor=encryptor, progress=progress, asking=asking)
+    OwnerState(Path(f"{os.fspath(prefix)}.owner"), key).write(ACCEPTED, {"nonce": found.nonce.hex()})
+    return key
 
 
 def reply(

@@ -218,7 +218,7 @@ def test_what_was_accepted_is_not_replaced_and_what_was_begun_goes_on(begun, tmp
     def accept(**given):
         return steps.accept(tmp_path / "invitation", study.reader, tmp_path / "s", **given)
 
-    with pytest.raises(StorageError, match="exists and is not overwritten"):
+    with pytest.raises(StorageError, match="is not overwritten"):
         accept()
     b, manifest = tmp_path / "s.publickey" / "b.npy", tmp_path / "s.publickey" / "manifest.json"
     sent = b.read_bytes()
@@ -226,7 +226,9 @@ def test_what_was_accepted_is_not_replaced_and_what_was_begun_goes_on(begun, tmp
     accept(key=key)
     assert b.read_bytes() == sent, "two keys of one nonce: their difference is that of errors"
     reply(*answer)
-    manifest.unlink()
+    (tmp_path / "s.publickey").rename(tmp_path / "sent")  # moved to the model owner, not copied
+    with pytest.raises(StorageError, match="is not overwritten"):
+        accept(key=key)
     with monkeypatch.context() as off:
         off.setattr(steps, "accepted", lambda prefix: False)
         accept()  # under a fresh key
