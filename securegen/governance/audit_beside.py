@@ -71,7 +71,7 @@ def key_used(path: str | os.PathLike[str], action: str, key: str) -> None:
 def make_log(folder: str | os.PathLike[str], identity: SigningIdentity) -> AuditLog:
     """A new, empty log, whole or not at all; what a killed attempt left is deleted. Raises StorageError where something is there.
 
-    One process at a time, as `log_of`."""
+    One process at a time: see `log_of`."""
     folder = Path(folder)
     for left in folder.parent.glob(f".{folder.name}.*"):
         if re.fullmatch("[0-9a-f]{8}", left.suffix[1:]):

@@ -130,7 +130,7 @@ def _read_private(path: Path, what: str) -> bytearray | None:
 
 def _read(path: Path, *, begun: bool) -> tuple[Entries, bytes]:
     """A ledger, and the digest of what it holds; a new one where there is none. begun: its lock says that it began, and that no
-    change was ever kept: a key alone is then of a first call that was killed."""
+    change was ever kept, so that a lone key was left by a first call that was killed."""
     key = _read_private(_key_path(path), "the key of a ledger")
     raw = _read_private(path, "a ledger")
     if key is None and raw is None:
@@ -162,16 +162,15 @@ def _empty(path: Path, key: bytes) -> tuple[Entries, bytes]:
 
 
 def begin_ledger(path: str | Path) -> None:
-    """Make an empty ledger that releases tell of (`audit_release`) where none is, and none was: no key and no mark, or what a
-    first call left that was killed. Raises as `open_ledger`."""
-    path, said = Path(path), b""
+    """Make an empty ledger where there is none and never was one: neither key nor mark, or only what a first call left that was
+    killed. Releases tell of it (`audit_release`). Raises as `open_ledger`."""
+    path, mark = Path(path), b""
     with contextlib.suppress(FileNotFoundError):
-        said = read_regular(_lock_path(path), "the lock of a ledger", most=64, error=StorageError)
-    begun = said.strip() and not said.strip().strip(b"0")  # else its mark: it was taken away
-    if os.path.lexists(path) or not (begun or not (said or os.path.lexists(_key_path(path)))):
-        return
-    with open_ledger(path, audited=False):
-        pass
+        mark = read_regular(_lock_path(path), "the lock of a ledger", most=64, error=StorageError).strip()
+    taken_away = mark.strip(b"0") if mark else os.path.lexists(_key_path(path))  # a mark of 0: it began
+    if not os.path.lexists(path) and not taken_away:
+        with open_ledger(path, audited=False):
+            pass
 
 
 def _lock_path(path: Path) -> Path:

@@ -17,8 +17,9 @@ _AGAIN: Final = 0.01  # seconds between two tries
 
 @contextlib.contextmanager
 def only_one(path: str | Path, what: str, *, wait: float = 0.0) -> Iterator[Path]:
-    """Hold the lock file `path`, mode 0600, which is removed at the end: given is where it is. what: what a second process is
-    told is written; wait: seconds for which it tries again.
+    """Hold the lock file `path`, mode 0600, and remove it at the end. Yields its path.
+
+    what: is being written, as a second process is told; wait: seconds for which that one keeps trying.
 
     Raises StorageError when another process holds it, or when it cannot be made.
     """

@@ -177,7 +177,7 @@ def _new_temporary(path: Path, mode: int | None) -> tuple[int, str]:
 
 
 def delete_abandoned(folder: Path, names: str) -> None:
-    """Delete temporary files of a folder whose writer lives no more. names: a regular expression of what they were to become."""
+    """Delete temporary files of a folder whose writer lives no more. names: a regular expression of their final names."""
     pattern = re.compile(rf"\.(?:{names})\.[0-9a-f]{{8}}")
     found: list[str] = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:  # who may write need not be able to list

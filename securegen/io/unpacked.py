@@ -69,7 +69,7 @@ class _Limited(io.RawIOBase):
 
 
 def unpacked(raw: BinaryIO) -> BinaryIO:
-    """What is in a file, open at its begin: itself where it is not packed. Closing it closes the file.
+    """The unpacked content of a file that is open at its start; the file itself where it is not packed. Closing one closes both.
 
     Reading raises ValueError where more comes out than `FREE` and `RATIO` times its size, and what the unpackers raise
     (`io.text.readable`).
