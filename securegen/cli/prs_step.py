@@ -188,11 +188,12 @@ def accept(
     opt.use_threads(threads)
     log = CommandLog(out, "prs-step accept", quiet=quiet)
     with log.stage("encrypt"), progress("encrypting", quiet=quiet) as report:
+        steps.refuse_accepted(out)
         inputs = opt.inputs_from(options)
         reader, _ = held_genotypes(inputs, log)  # the door is where scores are opened
         key = replace(steps.key_for(invitation, reader), policy=steps.pin_beside(inputs, out))
         secret = passphrases.passphrase(passphrase_file, confirm=True)
-        key = keep_key(out, key, passphrase=secret, begun=not steps.accepted(out), told=False)
+        key = keep_key(out, key, passphrase=secret, begun=True, told=False)
         steps.accept(invitation, reader, out, key=key, encryptor=encryptor, progress=report, asking=inputs.asking)
     log(f"for the model owner: {out}.cohort, {out}.publickey; keep {out}.secret and {out}.owner")
     log.write(engine="ckks", parameters=key.public.parameters.to_json())

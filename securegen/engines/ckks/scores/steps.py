@@ -95,6 +95,14 @@ def accepted(prefix: Name) -> bool:
     return (owner / f"{ACCEPTED}.box").exists() or (sent / artefact.MANIFEST).exists()
 
 
+def refuse_accepted(prefix: Name) -> None:
+    """Raise StorageError where an invitation was accepted under this PREFIX: before a key is made."""
+    if accepted(prefix):
+        raise StorageError(
+            f"{os.fspath(prefix)}.owner is of an accepted invitation and is not overwritten: choose another name"
+        )
+
+
 def accept(
     invitation: Name, genotypes: SelectableReader, prefix: Name, *, key: SecretKey | None = None,
     encryptor: str = DEFAULT_ENCRYPTOR, progress: Progress = no_progress, asking: Asking | None = None,
@@ -103,10 +111,7 @@ def accept(
 
     key: that of `key_for`, None for a fresh one; asking: the purpose and the register of consent, by which the scores are opened
     later. Raises StorageError where an invitation was accepted here: its genotypes are not replaced."""
-    if accepted(prefix):
-        raise StorageError(
-            f"{os.fspath(prefix)}.owner is of an accepted invitation and is not overwritten: choose another name"
-        )
+    refuse_accepted(prefix)
     found = messages.read_invitation(Path(invitation))
     key = private.encrypt_for(found, genotypes, prefix, key=key, encryptor=encryptor, progress=progress, asking=asking)
     OwnerState(Path(f"{os.fspath(prefix)}.owner"), key).write(ACCEPTED, {"nonce": found.nonce.hex()})
