@@ -23,10 +23,10 @@ from securegen.io.store_urls import without_secrets
 TRIES = 4
 PAUSE = 0.25  # seconds before the second try, doubled for each one after it
 SECONDS = 30  # without an answer
+_CHUNK = 32 << 20  # bytes of one request to Google's store, which takes multiples of 256 KiB
 _LONGEST = 2000  # characters of a foreign error that are looked at
 _BACKENDS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gs"), "gcs": ("gcsfs", "gs"), "memory": ("fsspec", "stores")}
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "DefaultCredentialsError")
-_CHATTY = {"gcsfs": ("google.auth",)}
 _OURS = (SecuregenError, MemoryError, FileNotFoundError, FileExistsError)
 _OPAQUE = re.compile(r"[A-Za-z0-9+/=_~-]{32,}")  # as keys and tokens are, which a store may send back
 T = TypeVar("T")
@@ -39,9 +39,8 @@ class ShortReadError(OSError):
 def file_system(scheme: str) -> Any:
     """The backend of a scheme. Raises MissingExtraError naming the extra, StorageError where its configuration is refused."""
     package, extra = _BACKENDS[scheme]
-    logging.getLogger(package).addHandler(
-        logging.NullHandler()
-    )  # what it logs would stand on the terminal as the store wrote it
+    for name in (package, "google.auth"):  # what they log would stand on the terminal as the store wrote it
+        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         found = {"s3": _s3, "gs": _gs, "gcs": _gs, "memory": _memory}[scheme]()
     except ImportError:
@@ -82,13 +81,22 @@ def _gs() -> Any:
     from securegen.io.store_answers import StoreAnswer
 
     found = GCSFileSystem(
-        use_listings_cache=False, requests_timeout=ClientTimeout(sock_connect=SECONDS, sock_read=SECONDS), session_kwargs={
+        use_listings_cache=False, consistency="md5", requests_timeout=ClientTimeout(sock_connect=SECONDS, sock_read=SECONDS), session_kwargs={
             "response_class": StoreAnswer, "auto_decompress": False, "headers": {"Accept-Encoding": "identity"}
         },
     )  # fmt: skip
     if (once := getattr(type(found)._request, "__wrapped__", None)) is not None:
         found._request = once.__get__(found)  # `asked` counts
     return found
+
+
+def how_to_put(scheme: str, content: bytes) -> dict[str, int]:
+    """Options of a backend's `pipe_file`, so that the body of a request has the bytes of an object and nothing else.
+
+    gcsfs puts small objects between lines of text: one that ends in a carriage return loses it, and one that has such a line
+    in it ends there. The other way it has, for objects of a chunk and more, sends bytes alone.
+    """
+    return {"chunksize": min(max(len(content), 1), _CHUNK)} if scheme in ("gs", "gcs") else {}
 
 
 def asked(where: str, done: str, request: Callable[[], T], most: int = 0) -> T:

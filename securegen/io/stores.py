@@ -19,7 +19,7 @@ from securegen.errors import ArtefactError, StorageError
 from securegen.io.folder import ByteStream, FilePart, Folder, Parts
 from securegen.io.read_ahead import RangeStream, ReadAhead
 from securegen.io.store_objects import last_names, mark_of, plain_name, size_of
-from securegen.io.store_requests import ShortReadError, asked, behind_the_end, file_system
+from securegen.io.store_requests import ShortReadError, asked, behind_the_end, file_system, how_to_put
 from securegen.io.store_urls import checked_url
 
 RANGE = 8 << 20  # bytes of one request
@@ -111,7 +111,8 @@ class StoreFolder:
 
     def write(self, name: str, parts: Parts) -> None:
         content = b"".join(parts)
-        self._put(name, "written", lambda: self._fs.pipe_file(self._key(name), content))
+        options = how_to_put(self._scheme, content)
+        self._put(name, "written", lambda: self._fs.pipe_file(self._key(name), content, **options))
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:

@@ -68,6 +68,35 @@ def test_folders_of_every_kind_do_the_same(folder, small_ranges):
     assert folder.sizes() == other.sizes() == {} and folders_beside(os.fspath(folder)) == []
 
 
+@pytest.mark.parametrize("end", [b"", b"\r", b"\n", b"\r\n", b"\n--==0==--", b"--", b"\0"])
+@pytest.mark.parametrize("begin", [b"", b"abc", b"\n--==0==\n"])
+def test_bytes_are_written_whatever_they_are(folder, begin, end):
+    """gcsfs sets small objects between lines of text, and one block of sums in 256 ends as such a line does."""
+    folder.make()
+    folder.write("x", [begin, end])
+    assert folder.read("x", "a word", 99) == begin + end
+
+
+def test_a_large_object_goes_in_chunks(gs, monkeypatch):
+    monkeypatch.setattr(store_requests, "_CHUNK", 256 << 10)
+    folder, content = folder_of(f"{gs}/lab/a"), os.urandom(600 << 10) + b"\r"
+    folder.write("x", [content])
+    assert folder.read("x", "an array", 1 << 20) == content
+
+
+def test_a_small_object_of_gcsfs_loses_its_end(gs, monkeypatch):
+    """What the test above is for: without chunks the last byte is gone, and the sum that is asked for tells."""
+    folder = folder_of(f"{gs}/lab/a")
+    monkeypatch.setattr(stores, "how_to_put", lambda *_: {})
+    folder._fs.consistency = "none"
+    folder.write("x", [b"abc\r"])
+    assert folder.read("x", "a word", 99) == b"abc"
+    folder._fs.consistency = "md5"
+    monkeypatch.setattr(store_requests, "PAUSE", 0.0)
+    with pytest.raises(StorageError, match="x cannot be written: no good answer"):
+        folder.write("x", [b"abc\r"])
+
+
 @pytest.mark.parametrize("size", [199, 201, 64, 63, 128, 1])
 def test_a_file_of_another_size_is_refused(folder, small_ranges, no_pause, size):
     folder.make()
