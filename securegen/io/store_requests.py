@@ -81,7 +81,8 @@ def _gs() -> Any:
     from securegen.io.store_answers import StoreAnswer
 
     found = GCSFileSystem(
-        use_listings_cache=False, consistency="md5", requests_timeout=ClientTimeout(sock_connect=SECONDS, sock_read=SECONDS), session_kwargs={
+        use_listings_cache=False, consistency="md5",
+        requests_timeout=ClientTimeout(sock_connect=SECONDS, sock_read=SECONDS), session_kwargs={
             "response_class": StoreAnswer, "auto_decompress": False, "headers": {"Accept-Encoding": "identity"}
         },
     )  # fmt: skip
