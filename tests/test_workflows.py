@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support import Cohort, securegen
+from support import Cohort, program, securegen
 
 from securegen.cli.main import main
 
@@ -36,8 +36,7 @@ else
 fi
 echo 7
 """
-# SECUREGEN_MINIWDL, SECUREGEN_NEXTFLOW: of another environment
-TOOLS = {name: os.environ.get(f"SECUREGEN_{name.upper()}") or shutil.which(name) for name in ("miniwdl", "nextflow")}
+TOOLS = {name: program(name) for name in ("miniwdl", "nextflow")}
 
 
 @pytest.fixture

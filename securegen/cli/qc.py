@@ -31,7 +31,7 @@ def command(
     Writes OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x in plink2's columns. Under encryption: encrypt --qc, then
     decrypt --qc-tables; or securegen run-local qc --engine ckks.
     """
-    from securegen.cli.run_local import run_engine
+    from securegen.cli.engine_run import run_engine
     from securegen.engines.plain.engine import Plain
 
     opt.use_threads(threads)
