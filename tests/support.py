@@ -16,6 +16,7 @@ from unittest import mock
 
 import numpy as np
 from bed_reader import to_bed
+from scipy.special import gammainccinv, gammaincinv
 
 import securegen as sg
 from securegen.cli.main import entry
@@ -254,3 +255,15 @@ def solve_exactly(a: Sequence[Sequence[int | Fraction]], b: Sequence[Sequence[in
         right.append([int(v * whole) for v in q])
     numerators, denominator = fraction_free(left, right)
     return [[Fraction(v, denominator) for v in row] for row in numerators]
+
+
+def spread_is(distances: np.ndarray, deviation: np.ndarray | float, *, laplace: bool) -> bool:
+    """Whether draws of noise on whole numbers, (draws, numbers), lie as far from their centres as this deviation says.
+
+    The mean of n distances, each in units of its expectation, has tails like those of n exponential ones, or lighter ones, and
+    those have a gamma distribution: a bound on squares would need their own far heavier tails. Wrong once in 10^10.
+    """
+    expected = deviation / np.sqrt(2 + 1 / np.square(deviation)) if laplace else deviation * math.sqrt(2 / math.pi)
+    n = distances.size
+    low, high = gammaincinv(n, 1e-11) / n, gammainccinv(n, 1e-11) / n
+    return bool(low < (distances / expected).mean() < high)
