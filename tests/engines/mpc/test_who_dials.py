@@ -108,7 +108,7 @@ def test_a_party_listens_elsewhere_than_it_is_dialled(study, listeners):
 @pytest.mark.parametrize("cheat", ["ada", "bob"])
 def test_both_sides_check_pins_whoever_dials(study, cheat):
     """bob dials ada. Either shows a certificate of the study authority for the right name and rank, but of another key."""
-    s = study(("ada", "bob"), timeout=2)
+    s = study(("ada", "bob"), timeout=3)
     d = s.directory
     for suffix in ("pem", "key", "csr"):
         (d / f"{cheat}.{suffix}").unlink()
@@ -136,7 +136,7 @@ def test_both_sides_check_pins_whoever_dials(study, cheat):
 
 def test_files_that_differ_in_who_has_an_address_are_named(study):
     """By ada's file she has no address and dials bob, by bob's file bob dials her."""
-    s = study(TRIO, timeout=2)
+    s = study(TRIO, timeout=3)
     theirs = s.parties
     change(s, "ada", address=None)
     mine, out = s.parties, {}
