@@ -145,6 +145,20 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
     )  # fmt: skip
 
 
+def killed_at(folder: Path, name: str) -> dict[str, str]:
+    """Variables of a Python process that is killed, by SIGKILL, where it first opens a file whose path has `name`. folder: a new
+    one, of what makes it so."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "def hook(event, args):\n"
+        f"    if event == 'open' and isinstance(args[0], (str, bytes, os.PathLike)) and {name!r} in os.fsdecode(args[0]):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(hook)\n"
+    )
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *(p or os.getcwd() for p in sys.path)])}
+
+
 def left(folder: Path) -> list[str]:
     """What commands left in a folder, without their logs: a run that fails leaves its log alone."""
     return sorted(p.name for p in folder.glob("*") if p.suffix != ".log")
