@@ -60,7 +60,9 @@ def test_run_json_and_the_receipt_have_the_decision(ruled):
     record, ledger = ((ruled.folder / name).read_bytes() for name in ("out.run.json", LEDGER))
     ids = [f"{letter}{i}".encode() for letter in "FI" for i in range(10, 90)]
     assert not any(name in record for name in ids)
-    assert sum(name in ledger for name in ids) < 9  # its bytes are marks: three spell one of 160 ids once in ten ledgers
+    assert (
+        sum(name in ledger for name in ids) < 9
+    )  # its bytes are marks: three spell one of 160 ids once in ten ledgers
 
 
 REFUSALS = {

@@ -91,7 +91,16 @@ def test_the_command_says_it_with_the_exit_code_of_peers(short, tmp_path):
 def started(tmp_path, count):
     """A scheduler and workers as processes of their own: their address, and they."""
     told = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    words = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    words = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+    ]
     own = [subprocess.Popen([*words, "--scheduler-file", "scheduler.json"], **told)]
     words = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
     words += ["--scheduler-file", "scheduler.json"]

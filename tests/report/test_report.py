@@ -245,3 +245,5 @@ def test_bad_files_say_what_is_wrong(tmp_path):
     (tmp_path / "n.tsv").write_text("ID\tgene\nrs1\tA\tB\n")
     with pytest.raises(InputError, match="n.tsv, line 2: 3 fields, the header has 2"):
         read_annotations(tmp_path / "n.tsv")
+    (tmp_path / "n.tsv").write_text("ID\tgene\nrs1\ta\u2028b\x0cc\x85\n")  # none of these ends a line
+    assert read_annotations(tmp_path / "n.tsv")[0] == {"rs1": ("a\u2028b\x0cc\x85",)}

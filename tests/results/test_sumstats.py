@@ -125,7 +125,9 @@ def test_gwas_ssf_metadata(table, tmp_path):
     day = datetime.date.today()
     write_gwas_ssf(str(path), str(table), TableLayout(17, None, "Y: odd", ("AGE", "PC 1"), "GRCh37", 0.01))
     lines = (tmp_path / "t.tsv-meta.yaml").read_text().splitlines()
-    days = {f"date_metadata_last_modified: {d.isoformat()}" for d in (day, datetime.date.today())}  # midnight may be between
+    days = {
+        f"date_metadata_last_modified: {d.isoformat()}" for d in (day, datetime.date.today())
+    }  # midnight may be between
     assert days & set(lines)
     for line in (
         '  - "Y: odd"', 'genome_assembly: "GRCh37"',

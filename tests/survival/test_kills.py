@@ -1,5 +1,5 @@
-"""kill -9 in short: two kills a role of the commands that keep promises, at times of a fixed seed. `make test-long` does twenty of
-every role, at random times, as processes that users start."""
+"""kill -9 in short: two kills a role of the commands that keep promises, at times of a fixed seed. `make test-long` does twenty
+of every role, at random times, as processes that users start."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from securegen.engines.federated.variants import HEADER, align_reader
 from securegen.errors import InputError
-from securegen.io.text import read_text
+from securegen.io.text import fields_of, lines_of, read_text
 from securegen.model import SelectableReader, Variants
 
 READ = 512
@@ -34,7 +34,7 @@ def read_loadings(path: str | Path) -> Loadings:
 
 def parse_loadings(content: str, path: str | Path) -> Loadings:
     """As `read_loadings`, of text that was read from `path`."""
-    rows = [(i, line.split()) for i, line in enumerate(content.splitlines(), 1) if line.strip()]
+    rows = [(i, fields_of(line)) for i, line in enumerate(lines_of(content), 1) if line.strip()]
     header = (*HEADER, "FREQ")
     if not rows or tuple(rows[0][1][:6]) != header or len(rows[0][1]) < 7:
         raise InputError(f"{path}: the header must be {' '.join(header)} PC1 …")

@@ -339,6 +339,8 @@ def test_projection_is_the_sum_of_the_definition(tmp_path, cohort):
     second = np.where(g3 == 3, 0, -(g3 - 1) / np.sqrt(0.5))
     # two additions of numbers below 8
     assert np.abs(got - first - second).max() <= 4 * 8 * np.finfo(float).eps
+    (tmp_path / "l.tsv").write_text(lines[0] + lines[1].replace("rs0", "rs\u00a0\u20280"))  # which are no blanks
+    assert read_loadings(tmp_path / "l.tsv").variants.id.tolist() == ["rs\u00a0\u20280"]
     (tmp_path / "l.tsv").write_text(lines[0] + "1\t1\trs0\tG\tA\t1\t2\n")
     with pytest.raises(InputError, match="between 0 and 1"):
         read_loadings(tmp_path / "l.tsv")

@@ -138,7 +138,9 @@ class Mesh:
                 peer.outbox.append((head, payload))
                 peer.outbox_bytes = len(head) + payload.nbytes
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not any(p.outbox for p in self._peers.values()), min(_LAST_WORD, self.timeout / 4))
+            self._changed.wait_for(
+                lambda: not any(p.outbox for p in self._peers.values()), min(_LAST_WORD, self.timeout / 4)
+            )
         self._shut()
 
     def _push(self, to: str, kind: int, step: str, payload: np.ndarray) -> None:

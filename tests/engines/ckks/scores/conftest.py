@@ -70,7 +70,7 @@ def additive(tmp_path_factory) -> Cohort:
 
 @pytest.fixture(scope="session")
 def known_seeds():
-    """In this context own ciphertexts have fixed seeds. Of fresh ones, some 1 in 2^15 holds a zero, by which no attack divides."""
+    """Here own ciphertexts have fixed seeds. Of fresh ones, some 1 in 2^15 holds a zero, by which no attack divides."""
 
     @contextlib.contextmanager
     def fixed():
