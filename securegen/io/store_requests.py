@@ -100,14 +100,14 @@ def how_to_put(scheme: str, content: bytes) -> dict[str, int]:
     return {"chunksize": min(max(len(content), 1), _CHUNK)} if scheme in ("gs", "gcs") else {}
 
 
-def asked(where: str, done: str, request: Callable[[], T], most: int = 0) -> T:
-    """What a request returns. done: as "read", for messages; most: bytes that its answer may have.
+def asked(where: str, done: str, request: Callable[[], T], most: int = 0, sent: int = 0) -> T:
+    """What a request returns. done: as "read", for messages; most: bytes that its answer may have; sent: bytes that it has.
 
     Raises FileNotFoundError and FileExistsError as the backend does, StorageError when it is refused, when its answer goes on or
     names another place, or all tries failed.
     """
     for attempt in range(TRIES):
-        with allowed(most) as allowance:
+        with allowed(most, sent) as allowance:
             try:
                 return request()
             except _OURS:

@@ -112,7 +112,7 @@ class StoreFolder:
     def write(self, name: str, parts: Parts) -> None:
         content = b"".join(parts)
         options = how_to_put(self._scheme, content)
-        self._put(name, "written", lambda: self._fs.pipe_file(self._key(name), content, **options))
+        self._put(name, "written", content, **options)
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -166,9 +166,7 @@ class StoreFolder:
         found = self._claimed()
         if not found:
             with contextlib.suppress(FileExistsError):
-                self._put(
-                    CLAIM, "claimed", lambda: self._fs.pipe_file(self._key(CLAIM), writer.encode(), mode="create")
-                )
+                self._put(CLAIM, "claimed", writer.encode(), mode="create")
             found = self._claimed()
         if found != writer:
             raise StorageError(
@@ -189,11 +187,14 @@ class StoreFolder:
             if self._claimed() == writer:
                 self.remove([CLAIM])
 
-    def _put(self, name: str, done: str, request: Callable[[], object]) -> None:
-        try:
-            self._asked(done, name, request)
-        except FileNotFoundError:
-            raise StorageError(f"{self.at(name)} cannot be {done}: there is no such bucket") from None
+    def _put(self, name: str, done: str, content: bytes, **options: Any) -> None:
+        def put() -> None:
+            try:
+                self._fs.pipe_file(self._key(name), content, **options)
+            except FileNotFoundError:  # or an upload that ended, and whose answer was lost
+                raise OSError("there is no such bucket, or the upload is not known any more") from None
+
+        self._asked(done, name, put, sent=len(content))
 
     def _key(self, name: str) -> str:
         return f"{self._path}/{plain_name(name, self)}"
@@ -262,8 +263,8 @@ class StoreFolder:
         if found is not None and found != size:
             raise ArtefactError(f"{self.at(name)} has {found} bytes, its manifest says {size}: truncated or replaced")
 
-    def _asked(self, done: str, name: str, request: Callable[[], T], most: int = 0) -> T:
-        return asked(self.at(name) if name else str(self), done, request, most)
+    def _asked(self, done: str, name: str, request: Callable[[], T], most: int = 0, sent: int = 0) -> T:
+        return asked(self.at(name) if name else str(self), done, request, most, sent)
 
 
 def stored_beside(prefix: str) -> list[StoreFolder]:
