@@ -293,7 +293,9 @@ def test_a_copy_without_end_ends(attacked, monkeypatch):
 
     def slow(handler):
         time.sleep(0.02)
-        handler.say(200 if len(handler.attack.asked) < 60 else 403, answer, Last_Modified="Mon, 30 Nov 2026 00:00:00 GMT")
+        handler.say(
+            200 if len(handler.attack.asked) < 60 else 403, answer, Last_Modified="Mon, 30 Nov 2026 00:00:00 GMT"
+        )
 
     folder, store = attacked(slow)
     with contextlib.suppress(StorageError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from securegen.engines.ckks import artefact, bodies, codec
 from securegen.engines.ckks.blocks import starts_of
 from securegen.engines.ckks.ciphertexts import read_ciphertexts, shares_public_half
 from securegen.engines.ckks.codec import chunks, ciphertext_shape
-from securegen.engines.ckks.keys import PublicKey
+from securegen.engines.ckks.keys import PublicKey, read_public
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.slices import HalvesInSlices, Slice, parts_of_slice
 from securegen.errors import ArtefactError
@@ -100,6 +102,11 @@ class EncryptedCohort:
             for stream in part["streams"].values():
                 for chunk in stream:
                     yield from chunk
+
+
+def cohort_of(folder: Place, public: str | os.PathLike[str] | None) -> EncryptedCohort:
+    """As `open_cohort`. public: file with the key of its owner."""
+    return open_cohort(folder, None if public is None else read_public(Path(public)))
 
 
 def open_cohort(folder: Place, owner: PublicKey | None = None) -> EncryptedCohort:
