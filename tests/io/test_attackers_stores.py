@@ -9,12 +9,13 @@ import contextlib
 import json
 import logging
 import time
+import tracemalloc
 
 import pytest
 from object_stores import TOKEN
 
 from securegen.errors import StorageError
-from securegen.io import store_allowance, store_answers, store_objects, stores
+from securegen.io import store_allowance, store_answers, store_listing, stores
 from securegen.io.folder import FilePart
 from securegen.io.store_requests import brief
 from securegen.io.stores import StoreFolder
@@ -71,9 +72,9 @@ def test_nobody_is_sent_elsewhere(attacked, monkeypatch):
     assert str(folder).startswith("gs") or tokens == {TOKEN}
 
 
-def listing(handler: object, page: int) -> bytes:
+def listing(handler: object, page: int, names: int = 200, end: str = "") -> bytes:
     """A page of a listing that never ends, as either store writes it."""
-    names = [f"lab/a/{page}-{i}" for i in range(200)]
+    names = [f"lab/a/{page}-{i}{end}" for i in range(names)]
     if "list-type" in handler.path:
         objects = "".join(f"<Contents><Key>{name}</Key><Size>1</Size></Contents>" for name in names)
         return (
@@ -85,24 +86,47 @@ def listing(handler: object, page: int) -> bytes:
     ).encode()
 
 
-def test_a_listing_without_end_is_not_read_on(attacked, monkeypatch):
-    monkeypatch.setattr(stores, "MOST_LISTED", 0)
-    monkeypatch.setattr(store_allowance, "BESIDE", 1 << 16)
-    folder, store = attacked(lambda h: h.say(200, listing(h, len(h.attack.asked))))
-    with pytest.raises(StorageError, match="cannot be listed: the store sent more than"):
-        folder.sizes()
-    assert len(store.asked) < 11
-    off(monkeypatch)
+@pytest.mark.parametrize("names", [200, 0], ids=["names", "pages that are empty"])
+def test_a_listing_without_end_is_not_read_on(attacked, monkeypatch, names):
+    folder, store = attacked(lambda h: h.say(200, listing(h, len(h.attack.asked), names)))
+    monkeypatch.setattr(store_listing, "PAGE", 1 << 10)
+    monkeypatch.setattr(store_listing, "MORE_PAGES", 3)
+    with pytest.raises(StorageError, match="cannot be listed: the store names more than 1,000 objects there"):
+        folder.sizes(1000)
+    assert len(store.asked) == (6 if names else 7)
 
     def until(handler):  # the attacker's patience, not ours
-        handler.say(200, listing(handler, len(handler.attack.asked))) if len(
-            handler.attack.asked
-        ) < 12 else handler.say(400)
+        page = len(handler.attack.asked)
+        handler.say(*((200, listing(handler, page, names)) if page < 40 else (403,)))
 
     folder, store = attacked(until)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match="does not let you"):
+        folder.sizes(1 << 40)
+    assert len(store.asked) == 40
+
+
+def test_a_page_of_a_listing_has_the_size_of_one(attacked, monkeypatch):
+    folder, _ = attacked(lambda h: h.say(200, listing(h, 1, 9000, "-" * 1000)))
+    with pytest.raises(StorageError, match="cannot be listed: the store sent more than 5,"):
         folder.sizes()
-    assert len(store.asked) >= 12
+
+
+def test_of_a_listing_only_names_are_kept_that_are_asked_for(attacked):
+    """Every page is let go: of a hundred with two hundred names that nobody has, none is kept."""
+
+    def pages(handler):
+        page = len(handler.attack.asked)
+        handler.say(200, listing(handler, page, 200, "~" * 500).replace(b"true", b"true" if page < 100 else b"false")
+                    .replace(b'"nextPageToken"', b'"nextPageToken"' if page < 100 else b'"no"'))  # fmt: skip
+
+    folder, store = attacked(pages)
+    folder.sizes(20_000)  # what is loaded once
+    folder, store = attacked(pages)
+    tracemalloc.start()
+    assert folder.sizes(20_000) == {} and len(store.asked) == 100
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most - kept < 4 << 20  # a page has 0.1 MB, all of them have 10
 
 
 @pytest.mark.parametrize("size", [-5, "5", None, True, 1.5, 1 << 63])
@@ -159,7 +183,7 @@ def test_names_that_are_none_are_nobodys(memory, monkeypatch):
     assert [f.name for f in stores.stored_beside(f"{memory}/run")] == ["run.1of2.results"]
     folder.discard()  # what is not ours stays
     assert len(fs.ls(folder._path)) == 3
-    monkeypatch.setattr(store_objects, "is_plain", lambda _: True)
+    monkeypatch.setattr(store_listing, "is_plain", lambda _: True)
     assert len(folder.sizes()) == 3
 
 

@@ -260,8 +260,9 @@ def require_whole(
 ) -> None:
     """Raise ArtefactError unless what was read has the digest of its entry, and begins as such an array does."""
     if digest != entry["blake3"]:
-        when = "changed while this ran" if folder.changed(name) else "was altered"
-        raise ArtefactError(f"{folder.at(name)} does not have the digest its manifest names: it {when}")
+        raise ArtefactError(
+            f"{folder.at(name)} does not have the digest its manifest names: it was altered, or changed while this ran"
+        )
     if header != npy_header(shape, dtype):
         raise ArtefactError(f"{folder.at(name)} is not a {dtype} array of shape {shape}")
 

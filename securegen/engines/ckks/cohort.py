@@ -24,6 +24,8 @@ from securegen.io.folder import Folder
 from securegen.io.folders import Place, folder_of
 from securegen.model import IntArray
 
+OTHERS = 1 << 16  # files that may lie beside those of a cohort, as of an append that runs
+
 
 @dataclass(frozen=True)
 class EncryptedCohort:
@@ -76,9 +78,9 @@ class EncryptedCohort:
 
     def require_files(self) -> None:
         """Raise ArtefactError naming the first file that is not there, before hours of work on those before it."""
-        there = self.folder.sizes()
-        for entry in self.stored():
-            name = artefact.name_of(self.folder, entry)
+        names = [artefact.name_of(self.folder, entry) for entry in self.stored()]
+        there = self.folder.sizes(2 * len(names) + OTHERS)
+        for name in names:
             if name not in there and self.folder.size(name) is None:
                 raise ArtefactError(
                     f"{self.folder.at(name)} cannot be read: No such file or directory: copy all that its owner sent; "
