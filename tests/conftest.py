@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from forked_roles import Nursery
 from hypothesis import settings
-from object_stores import attacked, attackers, google_stand_in, gs, memory, no_pause, s3, stand_in, store  # noqa: F401
+from object_stores import attacked, attackers, flaky, google_stand_in, gs, memory, no_pause, s3, stand_in, store  # noqa: F401
 from order import pytest_collection_modifyitems  # noqa: F401
 from reference_data import Reference
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
