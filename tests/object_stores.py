@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
-import io
 import logging
 import os
 import random
@@ -20,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -77,13 +77,12 @@ def google_stand_in() -> Iterator[str]:
 
     class Handler(emulator.RequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            name = re.search(rb'"name": "([^"]+)"', body)
+            asked = parse_qs(urlsplit(self.path).query)
             bucket = self.path.partition("/b/")[2].partition("/")[0]
-            if "ifGenerationMatch=0" in self.path and name[1].decode() in self.storage.objects.get(bucket, {}):
+            if "ifGenerationMatch" in asked and asked["name"][0] in self.storage.objects.get(bucket, {}):
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 self.send_error(412)
                 return
-            self.rfile = io.BytesIO(body)
             super().do_POST()
 
     server.start()

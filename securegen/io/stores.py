@@ -20,7 +20,8 @@ from securegen.io.folder import ByteStream, FilePart, Folder, Parts
 from securegen.io.read_ahead import RangeStream, ReadAhead
 from securegen.io.store_listing import MOST_NAMES, listing
 from securegen.io.store_objects import plain_name, size_of
-from securegen.io.store_requests import ShortReadError, asked, behind_the_end, file_system, how_to_put
+from securegen.io.store_requests import ShortReadError, asked, behind_the_end, file_system
+from securegen.io.store_uploads import upload
 from securegen.io.store_urls import checked_url
 
 RANGE = 8 << 20  # bytes of one request
@@ -108,8 +109,7 @@ class StoreFolder:
 
     def write(self, name: str, parts: Parts) -> None:
         content = b"".join(parts)
-        options = how_to_put(self._scheme, content)
-        self._put(name, "written", content, **options)
+        self._put(name, "written", content)
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -159,7 +159,7 @@ class StoreFolder:
         found = self._claimed()
         if not found:
             with contextlib.suppress(FileExistsError):
-                self._put(CLAIM, "claimed", writer.encode(), mode="create")
+                self._put(CLAIM, "claimed", writer.encode(), create=True)
             found = self._claimed()
         if found != writer:
             raise StorageError(
@@ -180,10 +180,10 @@ class StoreFolder:
             if self._claimed() == writer:
                 self.remove([CLAIM])
 
-    def _put(self, name: str, done: str, content: bytes, **options: Any) -> None:
+    def _put(self, name: str, done: str, content: bytes, *, create: bool = False) -> None:
         def put() -> None:
             try:
-                self._fs.pipe_file(self._key(name), content, **options)
+                upload(self._fs, self._scheme, self._key(name), content, create=create)
             except FileNotFoundError:  # or an upload that ended, and whose answer was lost
                 raise OSError("there is no such bucket, or the upload is not known any more") from None
 

@@ -18,7 +18,6 @@ from securegen.engines.ckks.owner.state import OwnerState
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.io.locks import only_one
 
-
 SUMMED = Path("r.results", "manifest.json")
 
 

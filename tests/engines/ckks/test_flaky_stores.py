@@ -17,10 +17,11 @@ from securegen.io import store_requests
 from securegen.io.folders import folder_of
 
 T = TypeVar("T")
-import os
-
-SEEDS = [(int(os.environ.get("TR", "2")), i) for i in range(*map(int, os.environ.get("SE", "1,3").split(",")))]
-RUNS = 12  # of one step: of 500 requests, which are tried four times, one in 600 fails
+RUNS = 12  # of one step
+SEEDS = [
+    (4, 1),
+    (2, 2),
+]  # tries of a request, and what is lost: with two tries one request in 25 fails, and steps with it
 
 
 @pytest.fixture(scope="module")
@@ -66,4 +67,5 @@ def test_a_study_ends_right(study, flaky, tmp_path, monkeypatch, tries, seed):
         for method in ("GET", "DELETE", *(("PUT",) if store.startswith("s3") else ("POST",)))
         for done in (False, True)
     }
-    print(store, tries, seed, losses.lost, sum(losses.seen.values()), *steps.failed, sep="\n")
+    assert steps.failed or tries > 2
+    assert not any(len(folder_of(f"{store}/lab/{name}").sizes()) for name in ("r.1of2.results", "r.2of2.results"))
