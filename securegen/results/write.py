@@ -17,7 +17,7 @@ from securegen.governance.gate import Gate
 from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants
 from securegen.results import outputs
-from securegen.results.block_columns import fewest_carriers, refused_columns, result_columns, without
+from securegen.results.block_columns import few_uncalled, fewest_carriers, refused_columns, result_columns, without
 from securegen.results.corrections import Corrections
 from securegen.results.rows import FULL_DIGITS, table_text
 from securegen.stats.qc import Filters, lambda_gc, no_quality, qc_tables
@@ -73,7 +73,8 @@ class _Collector:
             if not (floor := gate.minor_alleles):
                 return found
             hidden = gate.hidden(name[1], stratum.place, sums.start, sums.start + len(sums))
-            return without(found, hidden | (fewest_carriers(here, sums, **told) < floor))
+            hidden |= few_uncalled(here, sums, floor) | (fewest_carriers(here, sums, **told) < floor)
+            return without(found, hidden)
         refused = stratum.refusal(*name)
         if refused is None:
             return None

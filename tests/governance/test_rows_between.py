@@ -16,6 +16,7 @@ from securegen.errors import PolicyError
 from securegen.governance import history, rows_between
 from securegen.governance.openings import too_few
 from securegen.model import GenotypeBlock, Samples
+from securegen.results import write
 from securegen.results.read import read_own
 from securegen.stats.qc import Filters
 
@@ -158,3 +159,36 @@ def test_an_owner_gives_the_genotypes_again(world, tmp_path):
     frame = read_own(table)
     hidden = (frame["ERRCODE"] == "FEW_CARRIERS").to_numpy()
     assert hidden[world.few].all() and not hidden.all()
+
+
+@pytest.mark.parametrize("missing", ["complete", "mean"])
+def test_the_phenotype_of_the_one_person_without_a_call(world, monkeypatch, missing):
+    """Called people alone: what the row's error lacks of that of a row where everybody is called is one person's square."""
+    c = world.ruled.cohort
+    study = sg.open_study(c.bfile, pheno=c.pheno, pheno_name="QT", missing=missing, dominant=True, **FEW, **world.asked)
+    people = study.design.columns.values[:, 0] != 0
+    block = sg.read_plink(c.bfile).read(0, world.variants)
+    lacking = block.missing[:, people].sum(axis=1)
+    frame = sg.run(study)["QT"]
+    hidden = (frame["ERRCODE"] == "FEW_CARRIERS").to_numpy()
+    assert (lacking == 1).sum() > 3
+    assert hidden[lacking == 1].all() if missing == "complete" else not hidden[lacking == 1].all()
+    if missing == "mean":
+        return
+    monkeypatch.setattr(write, "few_uncalled", lambda a, sums, floor: np.zeros(len(sums), bool))  # the protection
+    frame = sg.run(study)["QT"]
+    value = {line.split("\t")[1]: line.split("\t")[2] for line in Path(c.pheno).read_text().splitlines()[1:]}
+    iid = np.array(sg.read_plink(c.bfile).samples.iid)[people]
+    y = np.array([float(value[i]) for i in iid])
+    read = 0
+    carries = (block.dosage > 0) & ~block.missing
+    for v in np.flatnonzero(lacking == 1):
+        n, b, se = frame["OBS_CT"][v], frame["BETA"][v], frame["SE"][v]
+        if np.isfinite(b):
+            carriers = carries[v, people].sum()  # 2·n·A1_FREQ says it, of a table of copies
+            squares = (se**2 * (n - 2) + b**2) * carriers * (n - carriers) / n
+            one = (((y - y.mean()) ** 2).sum() - squares) * (len(y) - 1) / len(y)
+            truth = y[block.missing[v, people]][0] - y.mean()
+            assert abs(one - truth**2) < 1e-3 * (y**2).sum()
+            read += 1
+    assert read > 3
