@@ -26,6 +26,7 @@ from securegen.governance.policy import (
     Policy,
     covers,
 )
+from securegen.governance.refusals import told
 from securegen.governance.rows_between import Between
 from securegen.governance.signing import canonical, sha256
 from securegen.governance.visa import Visa
@@ -129,9 +130,9 @@ class Request:
 
 def release(request: Request) -> Decision:
     """Whether what is asked for may leave, with every rule that spoke. A refusal says no count of people: who asks again with one
-    more in a list would read from it who is there, who is a case, and whose value lacks."""
+    more in a list would read from it who is there, who is a case, and whose value lacks. What it names: `refusals.told`."""
     decided = _decided(request, exact=True)
-    return decided if decided.allowed else _decided(request, exact=False)
+    return decided if decided.allowed else told(_decided(request, exact=False))
 
 
 def _decided(request: Request, *, exact: bool) -> Decision:

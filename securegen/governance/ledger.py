@@ -49,7 +49,7 @@ class Entries:
     summed; register: lines of the register of consent that was last written beside this ledger, and the mark of the last of
     them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which something was released, as
     `pin.Pin.to_json`; prints: of their genotypes; place: of a policy's ledger; registers: of
-    consent, paths, of a policy's ledger; changes: of the file so far; keep: writes what
+    consent, paths, of a policy's ledger; witnesses: how far these were; changes: of the file so far; keep: writes what
     was entered by now, for what is written after it."""
 
     key: bytes = field(repr=False)
@@ -66,6 +66,7 @@ class Entries:
     prints: Prints = field(default_factory=Prints)
     place: LedgerPlace | None = None
     registers: list[str] = field(default_factory=list)
+    witnesses: dict[str, tuple[int, str]] = field(default_factory=dict)
     changes: int = 0
     keep: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 

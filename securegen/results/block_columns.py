@@ -96,8 +96,8 @@ def without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, n
 
 
 def few_uncalled(analysis: Analysis, sums: Sums | OpenedSums, fewest: int) -> np.ndarray:
-    """(V,) bool: rows over called people alone whose call 1 to fewest − 1 lack: beside other rows they are the sums over these. Of
-    sums that several parties opened, their rules have looked."""
+    """(V,) bool: rows over called people alone whose call 1 to fewest − 1 lack: other rows less these are sums over those few.
+    Where several parties opened the sums, their rules have looked."""
     if isinstance(sums, OpenedSums) or not (record_of(analysis).reads.counted or sums.mm is not None):
         return np.zeros(len(sums), bool)
     lacking = sums.m[:, analysis.columns[0]]

@@ -26,7 +26,17 @@ from securegen.model import Sums
 from securegen.study.inputs import Inputs, Log, silent
 
 Name = str | Path
-__all__ = ["Name", "Outcome", "Parties", "ScoreTask", "party_of", "read_parties", "run_dealer", "run_party", "site_links"]
+__all__ = [
+    "Name",
+    "Outcome",
+    "Parties",
+    "ScoreTask",
+    "party_of",
+    "read_parties",
+    "run_dealer",
+    "run_party",
+    "site_links",
+]
 
 
 def party_of(parties: Parties, role: str, name: str | None = None) -> str:
