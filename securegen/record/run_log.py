@@ -59,6 +59,7 @@ _FIELDS: dict[str, Check] = {
     ),
     "part": optional(_PART), "strata": optional(_STRATA),
     "covariates": _COUNT, "covariate_names": optional(list_of(text(255), 0, 1 << 14)), "outputs": optional(_WORDS),
+    "stored": optional(map_of(schema.hex_text(32), 64, name=text(4096))),
     "catalog": optional(map_of(map_of(text(1 << 12), 64), 1 << 12, name=text(4096))),
     "call": has(
         "command", "options", command=text(256), options=map_of(anything, 256),
