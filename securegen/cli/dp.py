@@ -37,7 +37,7 @@ def _options(*own: Function) -> Function:
 def command() -> None:
     """Summaries with noise that protects whole people, by differential privacy.
 
-    Each is charged to everybody, and refused when nothing is left. Asked again it has the answer of before.
+    Each is charged to everybody, and refused when nothing is left. The same question again gets the same answer.
     """
 
 
