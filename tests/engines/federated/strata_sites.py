@@ -110,9 +110,7 @@ class StrataRun:
                 )
             ]
             if self.study.qc:
-                found += write_qc(
-                    prefix, self.variants, iter(blocks), None, gate=ungoverned(), strata=strata, grid=self.grid
-                )
+                found += write_qc(prefix, self.variants, iter(blocks), gate=ungoverned(), strata=strata, grid=self.grid)
             out.append({path.removeprefix(prefix): Path(path).read_bytes() for path in found})
         assert out[0] == out[1] == out[2]
         return out[0]
