@@ -234,7 +234,7 @@ def test_wrong_credentials_are_named(s3, tmp_path, monkeypatch):
     assert done.code == 9 and "Access Denied" in done.err and "check the credentials" in done.err
 
 
-def test_an_encryption_that_is_killed_goes_on(study, s3, tmp_path):
+def test_an_encryption_that_is_killed_goes_on(study, s3):
     """kill -9 while blocks are uploaded: no manifest, the claim is found again, blocks that were done are not done again."""
     key, flags = study
     cohort = folder_of(f"{s3}/study.cohort")

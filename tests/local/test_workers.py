@@ -88,7 +88,7 @@ def dies(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_part_whose_process_was_killed_is_run_again(dies, tmp_path):
+def test_a_part_whose_process_was_killed_is_run_again(dies):
     said: list[str] = []
     with ThreadPoolExecutor(2) as threads:
         pool = workers.Pool(threads)
@@ -126,7 +126,7 @@ def test_a_step_ends_with_its_worker(tmp_path):
     pytest.fail("the step lives on")
 
 
-def test_dask_runs_parts_on_its_workers(dies, tmp_path, monkeypatch):
+def test_dask_runs_parts_on_its_workers(dies, monkeypatch):
     distributed = pytest.importorskip("distributed")
     said: list[str] = []
     with (

@@ -367,7 +367,7 @@ def test_sums_that_could_wrap_are_refused(small, sets):
         next(results_of_sets(huge))
 
 
-def test_a_set_that_nothing_can_be_tested_of_is_said(small, sets, tmp_path):
+def test_a_set_that_nothing_can_be_tested_of_is_said(small, sets):
     """One variant of the set is the covariate that it is conditioned on."""
     Path(sets["set_list"]).write_text("S0 1 1 rs0\nS1 1 2 rs9,rs10\n")
     study = sg.open_study(

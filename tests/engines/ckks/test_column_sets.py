@@ -199,7 +199,7 @@ CRAFTED = {
 
 
 @pytest.mark.parametrize("name", CRAFTED)
-def test_crafted_sets_are_refused_before_work(name, tmp_path_factory, crafted_study, tmp_path):
+def test_crafted_sets_are_refused_before_work(name, crafted_study, tmp_path):
     """Signed by whoever made them: a design is foreign to the server."""
     study = crafted_study
     body = json.loads(json.dumps(study.design.body))

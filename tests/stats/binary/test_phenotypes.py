@@ -140,7 +140,7 @@ def test_binary_traits_with_equal_samples_share_their_indicator(cohort):
     assert quality.columns.squared == (True, False, False, False, False)
 
 
-def test_rint_in_the_design(cohort, tmp_path):
+def test_rint_in_the_design(cohort):
     """--apply-rint is the analysis of the transformed column, over the analysed samples; traits of cases are left alone."""
     columns = {"A": numbers(1, [5, 6]), "E": cases(5)}
     study, log = cohort(columns, apply_rint=True)
