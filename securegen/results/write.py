@@ -210,9 +210,7 @@ def _sift(
     return np.flatnonzero(left), counts, withheld
 
 
-def _rare(
-    gate: Gate, stratum: Stratum, sums: Sums | OpenedSums, quality: dict[str, np.ndarray]
-) -> np.ndarray:  # fmt: skip
+def _rare(gate: Gate, stratum: Stratum, sums: Sums | OpenedSums, quality: dict[str, np.ndarray]) -> np.ndarray:
     """(V,) bool: rows of quality control that are not shown."""
     hidden = gate.hidden(QC[1], stratum.place, sums.start, sums.start + len(sums))
     out: np.ndarray = hidden | (quality["CARRIERS"] < gate.minor_alleles)

@@ -119,7 +119,7 @@ def test_parts_of_the_server_are_merged_in_a_bucket(study, s3):
         ["audit", "show", "s3://b/log"],
         ["party", "--name", "a", "--state", "s3://b/state"],
     ],
-)  # fmt: skip
+)
 def test_what_stays_here_is_refused_by_name(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = securegen(*words)
@@ -136,7 +136,7 @@ def test_what_stays_here_is_refused_by_name(words, tmp_path, monkeypatch):
         ("simplecache::s3://bucket/c.cohort", "chained"),
         ("s3://bucket/../c.cohort", "not a place"),
     ],
-)  # fmt: skip
+)
 def test_urls_that_are_refused_are_shown_without_secrets(url, why, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words in (

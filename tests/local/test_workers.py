@@ -54,7 +54,7 @@ def test_a_part_that_fails_is_named_with_its_exit_code(cohort, tmp_path):
         (["--workers", 2], "--workers is for --executor"),
         (["--executor", "processes", "--blocks", "1/2"], "leave --blocks out"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_go_together(cohort, tmp_path, told, message):
     done = securegen("gwas", *cohort.options(), *told, "--out", tmp_path / "p")
     assert done.code == UsageError.exit_code and message in done.err and left(tmp_path) == []

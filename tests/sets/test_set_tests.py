@@ -61,7 +61,7 @@ def test_sums_give_what_every_person_gives(whole, trait, predicted):
         pred = {
             int(n): np.array([dict(zip(lines[0][1:], map(float, row), strict=True)).get(i, np.nan) for i in ids])
             for n, *row in lines[1:6]
-        }  # fmt: skip
+        }
     ours = table_of(opened(whole, trait, aaf_bins=0.05, vc_tests=("skat", "acatv"), **options), trait)
     for name, (s, k, share) in by_person(whole, trait, pred).items():
         w = 25 * (1 - np.minimum(share, 1 - share)) ** 24

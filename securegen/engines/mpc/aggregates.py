@@ -221,9 +221,7 @@ def _sums(
         batching.confirm(session, roles, streams)
         width = len(streams["g"])
         veto = session.receive(roles.left, f"withheld/{number}", shape=(width,), dtype=np.uint8) != 0
-        known = session.receive(
-            roles.left, f"squares/{number}", shape=(width, len(plan.analysed)), dtype=np.int64
-        )  # fmt: skip
+        known = session.receive(roles.left, f"squares/{number}", shape=(width, len(plan.analysed)), dtype=np.int64)
         found = _open(program, plan, form, streams)
         if found is None:
             raise ValueError("the left party has no sums")

@@ -47,7 +47,7 @@ class StrataRun:
 
     def __init__(
         self, reader, traits: Traits, study, folder: Path, *, dealt=None, offsets=None, alter=None, rules=True
-    ):  # fmt: skip
+    ):
         self.study, self.variants = study, reader.variants
         n = len(reader.samples)
         self.dealt = np.arange(n) % SITES if dealt is None else np.asarray(dealt)

@@ -158,7 +158,7 @@ def test_categories_become_indicators(cohort):
     columns = {"A": numbers(1), "SITE": sites, "AGE": numbers(2)}
     study, log = cohort(
         columns, pheno_name=("A",), covar="table", covar_name=("SITE", "AGE"), covar_categorical=("SITE",)
-    )  # fmt: skip
+    )
     assert study.design.columns.names == ("INTERCEPT", "SITE=North", "SITE=South", "AGE", "A")
     assert "covariate SITE: categories, 2 indicator columns (SITE=North, SITE=South)" in log
     assert study.design.analyses[0].model.samples == 79, "a missing category is a missing covariate"
