@@ -164,7 +164,7 @@ def test_a_scheduler_without_workers_is_named(short, monkeypatch, tmp_path):
 
 
 def test_a_killed_worker_is_replaced_however_long_its_next_process_takes():
-    """Where the cluster of this machine waits a tenth of a second for it, as it does for 15 s by itself, there is none any more."""
+    """By itself a cluster of this machine gives it up after a time, 15 s unless it is told another."""
     import dask
 
     with dask.config.set({"distributed.deploy.lost-worker-timeout": 0.1}), dask_cluster.cluster_at("", 1, print) as own:
