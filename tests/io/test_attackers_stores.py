@@ -6,6 +6,7 @@ Each attack is made twice: with the protection off it does what the attacker wan
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import logging
 import time
@@ -14,7 +15,7 @@ import tracemalloc
 import pytest
 from object_stores import TOKEN
 
-from securegen.errors import StorageError
+from securegen.errors import ArtefactError, StorageError
 from securegen.io import store_allowance, store_answers, store_listing, stores
 from securegen.io.folder import FilePart
 from securegen.io.store_requests import brief
@@ -330,3 +331,14 @@ def test_a_copy_without_end_ends(attacked, monkeypatch):
     with pytest.raises(StorageError):
         folder.take("x", StoreFolder(f"{folder}.part"))
     assert len(store.asked) < 20
+
+
+def test_an_answer_is_not_unpacked(attacked):
+    """A few kilobytes that are said to be packed would be gigabytes in memory: bytes are taken as they come."""
+    packed = gzip.compress(bytes(1 << 20)).ljust(1100, b"\0")
+    folder, _ = attacked(lambda h: h.say(206, packed[:1000], Content_Encoding="gzip"))
+    assert read(folder) == packed[:1000]
+    if str(folder).startswith("gs"):  # as gcsfs would have it
+        folder._fs._session._auto_decompress = True
+        with pytest.raises(ArtefactError, match="changed while it was read"):  # a thousand bytes are a million
+            read(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -288,6 +289,36 @@ def test_another_writer_is_refused_and_the_same_goes_on(store):
         raise ZeroDivisionError
     with one.claimed(lambda: "one"):  # whoever fails, as whoever ends, claims no longer
         pass
+
+
+def test_of_writers_that_begin_at_once_one_goes_on(store):
+    """Each looks, finds none, and asks for a claim: the store makes one."""
+    folders, wrote = [StoreFolder(f"{store}/lab/a") for _ in range(4)], []
+    together = threading.Barrier(4, timeout=20)
+
+    def begin(number: int) -> None:
+        folder = folders[number]
+        counted(folder, info=lambda real, *a, **o: real(*a, **o))
+        first = [True]
+        looked = folder._claimed
+
+        def look() -> str:
+            found = looked()
+            if first and first.pop():
+                together.wait()
+            return found
+
+        folder._claimed = look
+        with contextlib.suppress(StorageError), folder.claimed(lambda: f"writer {number}", keep=True):
+            wrote.append(number)
+
+    threads = [threading.Thread(target=begin, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(wrote) == 1
+    assert folders[0].read(stores.CLAIM, "a claim", 99) == f"writer {wrote[0]}".encode()
 
 
 def test_where_a_store_makes_a_second_claim_the_first_writer_finds_it(memory):
