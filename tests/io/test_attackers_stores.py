@@ -342,3 +342,28 @@ def test_an_answer_is_not_unpacked(attacked):
         folder._fs._session._auto_decompress = True
         with pytest.raises(ArtefactError, match="changed while it was read"):  # a thousand bytes are a million
             read(folder)
+
+
+def test_words_of_an_answer_stand_for_themselves(attacked, monkeypatch):
+    """S3's answers are XML, in which a word can stand for a text: a hundred times what came, and four times that in memory."""
+    word = "x" * 5_000
+    inner = "<Error><Code>Bad</Code><Message>\U0001f9ec" + "&w;" * 1_600 + "</Message></Error>"
+    body = f'<?xml version="1.0"?><!DOCTYPE e [<!ENTITY w "{word}">]>{inner}'.encode()
+    assert len(body) < 11_000
+    folder, _ = attacked(lambda h: h.say(200 if "list-type" in h.path else 400, body))
+
+    def peak() -> int:
+        tracemalloc.start()
+        with pytest.raises(StorageError) as refused:
+            folder.sizes()
+        assert ("defines words of its own" in str(refused.value)) is protected
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    protected = True
+    peak()
+    assert peak() < 4 << 20
+    off(monkeypatch)
+    protected = False
+    assert peak() > 30 << 20 or str(folder).startswith("gs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sys
 import threading
@@ -425,3 +426,29 @@ def test_a_file_url_is_the_folder_on_the_disk(tmp_path):
     assert place_of(f"file://{tmp_path}/a") == tmp_path / "a"
     with pytest.raises(UsageError, match="refused"):
         folder_of("http://localhost/a")
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_the_body_of_an_upload_is_the_object_over_tls_too(s3, monkeypatch, protected):
+    """botocore frames it in chunks by itself, with a sum behind them: a store that does not know that keeps the frame. The
+    digest of the bytes is signed instead, so that a store which checks signatures keeps no others."""
+    s3fs = pytest.importorskip("s3fs")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://store.example")
+    if not protected:
+        monkeypatch.setattr(store_requests, "_CHECKSUMS", {})
+    s3fs.S3FileSystem.clear_instance_cache()
+    fs, sent = store_requests.file_system("s3"), []
+
+    def ends(request, **_):
+        sent.append({name.lower(): str(value) for name, value in request.headers.items()})
+        raise KeyError("seen")
+
+    fs.connect()
+    fs.s3.meta.events.register("before-send.s3.PutObject", ends)
+    with contextlib.suppress(Exception):
+        fs.pipe_file("bucket/x", b"abc")
+    (head,) = sent
+    framed = "aws-chunked" in head.get("content-encoding", "b''")
+    assert framed is not protected
+    digest = hashlib.sha256(b"abc").hexdigest()
+    assert (digest in head["x-amz-content-sha256"]) is protected
