@@ -16,7 +16,7 @@ import pytest
 from object_stores import TOKEN
 
 from securegen.errors import ArtefactError, StorageError
-from securegen.io import store_allowance, store_answers, store_listing, stores
+from securegen.io import store_allowance, store_answers, store_listing, store_uploads, stores
 from securegen.io.folder import FilePart
 from securegen.io.store_requests import brief
 from securegen.io.stores import StoreFolder
@@ -266,15 +266,17 @@ def test_one_that_fails_is_tried_four_times(attacked):
 
 
 def test_no_upload_goes_elsewhere(attacked, monkeypatch):
-    """Google's store names the address to which the bytes of an object go: elsewhere it would have them, and the token."""
+    """Google's store names the address to which the chunks of a large object go: elsewhere it would have them, and the token."""
+    monkeypatch.setattr(store_uploads, "CHUNK", 256 << 10)
+    large = [bytes(300 << 10)]
     _, inside = attacked(lambda h: h.say(200, b"{}"), elsewhere=True)
     folder, store = attacked(lambda h: h.say(200, b"{}", Location=f"{inside.url}/upload/of/the/attacker"))
     with pytest.raises(StorageError, match="x cannot be written: the store names another place"):
-        folder.write("x", [b"bytes of an object"])
+        folder.write("x", large)
     assert len(store.asked) == 1 and inside.asked == []
     off(monkeypatch)
     with contextlib.suppress(StorageError):
-        folder.write("x", [b"bytes of an object"])
+        folder.write("x", large)
     if str(folder).startswith("gs"):
         assert inside.asked[0][:2] == ("POST", "/upload/of/the/attacker")
 
