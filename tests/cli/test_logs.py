@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -176,3 +178,16 @@ def test_a_file_that_changed_while_it_was_read_is_told_by_no_digest(small, tmp_p
         assert (f"WARNING: {covar} changed while this ran" in done.err) is protected
         assert (str(covar) in call["digests"]) is not protected and str(small.pheno) in call["digests"]
         assert call.get("untold", []) == [str(covar)] * protected
+
+
+def test_a_name_that_is_no_utf_8_does_not_empty_a_log(small, tmp_path, monkeypatch):
+    """What another command wrote under the prefix stays, byte for byte, whatever the locale."""
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"p\xff\xc3\xa9.tsv")
+    shutil.copy(small.pheno, name)
+    words = ["plan", "--bfile", small.bfile, "--pheno", name, "--pheno-name", "QT", "--out", "r"]
+    assert securegen(*words).code == 0
+    before = Path("r.log").read_bytes()
+    assert b"--pheno=p\xff\xc3\xa9.tsv" in before or b"p\xff\xc3\xa9.tsv" in before
+    assert securegen("gwas", *small.options(), "--chr", "1", "--out", "r", "--quiet").code == 0
+    assert Path("r.log").read_bytes().startswith(before.rstrip())
