@@ -183,7 +183,7 @@ def store_options(ctx: click.Context) -> Iterator[tuple[str, str]]:
 
 def file_marks(ctx: click.Context) -> dict[str, tuple[int, ...]]:
     """Path -> size, time and place of every input file, by which one is known that changed while a command read it."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for name, path in path_options(ctx):
         if name not in NOT_DIGESTED and path.is_file():
             status = path.stat()
