@@ -43,7 +43,7 @@ def command(
 
     A and B may list other variants, in another order, with the tested allele turned round. The exit code is 0 when no
     difference is beyond the tolerance, 1 when one is.
-    """  # fmt: skip
+    """
     if exact:
         found = compare(a, b, exact=True, plot=plot)
         where = found.reasons[0] if found.reasons else None

@@ -37,7 +37,7 @@ def _options(*own: Function) -> Function:
 def command() -> None:
     """Summaries with noise that protects whole people, by differential privacy.
 
-    Each is charged to everybody, and refused when nothing is left. Asked again it has the answer of before.
+    Each is charged to everybody, and refused when nothing is left. The same question again gets the same answer.
     """
 
 
@@ -92,9 +92,7 @@ def histogram(edges: str, **options: Any) -> None:
     _run("histogram", options, edges=edges)
 
 
-def _run(
-    kind: str, options: dict[str, Any], **more: Any
-) -> None:  # fmt: skip
+def _run(kind: str, options: dict[str, Any], **more: Any) -> None:
     from securegen.governance.people_noise import people_noise_of
     from securegen.noisy.release import asked_of, write_summary
     from securegen.noisy.summary import ENDINGS

@@ -14,9 +14,9 @@ def mask_options(command: Function) -> Function:
     """What names masks, and how they are made."""
     return apply_options(
         [
-            click.option("--anno-file", metavar="FILE", help="Masks: variant, set and category a line (as regenie)."),
-            click.option("--set-list", metavar="FILE", help="Masks: set, chromosome, position and variants a line."),
-            click.option("--mask-def", metavar="FILE", help="Masks: a mask and its categories a line."),
+            click.option("--anno-file", metavar="FILE", help="Masks: variant, set and category per line (as regenie)."),
+            click.option("--set-list", metavar="FILE", help="Masks: set, chromosome, position and variants per line."),
+            click.option("--mask-def", metavar="FILE", help="Masks: a mask and its categories per line."),
             click.option("--aaf-file", metavar="FILE", help="Masks: public frequencies [of the analysed people]."),
             click.option(
                 "--aaf-bins",

@@ -31,7 +31,7 @@ def command(
     tables: tuple[str, ...], genomic_control: bool, match: str, keep_ambiguous: bool, digits: int, gzip: bool, out: str,
     threads: int | None, memory: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Meta-analysis of finished tables: OUT.meta, a row a variant that any study has.
+    """Meta-analysis of finished tables: OUT.meta, a row per variant that any study has.
 
     Tables of this program, plink2, regenie or GWAS-SSF, with effects and their errors. Fixed effects, random effects
     (DerSimonian and Laird), Stouffer's Z, Cochran's Q and I². A1 is that of the first table that has the variant; swapped

@@ -20,7 +20,7 @@ from securegen.io.output import write_json
 @mask_options
 @opt.qc_options
 @click.option("--squares", is_flag=True, help="Plan a stream of squared dosages, for designs that come later.")
-@click.option("--scores", is_flag=True, help="One variant a coefficient: more bytes, and scores of the same cohort.")
+@click.option("--scores", is_flag=True, help="One variant per coefficient: more bytes, and scores of the same cohort.")
 @opt.run_options
 @rehearses
 def command(

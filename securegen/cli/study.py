@@ -55,7 +55,7 @@ def _openings(command: Function) -> Function:
             ),
             click.option(
                 "--consent-openings", is_flag=True,
-                help="Named consent to more columns and leverage a person, and of every site that its own sums may be read.",
+                help="Named consent to more columns and leverage per person, and of every site that its own sums may be read.",
             ),
         ]
     )(command)  # fmt: skip
@@ -125,7 +125,7 @@ def _openings(command: Function) -> Function:
     "--minimum-cohort", type=click.IntRange(1), default=20, show_default=True, help="Smallest site that takes part."
 )
 @click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
-@click.option("--commit", is_flag=True, help="Sites commit to each sum before any shows it: one exchange more a sum.")
+@click.option("--commit", is_flag=True, help="Sites commit to each sum before any shows it: one more exchange per sum.")
 @_openings
 @click.option(
     "--common-samples/--own-samples",
@@ -246,7 +246,7 @@ def status(folder: str) -> None:
     lines = [
         f"study {study.name} {study.digest[:16]}: {len(study.sites)} sites, {len(variants)} variants, coordinator "
         f"{coordinator}"
-    ]  # fmt: skip
+    ]
     found = steps.progress(folder)
     for p in found:
         state = (

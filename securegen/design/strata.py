@@ -12,6 +12,7 @@ import numpy as np
 
 from securegen.design.columns import Analysis, Design
 from securegen.model import Columns
+from securegen.vocabulary import SEX_AND_MITOCHONDRIAL
 
 AUTOSOMES = "autosomes"
 Run = tuple[int, int]
@@ -61,6 +62,11 @@ class Stratum:
         return f"Stratum({self.name}, {self.variants} variants, {len(self.design.columns.names)} columns)"
 
     @property
+    def place(self) -> str:
+        """X, Y or MT, or "": sums of two places are never of the same variant."""
+        return self.name if self.name in SEX_AND_MITOCHONDRIAL else ""
+
+    @property
     def variants(self) -> int:
         return sum(stop - start for start, stop in self.runs)
 
@@ -82,10 +88,9 @@ def analyses_of(strata: Sequence[Stratum]) -> tuple[Analysis, ...]:
     return tuple(found[name] for name in order)
 
 
-def alone(design: Design | Sequence[Analysis], variants: int) -> tuple[Stratum, ...]:
-    """One stratum of all variants. design: or its analyses, where the columns are elsewhere."""
-    if not isinstance(design, Design):
-        design = Design(Columns((), np.zeros((0, 0), np.int64), ()), tuple(design))
+def alone(design: Design | None, variants: int) -> tuple[Stratum, ...]:
+    """One stratum of all variants. design: None where nothing is analysed."""
+    design = design or Design(Columns((), np.zeros((0, 0), np.int64), ()), ())
     return (Stratum(AUTOSOMES, ((0, variants),), design),)
 
 

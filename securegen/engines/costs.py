@@ -72,7 +72,7 @@ class StepCost:
 @dataclass(frozen=True)
 class Rates:
     """Of one command. base: bytes and seconds of a process and its kernels; person, column, variant: bytes and seconds of
-    each, column of a person's tables; genotype: seconds of each; block: bytes a person of the genotypes in memory at a
+    each, column of a person's tables; genotype: seconds of each; block: bytes per person of the genotypes in memory at a
     time; row: bytes of a variant's row on disk, all tables together."""
 
     base: tuple[float, float]
@@ -162,9 +162,7 @@ def _pass(plan: Plan, cores: int) -> int:
     return int(min(WORKING_BYTES, 2 * sizes["results"] + 2 * design) + mapped)
 
 
-def _in_parts(
-    name: str, memory: int, seconds: float, disk: int, most: int, cores: int, machine: float
-) -> StepCost:  # fmt: skip
+def _in_parts(name: str, memory: int, seconds: float, disk: int, most: int, cores: int, machine: float) -> StepCost:
     fixed = min(seconds, machine * RATES[name].base[1])
     blocks = max(1, min(most, math.ceil((seconds - fixed) / PART_SECONDS)))
     return StepCost(memory, seconds, disk, blocks, fixed + (seconds - fixed) / blocks, cores)

@@ -62,7 +62,7 @@ class _Seen:
 
 class Fingerprints:
     """What tells the people of a cohort, whose genotypes are here in the clear. Its files are read forwards, a few times at most,
-    when it is first asked; what was read is kept, 4 bytes a person and band."""
+    when it is first asked; what was read is kept, 4 bytes per person and band."""
 
     def __init__(self, reader: GenotypeReader) -> None:
         self._reader = reader
@@ -145,9 +145,7 @@ class Fingerprints:
                         continue
                     if all(abs(new.calls @ seen.calls) <= _LINKED**0.5 for seen in taken[i]):
                         taken[i].append(new)
-        bands = [
-            seen[k : k + VARIANTS] for seen in taken for k in range(0, len(seen) - VARIANTS + 1, VARIANTS)
-        ]  # fmt: skip
+        bands = [seen[k : k + VARIANTS] for seen in taken for k in range(0, len(seen) - VARIANTS + 1, VARIANTS)]
         return [
             tuple(names_of(self._reader.variants, np.array([seen.row for seen in band])))
             for band in bands if sum(seen.bits for seen in band) >= BITS

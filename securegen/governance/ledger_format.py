@@ -2,7 +2,7 @@
 
 A magic line, the number of changes, the length of a header and the header, JSON; then for each id the HMAC and the person's
 place, for each person the columns spent, for each print of genotypes the place and 2 bytes a band, the marks of columns, for each
-set and product one bit a person, for each group of columns one bit a person and the values of those who are in it; last an
+set and product one bit per person, for each group of columns one bit per person and the values of those who are in it; last an
 HMAC-SHA256 over all. Integers are little-endian. What is read is checked against that HMAC first, and its length against the
 header then.
 """
@@ -63,6 +63,9 @@ _HEADER = record(
     may_have={
         "policy": PIN,
         "registers": list_of(text(4096, least=1), 1, 256),
+        "witnesses": list_of(
+            record(register=text(4096, least=1), lines=integer(0, 1 << 40), mark=text(2 * PERSON_BYTES)), 1, 256
+        ),
         "register": record(lines=integer(1, 1 << 40), mark=hex_text(PERSON_BYTES)),
         "place": record(
             file=integer(0, (1 << 64) - 1), machine=text(64), changes=integer(0, 1 << 60), signature=text(128)
@@ -74,6 +77,7 @@ _HEADER = record(
 def pack(entries: Entries) -> list[bytes]:
     """The body: header with its length, and records. Raises StorageError where it would be too large to be read."""
     size = len(entries.spent)
+    witnesses = [{"register": path, "lines": n, "mark": mark} for path, (n, mark) in entries.witnesses.items()]
     header = {
         "people": size, "names": len(entries.people), "prints": len(entries.prints.places),
         "bands": list(map(list, entries.prints.bands)), "charged": len(entries.charged),
@@ -91,6 +95,7 @@ def pack(entries: Entries) -> list[bytes]:
         **({"policy": entries.policy} if entries.policy else {}),
         **({"place": vars(entries.place)} if entries.place else {}),
         **({"registers": entries.registers} if entries.registers else {}),
+        **({"witnesses": witnesses} if witnesses else {}),
         **({"register": dict(zip(("lines", "mark"), entries.register, strict=True))} if entries.register[0] else {}),
     }  # fmt: skip
     told = json.dumps(header, separators=(",", ":")).encode()
@@ -132,9 +137,7 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
     if len(raw) < _COUNTS + _HMAC or not hmac.compare_digest(_sealed(key, counted, found), raw[-_HMAC:]):
         raise StorageError(f"{path} was altered or belongs to another key: bring it back from a backup")
     header = _COUNTS + int.from_bytes(raw[_COUNTS - 4 : _COUNTS], "little")
-    value: dict[str, Any] = parse_json(
-        bytes(raw[_COUNTS:header]), f"{path}, a ledger,", _HEADER, error=StorageError
-    )  # fmt: skip
+    value: dict[str, Any] = parse_json(bytes(raw[_COUNTS:header]), f"{path}, a ledger,", _HEADER, error=StorageError)
     size, bits = value["people"], -(-value["people"] // 8)
     named, count, bands = value["names"], value["prints"], len(value["bands"])
     lengths = [named * PERSON_BYTES, named * 4, size * 4, count * 4, count * bands * 2, value["charged"] * _MARK]
@@ -172,6 +175,7 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
 def read_beside(entries: Entries, value: Mapping[str, Any]) -> None:
     """What a ledger holds beside its people, from JSON that was checked."""
     entries.registers = value.get("registers", [])
+    entries.witnesses = {w["register"]: (w["lines"], w["mark"]) for w in value.get("witnesses", ())}
     if value.get("register"):
         entries.register = value["register"]["lines"], value["register"]["mark"]
     entries.studies = [_study(item) for item in value["studies"]]
@@ -180,7 +184,7 @@ def read_beside(entries: Entries, value: Mapping[str, Any]) -> None:
 
 
 def _study(item: Mapping[str, Any]) -> StudySites:
-    """A study of the file; one of before these were told apart counts as opened, and nobody agreed to anything."""
+    """A study of the file. Earlier versions wrote less: their studies count as opened, and as agreed by nobody."""
     sites = tuple((name, key) for name, _, key in (site.partition(" ") for site in item["sites"]))
     agreed = frozenset(item.get("agreed", ()))
     unsummed = frozenset(item.get("unsummed", ()))

@@ -21,9 +21,8 @@ BOOLEAN, COUNT, RECORD = GRANULARITIES = ("boolean", "count", "record")  # of Be
 HITS, CHI2, UV, FULL = REVEALS = ("hits", "chi2", "uv", "full")  # of a table of association, from less to more
 REFUSED = "refused"
 NO_ROLE = "none"  # of an identity that has one by visas alone, and of a visa that others need
-AFFILIATION, GRANTS, RESEARCHER, TERMS, LINKED = VISA_TYPES = (
-    "AffiliationAndRole", "ControlledAccessGrants", "ResearcherStatus", "AcceptedTermsAndPolicies", "LinkedIdentities"
-)  # fmt: skip
+LINKED = "LinkedIdentities"  # other names of who asks; the other types say what they may
+VISA_TYPES = ("AffiliationAndRole", "ControlledAccessGrants", "ResearcherStatus", "AcceptedTermsAndPolicies", LINKED)
 BY = ("self", "peer", "system", "so", "dac")  # who asserts, in the words of GA4GH
 SECOND = ("association", "quality", "scores", "people", "full", "noisy")  # what a second signature may be asked for
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
@@ -74,9 +73,9 @@ SETTINGS: Final[dict[str, Setting]] = {
     ),
     "purposes.allowed": Setting(list_of(_purpose, 0, 1000), ["GRU"], "DUO codes. A wider one covers narrower ones."),
     "purposes.required": Setting(boolean, True, "Whether a request must name its purpose."),
-    "tiers.owner.granularity": Setting(one_of(*GRANULARITIES), RECORD, "Beacon: `record` has a row a person."),
+    "tiers.owner.granularity": Setting(one_of(*GRANULARITIES), RECORD, "Beacon: `record` has a row per person."),
     "tiers.owner.reveal": Setting(one_of(*REVEALS), FULL, "The most of a table of association."),
-    "tiers.analyst.granularity": Setting(one_of(*GRANULARITIES), COUNT, "`count`: tables of sums, no row a person."),
+    "tiers.analyst.granularity": Setting(one_of(*GRANULARITIES), COUNT, "`count`: tables of sums, no row per person."),
     "tiers.analyst.reveal": Setting(one_of(*REVEALS), FULL, "The most of a table of association."),
     "tiers.auditor.granularity": Setting(one_of(*GRANULARITIES), BOOLEAN, "`boolean`: what would be decided, no table."),
     "tiers.auditor.reveal": Setting(one_of(*REVEALS), HITS, "The most of a table of association."),
@@ -96,6 +95,9 @@ SETTINGS: Final[dict[str, Setting]] = {
     "budgets.releases_per_day": Setting(_COUNT, 100, "Different releases on one day."),
     "budgets.releases_per_month": Setting(_COUNT, 1000, "Different releases in 30 days."),
     "budgets.releases": Setting(_COUNT, 100_000, "Different releases in the life of these people's data."),
+    "budgets.refusals_per_month": Setting(
+        _COUNT, 50, "Refusals in 30 days that looked at who is in the data, or their values; more is refused before that."
+    ),
     "budgets.columns_share": Setting(
         number(0, SITE_SHARE), 0.05, f"Most columns summed with a person's genotypes, over people; {SITE_SHARE:g} at most."
     ),

@@ -11,7 +11,6 @@ each genotype: then these are none or `fewest`, and so far apart between rows.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -69,6 +68,20 @@ def _nearly_constant(fine: np.ndarray, grid: int, fewest: int) -> np.ndarray:
     return out
 
 
+def stand_out(block: GenotypeBlock, people: np.ndarray, grid: int, fewest: int, *, summed: bool = False) -> np.ndarray:
+    """(V,) bool: rows in which 1 to fewest − 1 of these people, (n,) bool, stand out, by their numbers or their copies."""
+    out = np.zeros(len(block), bool)
+    for seen in _seen(block):
+        counts = code_counts(genotype_codes(seen, people, grid, summed=summed))
+        out |= ~openings.rows_apart(counts, fewest)
+        if seen is not block:  # two models of the same copies differ by the people of one genotype
+            out |= openings.too_few(counts[:, :3], fewest).any(axis=1)
+        fine = _fine(seen, people, grid, summed)
+        if fine is not None:
+            out |= _nearly_constant(fine, grid, fewest)
+    return out
+
+
 @dataclass(frozen=True)
 class TakenRow(GenotypeBlock):
     """A row that was taken. sets: keys of the sets of samples over which it is opened, None for all of the rule."""
@@ -106,7 +119,7 @@ class RowRule:
 
     def scan(
         self, block: GenotypeBlock, kept: list[GenotypeBlock], among: Sequence[np.ndarray] | None = None
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """(V,) bool of one block. kept: the rows taken before it, a block a row; changed into those for the next block.
 
         among: the sets of samples over which these rows are opened, of those of the rule; None for all.
@@ -128,17 +141,10 @@ class RowRule:
         mine = {
             key: people for key, people in self._sets.items() if sets is None or key in sets or key in self._between
         }
-        for people, seen in itertools.product(mine.values(), _seen(part)):
-            codes = genotype_codes(seen, people, self._grid, summed=self._summed)
-            counts = code_counts(codes)
-            good &= openings.rows_apart(counts, self._fewest)
-            if seen is not part:  # two models of the same copies differ by the people of one genotype
-                good &= ~openings.too_few(counts[:, :3], self._fewest).any(axis=1)
-            fine = _fine(seen, people, self._grid, self._summed)
-            if fine is not None:
-                good &= ~_nearly_constant(fine, self._grid, self._fewest)
+        for people in mine.values():
+            good &= ~stand_out(part, people, self._grid, self._fewest, summed=self._summed)
             if self._quadratic:
-                called = codes != MISSING
+                called = genotype_codes(part, people, self._grid, summed=self._summed) != MISSING
                 good &= openings.squares_apart(part.dosage[:, people] / self._grid, called, self._fewest)
         stacks: dict[tuple[int, ...], GenotypeBlock] = {}
         for key, people in mine.items():
@@ -154,7 +160,7 @@ class RowRule:
 
     def _apart(
         self, rows: GenotypeBlock, people: np.ndarray, at: np.ndarray, known: int, good: np.ndarray
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """(V,) bool: rows that are good and that no few people tell apart from one before, of which `known` were taken."""
         codes = genotype_codes(rows, people, self._grid, summed=self._summed)
         allowed = _lacking_alike(codes, at, np.concatenate([np.ones(known, bool), good]), self._fewest, self.window)
@@ -192,9 +198,7 @@ def _lacking_alike(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewes
         return allowed
     index = np.flatnonzero(some)
     odd, high = planes(lack[index].astype(np.uint8))
-    taken = take_rows(
-        odd, high, codes.shape[1], at[index], np.ones(len(index), bool), window=window, least=fewest
-    )  # fmt: skip
+    taken = take_rows(odd, high, codes.shape[1], at[index], np.ones(len(index), bool), window=window, least=fewest)
     out = allowed.copy()
     out[index] = taken
     return out
@@ -205,9 +209,7 @@ def _genotypes_apart(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, few
     genotype of a row before."""
     masks = np.stack([np.where(codes == copies, 2, 0) for copies in range(3)], axis=1).astype(np.uint8)
     odd, high = planes(masks.reshape(-1, codes.shape[1]))
-    taken = take_rows(
-        odd, high, codes.shape[1], np.repeat(at, 3), np.repeat(allowed, 3), window=window, least=fewest
-    )  # fmt: skip
+    taken = take_rows(odd, high, codes.shape[1], np.repeat(at, 3), np.repeat(allowed, 3), window=window, least=fewest)
     return np.asarray(taken.reshape(-1, 3).all(axis=1))
 
 

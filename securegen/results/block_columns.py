@@ -42,7 +42,7 @@ def result_columns(
 
 def score_part(
     analysis: Analysis, sums: Sums | OpenedSums, rows: np.ndarray, *, grid: int = 1, copies: int = 2
-) -> ImputedSums:  # fmt: skip
+) -> ImputedSums:
     """What a score test reads of some rows of a block; arguments as of `result_columns`."""
     part = part_of(analysis, sums)
     if isinstance(part, Sums):
@@ -67,7 +67,7 @@ def part_of(analysis: Analysis, sums: Sums | OpenedSums) -> Sums | ImputedSums:
 
 def refused_columns(
     refused: Unanalysed, names: Sequence[str], count: int, rows: Sequence[str] = (voc.ADD,)
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Result columns of `count` variants for a phenotype that has no design in their stratum. rows: TEST of each variant's."""
     known = {"ERRCODE": refused.code, "OBS_CT": refused.samples, "CASE_CT": refused.cases}
     out = {}
@@ -95,9 +95,17 @@ def without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, n
     return out
 
 
-def fewest_carriers(
-    analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2
-) -> np.ndarray:  # fmt: skip
+def few_uncalled(analysis: Analysis, sums: Sums | OpenedSums, fewest: int) -> np.ndarray:
+    """(V,) bool: rows over called people alone whose call 1 to fewest − 1 lack: other rows less these are sums over those few.
+    Where several parties opened the sums, their rules have looked."""
+    if isinstance(sums, OpenedSums) or not (record_of(analysis).reads.counted or sums.mm is not None):
+        return np.zeros(len(sums), bool)
+    lacking = sums.m[:, analysis.columns[0]]
+    out: np.ndarray = (lacking > 0) & (lacking < fewest)
+    return out
+
+
+def fewest_carriers(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2) -> np.ndarray:
     """(V,) float64: of the called people of one analysis, the fewest who can differ from all the others at a variant, whichever
     genotype these have. Exact where Σg² of hard calls is at hand; where it is not, half the minor alleles, since nobody carries
     more than two; of a genetic model also at most the people who have its 1, or its 0, of an interaction those who differ among

@@ -11,13 +11,13 @@ import numpy as np
 from securegen import vocabulary as voc
 from securegen.catalogue import record_of
 from securegen.design.columns import QUALITY, Analysis
-from securegen.design.strata import Stratum, alone, with_strata
+from securegen.design.strata import Stratum, with_strata
 from securegen.errors import UsageError
 from securegen.governance.gate import Gate
 from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants
 from securegen.results import outputs
-from securegen.results.block_columns import fewest_carriers, refused_columns, result_columns, without
+from securegen.results.block_columns import few_uncalled, fewest_carriers, refused_columns, result_columns, without
 from securegen.results.corrections import Corrections
 from securegen.results.rows import FULL_DIGITS, table_text
 from securegen.stats.qc import Filters, lambda_gc, no_quality, qc_tables
@@ -61,16 +61,21 @@ class _Collector:
         for flag, count in counts.items():
             self.filtered[flag] = self.filtered.get(flag, 0) + count
 
-    def columns(self, stratum: Stratum, sums: Sums | OpenedSums, grid: int, floor: int) -> dict[str, np.ndarray] | None:
-        """Columns of the block in this stratum; None where the test is not done there. floor: fewest carriers shown."""
+    def columns(
+        self, stratum: Stratum, sums: Sums | OpenedSums, grid: int, gate: Gate, rare: np.ndarray | None
+    ) -> dict[str, np.ndarray] | None:  # fmt: skip
+        """Columns of the block in this stratum; None where the test is not done there. gate: what is not shown; rare: by filters
+        neither. No such row is corrected, since it is told how many rows are."""
         name = self.analysis.test, self.analysis.phenotype
         here = stratum.analysis(*name)
         if here is not None:
             told = {"grid": grid * stratum.unit, "copies": stratum.copies}
             found = result_columns(here, sums, **told)
-            if self.correct is not None:
-                found = self.correct.columns(stratum, name, sums, found)
-            return without(found, fewest_carriers(here, sums, **told) < floor) if floor else found
+            if floor := gate.minor_alleles:
+                hidden = gate.hidden(name[1], stratum.place, sums.start, sums.start + len(sums))
+                hidden |= few_uncalled(here, sums, floor) | (fewest_carriers(here, sums, **told) < floor)
+                found = without(found, hidden if rare is None else hidden | rare)
+            return found if self.correct is None else self.correct.columns(stratum, name, sums, found)
         refused = stratum.refusal(*name)
         if refused is None:
             return None
@@ -132,8 +137,8 @@ def write_tables(
     analyses: Sequence[Analysis],
     *,
     gate: Gate,
-    strata: Sequence[Stratum] = (),
-    grid: int = 1,
+    strata: Sequence[Stratum],
+    grid: int,
     digits: int = FULL_DIGITS,
     filters: Filters | None = None,
     mode: int | None = None,
@@ -142,18 +147,19 @@ def write_tables(
     """Write one table per analysis while the blocks stream by; no table appears before the last block was read.
 
     gate: the door, passed before the first block is read; rows below its floor are withheld. strata: the design of each
-    block, where several are; analyses then name the tables. filters: rows to leave out, by the sums of the design's quality
+    block; analyses: one per table. filters: rows to leave out, by the sums of the design's quality
     control; correct: what is done to rows of small P.
 
     Raises UsageError when it has none, or for --hwe on fractional dosages, PolicyError where the policy refuses.
     """
-    strata = strata or alone(analyses, len(variants))
     sifting = filters is not None and filters.active
     if filters:
         filters.check(grid)
     if sifting and any(qc_analysis(s.design.analyses) is None and s.refusal(*QC) is None for s in strata):
         raise UsageError("these filters need the sums of quality control: encrypt with `qc`")
     floor = gate.minor_alleles
+    if sifting and gate.people is not None:
+        gate = gate.of(gate.people.sifted())
     outputs.refuse_masks(variants, floor)
     gate.release(outputs.associations(analyses, strata, len(variants), floor=floor))
     collectors = [_Collector(a, correct) for a in analyses if a.association]
@@ -162,18 +168,18 @@ def write_tables(
         for stream, c in zip(streams, collectors, strict=True):
             stream.write(("\t".join(c.record.columns) + "\n").encode())
         for stratum, (sums, here) in _with_variants(blocks, variants, strata):
-            keep = None
+            keep, rare = None, None
             if sifting and filters is not None:
-                keep, left_out, rare = _sift(filters, _quality(stratum, sums, grid), floor)
+                quality = _quality(stratum, sums, grid)
+                keep, left_out, rare = _sift(filters, quality, _rare(gate, stratum, sums, quality))
             for stream, collector in zip(streams, collectors, strict=True):
-                columns, rows = collector.columns(stratum, sums, grid, floor), here
+                columns, rows = collector.columns(stratum, sums, grid, gate, rare), here
                 if columns is None:
                     continue
                 each = len(collector.rows)
                 if keep is not None:
                     collector.leave_out(left_out)
                     kept = (keep[:, None] * each + np.arange(each)).reshape(-1)
-                    columns = without(columns, rare)
                     columns, rows = {n: c[kept] for n, c in columns.items()}, here.take(keep)
                 collector.add(stratum, rows, columns)
                 if each > 1:
@@ -192,11 +198,11 @@ def _quality(stratum: Stratum, sums: Sums | OpenedSums, grid: int) -> dict[str, 
 
 
 def _sift(
-    filters: Filters, quality: dict[str, np.ndarray], floor: int
+    filters: Filters, quality: dict[str, np.ndarray], withheld: np.ndarray
 ) -> tuple[np.ndarray, dict[str, int], np.ndarray]:
-    """Indices of the variants that pass every filter, how many each filter leaves out, one after the other, and (V,) bool,
-    which fewer people carry than the floor: these stay, withheld, since to leave one out would tell its numbers."""
-    left, withheld = np.ones(len(quality["OBS_CT"]), bool), quality["CARRIERS"] < floor
+    """Indices of the variants that pass every filter, how many each filter leaves out, one after the other, and the rows,
+    (V,) bool, that are withheld: these stay, since to leave one out would tell its numbers."""
+    left = np.ones(len(quality["OBS_CT"]), bool)
     counts = {}
     for flag, passes in filters.passing(quality).items():
         counts[flag] = int((left & ~passes & ~withheld).sum())
@@ -204,24 +210,28 @@ def _sift(
     return np.flatnonzero(left), counts, withheld
 
 
+def _rare(gate: Gate, stratum: Stratum, sums: Sums | OpenedSums, quality: dict[str, np.ndarray]) -> np.ndarray:
+    """(V,) bool: rows of quality control that are not shown."""
+    hidden = gate.hidden(QC[1], stratum.place, sums.start, sums.start + len(sums))
+    out: np.ndarray = hidden | (quality["CARRIERS"] < gate.minor_alleles)
+    return out
+
+
 def write_qc(
     prefix: str,
     variants: Variants,
     blocks: Iterable[Sums | OpenedSums],
-    analysis: Analysis | None,
     *,
     gate: Gate,
-    strata: Sequence[Stratum] = (),
-    grid: int = 1,
+    strata: Sequence[Stratum],
+    grid: int,
     digits: int = FULL_DIGITS,
     mode: int | None = None,
 ) -> list[str]:
     """Write PREFIX.afreq, .vmiss and, for hard calls, .hardy, and .hardy.x of variants on X; returns their paths.
 
-    gate: the door; analysis: quality control of all variants, or None where strata have theirs. Raises PolicyError where the
-    policy refuses.
+    gate: the door; strata: the design of each block. Raises PolicyError where the policy refuses.
     """
-    strata = strata or alone(() if analysis is None else (analysis,), len(variants))
     floor = gate.minor_alleles
     outputs.refuse_masks(variants, floor)
     gate.release(outputs.quality(strata, len(variants), floor))
@@ -232,7 +242,7 @@ def write_qc(
             stream.write(("\t".join(voc.QC_COLUMNS[name]) + "\n").encode())
         for stratum, (sums, here) in _with_variants(blocks, variants, strata):
             quality = _quality(stratum, sums, grid)
-            rare = quality["CARRIERS"] < floor
+            rare = _rare(gate, stratum, sums, quality)
             for name, columns in qc_tables(here, quality).items():
                 if name in streams:
                     streams[name].write(table_text(here, without(columns, rare), voc.QC_COLUMNS[name], digits))
@@ -251,9 +261,9 @@ def qc_files(strata: Sequence[Stratum], grid: int) -> list[str]:
 
 
 def _with_variants(
-    blocks: Iterable[Sums | OpenedSums], variants: Variants, strata: Sequence[Stratum] = ()
+    blocks: Iterable[Sums | OpenedSums], variants: Variants, strata: Sequence[Stratum]
 ) -> Iterator[tuple[Stratum, tuple[Sums | OpenedSums, Variants]]]:
-    found = with_strata(_consecutive(blocks, len(variants)), strata or alone((), len(variants)))
+    found = with_strata(_consecutive(blocks, len(variants)), strata)
     return ((stratum, (sums, variants.take(slice(sums.start, sums.start + len(sums))))) for stratum, sums in found)
 
 

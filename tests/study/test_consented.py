@@ -112,7 +112,7 @@ def blocks_of(asked: sg.Study):
     return [asked.reader.read(0, len(asked.reader.variants))]
 
 
-def test_two_tables_that_differ_by_a_person_do_not_leave(small, register, tmp_path):
+def test_two_tables_that_differ_by_a_person_do_not_leave(small, register):
     """Without the rule both are written, and their sums differ by the genotypes of who withdrew."""
     first = study(small, register, chr="1")
     sg.run(first)
@@ -162,9 +162,7 @@ def test_without_a_purpose_nothing_is_kept_or_refused(small, tmp_path):
         sg.run(study(small, None, keep=people, chr="1"))
 
 
-def test_a_later_design_of_a_stored_cohort_leaves_out_who_withdrew(
-    small, small_encrypted, small_key, register, tmp_path
-):
+def test_a_later_design_of_a_stored_cohort_leaves_out_who_withdrew(small, small_encrypted, small_key, register):
     """Genotypes stay encrypted as they are; who withdrew is in no column that they are summed with."""
     withdraw(register, 20)
     asked = sg.ckks.open_later_study(
@@ -180,3 +178,14 @@ def test_a_later_design_of_a_stored_cohort_leaves_out_who_withdrew(
     assert not values[[*range(12), 20]].any() and values[21:].any(axis=1).sum() > 50
     with pytest.raises(PolicyError, match="quality control"):
         sg.ckks.open_later_study(small_encrypted.owner, small_key, purpose=PURPOSE, consent=register, qc=True)
+
+
+def test_a_part_of_scores_is_a_release_of_those_who_allow_it(small, register, tmp_path):
+    bim = [line.split() for line in Path(f"{small.bfile}.bim").read_text().splitlines()]
+    score = write_tsv(tmp_path / "s.tsv", ("ID", "A1", "WEIGHT"), [(b[1], b[4], 0.1) for b in bim])
+    scored = sg.scores.open(score=score, bfile=small.bfile, purpose=PURPOSE, consent=register, blocks="1/2")
+    sg.scores.run(scored)
+    ((what, gone),) = sg.consent.listing(register).releases
+    assert what.startswith("rows of scores SCORE1") and what.endswith("scores.1of2.sums.tsv") and gone == 0
+    withdraw(register, *range(10, 14))
+    assert [gone for _, gone in sg.consent.listing(register).releases] == [2]

@@ -23,7 +23,7 @@ def describe(plan: Plan, strata: Sequence[Stratum], log: Log, *, machine: float 
     log(
         f"{p.pack} samples × {p.strand_variants} variants a ciphertext, {p.strands} of them a block, {plan.blocks} blocks, "
         f"{p.groups} groups of samples"
-        + (f"; {p.digits} variants a coefficient, {p.digit_bits} bits apart" if p.digits > 1 else "")
+        + (f"; {p.digits} variants per coefficient, {p.digit_bits} bits apart" if p.digits > 1 else "")
         + (f"; columns in up to {p.column_digits} digits of {p.column_bits} bits" if p.column_digits > 1 else "")
     )
     if w.sets:

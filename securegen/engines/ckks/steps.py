@@ -34,7 +34,7 @@ from securegen.engines.ckks.tables import (
     decrypt_tables,
     gate_of_results,
     read_design,
-)  # fmt: skip
+)
 from securegen.engines.governed import refuse_forged
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.governance.gate import Asking, gate_of
@@ -75,17 +75,15 @@ def generate_key(plan: Plan, *, policy: PathLike | None = None, beside: PathLike
     return replace(secret_key.generate(plan.parameters, plan.design), policy=gate.pin)
 
 
-def pin_of_cohort(
-    key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: Log = silent, reader: GenotypeReader | None = None
-) -> Pin | None:
+def pin_of_cohort(key: SecretKey, inputs: Inputs | None, prefix: PathLike, reader: GenotypeReader | None) -> Pin | None:
     """The policy that governs a cohort which is encrypted: beside its files, the key or what is written, or named.
 
-    reader: of its genotypes; then its people are entered into the ledger of that policy. Raises PolicyError where the key
-    names a policy that is not here.
+    reader: of its genotypes; its people are entered into the ledger of that policy. None enters nobody. Raises PolicyError
+    where the key names a policy that is not here.
     """
     files = [*([] if inputs is None else inputs.files().values()), *([] if key.file is None else [key.file]), prefix]
     asking, consent = (Asking(), False) if inputs is None else (inputs.asking, bool(inputs.consent))
-    gate = gate_of("ckks", asking, files, pins=[("the key", key.policy)], log=log, consent=consent)
+    gate = gate_of("ckks", asking, files, pins=[("the key", key.policy)], log=silent, consent=consent)
     if reader is not None:
         gate.enrol(reader)
     return gate.pin
@@ -160,9 +158,7 @@ def encrypt_cohort(
     report, reader = progress or no_progress, counting_copies(reader, 2)
     pin = pin_of_cohort(key, inputs, local_prefix(os.fspath(prefix)), reader=reader if part is None else None)
     if part is not None:
-        cohorts.encrypt_part(
-            reader, key, paths.cohort, state, part, encryptor=make, squares=squares, progress=report
-        )  # fmt: skip
+        cohorts.encrypt_part(reader, key, paths.cohort, state, part, encryptor=make, squares=squares, progress=report)
         return paths
     info = cohorts.encrypt_cohort(
         reader, key, paths.cohort, state, encryptor=make, squares=squares, policy=pin, progress=report
@@ -184,7 +180,7 @@ def append_cohort(
     """Encrypt genotypes that came later (a chromosome) behind those of PREFIX.cohort, whose blocks stay as they are.
 
     The same people, in any order; the encryptor and squares of the cohort. name: of the genotypes in messages; xchr_model:
-    how males on X count, where nothing is on X yet. Designs and results of before are refused from then on: encrypt the
+    how males on X count, where nothing is on X yet. Earlier designs and results are refused from then on: encrypt the
     designs again. What is there already, with the same genotypes, is left out. Raises as `owner.append_cohort.append_cohort`.
     """
     from securegen.engines.ckks.owner import append_cohort as cohorts
@@ -204,7 +200,7 @@ def take_out_withdrawn(
 ) -> int:  # fmt: skip
     """Encrypt PREFIX.cohort again without whoever withdrew in the register `consent`. Returns how many those are.
 
-    genotypes: with or without them, opened by `study.genotypes.open_genotypes`. Designs and results of before are refused from
+    genotypes: with or without them, opened by `study.genotypes.open_genotypes`. Earlier designs and results are refused from
     the first write on; a killed run goes on when it runs again. Raises as `owner.leave_cohort.leave_cohort`.
     """
     from securegen.engines.ckks.owner import withdrawals
@@ -214,7 +210,7 @@ def take_out_withdrawn(
 
 
 def warn_of_begun_append(owner: PathLike, key: SecretKey, log: Log) -> None:
-    """Say that an append to a cohort was killed, if one was: a design that is made now ends when it goes on."""
+    """Warn where an append to the cohort was killed: once it is finished, a design that is made now is refused."""
     from securegen.engines.ckks.owner.state import OwnerState, read_info
 
     state = OwnerState(Path(owner), key)
@@ -279,13 +275,12 @@ def associate(
     blocks: i/n, the i-th of n parts of the cohort's blocks alone; PREFIX.1of22.results and so on are joined by `sg.merge`.
     public: KEY.public of the owner, where a cohort that anybody else signed is refused.
     """
-    from securegen.engines.ckks.cohort import open_cohort
-    from securegen.engines.ckks.keys import read_public
+    from securegen.engines.ckks.cohort import cohort_of
     from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
     from securegen.engines.ckks.studydesign import open_design
 
-    opened = open_cohort(cohort, None if public is None else read_public(Path(public)))
+    opened = cohort_of(cohort, public)
     associate.associate(
         opened,
         open_design(design, opened.public),

@@ -20,6 +20,7 @@ from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.tilts import most_columns
 from securegen.errors import StorageError
 from securegen.governance import openings
+from securegen.governance.fewest import enter_fewest
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger import Entries, padded
@@ -36,7 +37,7 @@ APART = tuple(f" on {NAMES[kind]}" for kind in (X, Y))  # ends what a set is for
 
 def guard_of_study(
     study: StudyFile, log: Log, end: Callable[[str], NoReturn], policies: Sequence[Path] = ()
-) -> SiteGuard:  # fmt: skip
+) -> SiteGuard:
     """The rules of a study file, which end this site's part when they refuse. policies: folders of those that govern the site."""
     return SiteGuard(
         log, level=study.openings, fewest=study.fewest_people, consent=study.consent_openings, end=end, policies=policies,
@@ -69,6 +70,9 @@ def admit(
         _refuse_older(ledger, state)
         rows = ledger.rows(samples, None if reader is None else Fingerprints(reader))
         _refuse_alone(ledger, sites, guard)
+        few = enter_fewest(ledger, rows, study.fewest_people, study.consent_openings) if guard.on else None
+        if few is not None:
+            guard.refuse("fewest people", few)
         known = [(what, padded(people, len(ledger.spent))[rows]) for what, people in ledger.sets]
         guard.look_between(_by_place(sets, known))
         for what, people in sets:
@@ -186,7 +190,7 @@ def charge_products(
 
 def enter_rows(
     study: StudyFile, samples: Samples, people: np.ndarray, made: bytes, state: Path, guard: SiteGuard
-) -> None:  # fmt: skip
+) -> None:
     """Enter rows that several variants make of `people`, (N,) bool, before anything of them is summed. made: what tells which.
 
     Raises PolicyError where rows of other sets were opened of any of these people: what one has more than another is few people.
@@ -226,7 +230,7 @@ def charge_columns(
 
 def charge_numbers(
     study: StudyFile, what: str, samples: Samples, people: np.ndarray, columns: int, state: Path, guard: SiteGuard
-) -> bool:  # fmt: skip
+) -> bool:
     """Count numbers that are opened of some variants as `columns` of `people`, (N,) int64 places among the samples, once, by what
     they are for. Whether they may be opened: nothing is counted beyond the share of a site's people."""
     share, _ = _limits(study, guard)

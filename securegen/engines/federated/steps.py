@@ -49,9 +49,7 @@ _OF_A_SITE = {
 Name = str | Path
 
 
-def keygen(
-    state: Name, public: Name, *, passphrase: bytes | None = None, policy: Name | None = None
-) -> str:  # fmt: skip
+def keygen(state: Name, public: Name, *, passphrase: bytes | None = None, policy: Name | None = None) -> str:
     """Make a site's signing key in its private folder, and write its public half. Returns the fingerprint.
 
     policy: the file that governs this site, by default one in `state`: the key and the study then name it, and the site takes
@@ -143,7 +141,7 @@ def init(
     together, on the ids of the file pc_variants or on all that pass, without linkage disequilibrium (r² above 0.2 within
     500 variants) at the site ld_prune_on; common_samples: None for all but openings "all", and for step1;
     statistic: None for plink2, or regenie with predictions; step1: the sites make these together, by a whole-genome model of
-    `block` variants a block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model;
+    `block` variants per block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model;
     correction, p_thresh: as of `open_study`, of case-control phenotypes; for
     anno_file and what follows: as of `open_study`, masks of sets or, with vc_tests, set tests in place of variants; for
     the rest see StudyFile. Returns the study and how many variants of the first list are not in every list; log: told of

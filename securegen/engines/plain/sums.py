@@ -50,9 +50,7 @@ def strata_sums(reader: GenotypeReader, strata: Sequence[Stratum], *, block: int
         yield _stratum_sums(reader, stratum.design.columns, start, stop)
 
 
-def _stratum_sums(
-    reader: GenotypeReader, columns: Columns, start: int, stop: int, pairs: bool | int = False
-) -> Sums:  # fmt: skip
+def _stratum_sums(reader: GenotypeReader, columns: Columns, start: int, stop: int, pairs: bool | int = False) -> Sums:
     if not columns.names:  # nobody is analysed there
         nothing = np.zeros((stop - start, 0), np.int64)
         return Sums(start, nothing, nothing, nothing)
@@ -65,16 +63,10 @@ def _check(reader: GenotypeReader, columns: Columns) -> None:
         raise ValueError(f"columns of {len(columns.values)} people for genotypes of {len(reader.samples)}")
 
 
-def complete_case_sums(reader: GenotypeReader, columns: Columns, analysis: Analysis) -> tuple[Analysis, Iterator[Sums]]:
-    """One analysis alone, with the sums that complete cases of linear regression need."""
-    alone, part, pairs = _alone(columns, analysis)
-    return alone, sums(reader, part, pairs=pairs)
-
-
 def complete_case_strata(
     reader: GenotypeReader, strata: Sequence[Stratum], test: str, phenotype: str
 ) -> tuple[tuple[Stratum, ...], Iterator[Sums]]:
-    """As `complete_case_sums`: the strata with that one analysis each, and its sums."""
+    """The strata with that one analysis each, and the sums that complete cases of linear regression need."""
     own, pairs = [], {}
     for stratum in strata:
         analysis = stratum.analysis(test, phenotype)
@@ -98,7 +90,5 @@ def _alone(columns: Columns, analysis: Analysis) -> tuple[Analysis, Columns, boo
     )  # fmt: skip
     width = len(analysis.columns)
     single = tuple((width + i, people) for i, (_, people) in enumerate(analysis.single))
-    alone = replace(
-        analysis, columns=tuple(range(width)), squares=tuple(range(len(part.squared_index))), single=single
-    )  # fmt: skip
+    alone = replace(analysis, columns=tuple(range(width)), squares=tuple(range(len(part.squared_index))), single=single)
     return alone, part, width if "complete" in record_of(analysis).missing else False

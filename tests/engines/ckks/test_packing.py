@@ -40,7 +40,7 @@ SAMPLES = 40
 def planned(
     n: int, primes: int, pack: int, columns: int, *, bits: int = 16, grid: int = 1, squares=False
 ) -> Parameters:
-    """As many variants a coefficient as this ring holds, columns in so many digits."""
+    """As many variants per coefficient as this ring holds, columns in so many digits."""
     w = Workload(SAMPLES, 10_000, 4, bits, dosage_max=2 * grid, squares=squares)
     digits = next(d for d in w.digits(columns) if d.fine == columns and d.coarse == columns)
     found = fit(dataclasses.replace(Ring.standard(n, primes), lanes=LANES), pack, digits, w)
@@ -242,7 +242,7 @@ def test_a_check_of_packed_integers_would_give_the_key_away(packed_check, tmp_pa
         return
     (passed,) = decrypt.decrypt(tmp_path / "results", state, info, secrets)
     difference = (passed.g - honest.g)[2 * p.places : 3 * p.places, 0]
-    secret = coefficients(strand_secrets(key, 1)[0], p.ring)[p.pack - 1 :: p.pack]
+    secret = coefficients(strand_secrets(key, range(1))[0], p.ring)[p.pack - 1 :: p.pack]
     np.testing.assert_array_equal(difference >> (61 - 2 * p.digit_bits), secret.astype(int))
 
 

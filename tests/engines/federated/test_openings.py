@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.federated import association, variant_sums
+from securegen.engines.federated import admission, association, variant_sums
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.cohort import _unlike, federated_strata, places_at, plan_analyses, sample_sets
@@ -177,7 +177,7 @@ def traits_of(x, *columns, binary=False) -> Traits:
     names = ("Y1", "Y2", "Y3")
     return Traits(
         tuple(align.Phenotype(n, c, binary) for n, c in zip(names, columns, strict=False)), x, ("AGE", "SEX"), (0, 0)
-    )  # fmt: skip
+    )
 
 
 TWO = [("Y1", "quantitative"), ("Y2", "quantitative")]
@@ -236,7 +236,7 @@ def near_duplicates():
 
 @pytest.mark.parametrize(
     ("level", "withheld"), [("all", []), ("consortium", [10, 11, 12]), ("strict", [3, 4, 10, 11, 12])]
-)  # fmt: skip
+)
 def test_rows_that_few_people_tell_apart(tmp_path, level, withheld):
     reader, x, y, dosage = near_duplicates()
     study = study_of(TWO[:1], openings=level, common_samples=level != "all")
@@ -344,9 +344,7 @@ def test_columns_beyond_the_budget(tmp_path):
     reader, x, _ = small()
     y = np.random.default_rng(8).normal(size=(360, 18))
     names = [(f"Y{i}", "quantitative") for i in range(18)]
-    traits = Traits(
-        tuple(align.Phenotype(f"Y{i}", y[:, i], False) for i in range(18)), x, ("AGE", "SEX"), (0, 0)
-    )  # fmt: skip
+    traits = Traits(tuple(align.Phenotype(f"Y{i}", y[:, i], False) for i in range(18)), x, ("AGE", "SEX"), (0, 0))
     with pytest.raises(PolicyError):
         Run(reader, traits, study_of(names, common_samples=True), tmp_path / "refused")
     Run(reader, traits, study_of(names, common_samples=True, consent_openings=True), tmp_path / "named")
@@ -393,3 +391,23 @@ def test_rows_of_large_cohorts_are_read_few_at_a_time_and_tables_stay(level, tmp
     assert max(sizes) == 7 and whole.keys() == few.keys()
     for name, column in whole.items():
         assert np.array_equal(column, few[name], equal_nan=column.dtype.kind == "f"), name
+
+
+def test_how_many_carry_a_variant_at_a_site_is_not_bisected(tmp_path, monkeypatch):
+    """Studies that differ in the fewest people alone: the votes say at which number a site begins to withhold."""
+    reader, x, y = small(people=900, variants=20)
+    dosage = reader.read(0, 20).dosage.copy()
+    dosage[5] = np.arange(dosage.shape[1]) % 2
+    dosage[5, 0::SITES] = 0
+    dosage[5, np.arange(12) * SITES] = 1  # at the first site
+    reader = in_memory(dosage)
+
+    def closed(fewest):
+        study = study_of(TWO[:1], fewest_people=fewest)
+        return Run(reader, traits_of(x, y[:, 0]), study, tmp_path).blocks[0].withheld[5]
+
+    assert not closed(10) and not closed(10)
+    with pytest.raises(PolicyError):
+        closed(12)
+    monkeypatch.setattr(admission, "enter_fewest", lambda *_: None)  # the protection
+    assert [bool(closed(k)) for k in (11, 12, 13)] == [False, False, True]

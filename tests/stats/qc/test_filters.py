@@ -54,25 +54,25 @@ def test_as_the_reports_of_plink2(filters, any_cohort, kept, gold):
 
 
 def test_frequencies_of_filters_are_over_founders(tmp_path, frame):
-    """An allele that only a child carries is filtered as absent, as in plink2."""
+    """An allele that only a child carries is filtered as absent, as in plink2; missing calls count in everybody."""
     n = 30
     samples = sg.model.Samples(
         np.full(n, "0", object), np.array([f"P{i}" for i in range(n)], object), np.arange(n) < 20
-    )  # fmt: skip
-    dosage = np.zeros((2, n), int)
+    )
+    dosage = np.zeros((2, n))
     dosage[0, 20:] = 1  # children only
+    dosage[0, 25] = np.nan
     dosage[1, 5:25] = 1
     variants = {"chromosome": ["1"] * 2, "position": [1, 2], "id": ["children", "both"], "effect_allele": ["A"] * 2,
                 "other_allele": ["C"] * 2}  # fmt: skip
     values = np.round(np.random.default_rng(1).normal(size=n), 3)
     (tmp_path / "p.tsv").write_text("#IID Y\n" + "\n".join(f"P{i} {y}" for i, y in enumerate(values)) + "\n")
-    study = open_study(
-        sg.from_arrays(dosage, samples, variants=variants), pheno=str(tmp_path / "p.tsv"), qc=True
-    )  # fmt: skip
+    study = open_study(sg.from_arrays(dosage, samples, variants=variants), pheno=str(tmp_path / "p.tsv"), qc=True)
     (summary,) = write_plain(study, str(tmp_path / "t"), filters=Filters(mac=1))
     assert list(frame(summary.path).index) == ["both"]
     paths = write_plain_qc(study, str(tmp_path / "t"))
     assert list(frame(paths[0]).ALT_FREQS) == [0.0, 15 / 40] and list(frame(paths[0]).OBS_CT) == [40, 40]
+    assert list(frame(paths[1]).MISSING_CT) == [1, 0] and list(frame(paths[1]).F_MISS) == [1 / 30, 0.0]
 
 
 def test_hardy_weinberg_over_controls(reference, frame, gold, tmp_path):
@@ -130,9 +130,7 @@ def test_inflation_is_the_median_over_that_of_chi_square():
 
 def test_inflation_in_the_summary(reference, frame, gold, tmp_path):
     base = reference("sim_500x5k").bfile
-    study = open_study(
-        base, pheno=f"{base}.pheno.tsv", pheno_name=("CC",), covar=f"{base}.covar.tsv"
-    )  # fmt: skip
+    study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("CC",), covar=f"{base}.covar.tsv")
     (summary,) = write_plain(study, str(tmp_path / "t"))
     expected = gold("sim_500x5k", "np_cc_score_cov_meanimp.tsv").CHISQ
     # χ² within 1e-3, so is their median; log10 p is kept with 24 bits

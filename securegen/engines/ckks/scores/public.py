@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.cohort import cohort_of
 from securegen.engines.ckks.owner.asked import gate_of_asked, keep_asked_of
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encryption import make_encryptor
@@ -115,9 +115,7 @@ def encrypt_here(
     paths = score_paths(prefix)
     state = OwnerState(paths.owner, key)
     reader = score_reader(study.two_copies, study.plan)
-    info = encrypt_cohort(
-        reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress
-    )  # fmt: skip
+    info = encrypt_cohort(reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress)
     owner_side.write_checks(reader, key, state, info)
     _keep(state, public_model.write_model(study.plan, paths.model, key), study.inputs.digits)
     keep_asked_of(state, info.digest, study.genotypes.asking, np.ones(len(info.samples), bool))
@@ -164,13 +162,15 @@ def score_encrypted(
     *,
     progress: Progress = no_progress,
     blocks: str | None = None,
+    public: str | os.PathLike[str] | None = None,
 ) -> Path | Folder:
     """The server's step, without any key: encrypted scores of every sample. Returns the folder.
 
     blocks: i/n, the i-th of n parts of the chunks of people alone; PREFIX.1of4.results and so on are joined by `sg.merge`.
+    public: KEY.public of the owner, where a cohort or model that anybody else signed is refused.
     """
     part = None if blocks is None else part_of(blocks)
-    server.score(open_cohort(cohort), model, out, progress=progress, part=part)
+    server.score(cohort_of(cohort, public), model, out, progress=progress, part=part)
     return place_of(out)
 
 
@@ -226,7 +226,7 @@ def decrypt_scores(
     if digits > header.get("digits", DIGITS):
         refuse_small_models(plan, digits=digits)
     model = public_model.Model(plan, header["cohort_variants"], header["digest"])
-    owner_side.read_results(Path(results), key, info, model)  # what is of before is named so
+    owner_side.read_results(Path(results), key, info, model)  # an earlier result is refused by that name
     pass_scores(
         gate_of_asked(state, info.digest, info.samples, gate or gate_of_key(key, owner, digits=digits)),
         plan.names,
