@@ -27,7 +27,7 @@ LIMITS = (0.05, 0.01, 0.001, 0.0001)  # between which the P of a clump are count
 
 @dataclass(frozen=True)
 class Rules:
-    """p1: of index variants; p2: below which a variant of a clump is named; r2: above which it belongs to one; kb: nearer than that."""
+    """p1: of index variants; p2: below which a variant of a clump is named; r2: above it, it belongs to one; kb: nearer."""
 
     p1: float = 1e-4
     p2: float = 0.01

@@ -48,8 +48,8 @@ def test_alleles_are_turned_to_those_of_the_first_table(tmp_path, other, beta, s
 
 def test_ref_and_alt_are_those_of_the_first_table_whichever_is_counted(tmp_path):
     """Also of plink2's rows of a record with several ALT: one row an A1, against REF."""
-    rows = [row("rs1", "A", "G", "A", 0.2), row("rs2", "A", "C,G", "C", 0.3, place=200), row("rs2", "A", "C,G", "G", 0.4, place=200)]
-    a = table(tmp_path / "a", *rows)
+    several = [row("rs2", "A", "C,G", a1, beta, place=200) for a1, beta in (("C", 0.3), ("G", 0.4))]
+    a = table(tmp_path / "a", row("rs1", "A", "G", "A", 0.2), *several)
     b = table(tmp_path / "b", row("rs1", "G", "A", "G", -0.4), row("rs2", "A", "G", "G", 0.2, place=200))
     frame = sg.meta([a, b], tmp_path / "out").frame
     assert frame[["REF", "ALT", "A1"]].to_numpy().tolist() == [["A", "G", "A"], ["A", "C,G", "C"], ["A", "C,G", "G"]]
