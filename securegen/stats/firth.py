@@ -22,7 +22,10 @@ FEWEST = 50  # minor alleles, below which regenie's approximation penalises carr
 STEPS, FEWER_STEPS = 60, 14  # points at most; the latter where each is a round of several sites
 SETTLED = 2.0**-17  # of β, in units of its error: from there a series to the second order reaches the maximum
 POINTS = 2.0**-30  # β are multiples of it
-REACH, FARTHEST_REACH = 4.0, 16.0  # logits of a carrier, the longest step: twice as long after each that was cut off, since a
+REACH, FARTHEST_REACH = (
+    4.0,
+    16.0,
+)  # logits of a carrier, the longest step: twice as long after each that was cut off, since a
 # second maximum may lie beyond the first, of who is no carrier
 FIRST = 2  # steps, until there are derivatives to compare
 FAR = 2.0  # slope, over what the penalty takes off: above it the slope falls like e^-β, and its logarithm like a line

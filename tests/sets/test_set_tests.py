@@ -118,13 +118,17 @@ def test_tails_of_two_weights_are_exact_whatever_two_doublings_agree_on():
         for a, b, z in zip(*rng.uniform(0.1, 1, (2, 60)), rng.uniform(0, 1, 60), strict=True):
             q = (a + b) * 10**z
             on = [mp.pi / 2 * i / 8 for i in range(9)]
-            exact = mp.log(mp.quad(lambda t: mp.exp(-q / 2 / (a * mp.cos(t) ** 2 + b * mp.sin(t) ** 2)), on) * 2 / mp.pi)  # noqa: B023
+            exact = mp.log(
+                mp.quad(lambda t: mp.exp(-q / 2 / (a * mp.cos(t) ** 2 + b * mp.sin(t) ** 2)), on) * 2 / mp.pi
+            )  # noqa: B023
             (found,) = log_tails(np.array([q]), np.array([a, b]))
             assert abs(found - exact) <= 2e-13 * (1 + abs(exact)), (a, b, q)
 
 
 def cauchy_exactly(log10p: list[float], weights: list[float]) -> float:
-    terms = [(w, mp.cot(mp.pi * min(mp.mpf(10) ** -v, mp.mpf(LARGEST_P)))) for v, w in zip(log10p, weights, strict=True)]
+    terms = [
+        (w, mp.cot(mp.pi * min(mp.mpf(10) ** -v, mp.mpf(LARGEST_P)))) for v, w in zip(log10p, weights, strict=True)
+    ]
     t = mp.fsum(w * x for w, x in terms) / mp.fsum(w for w, _ in terms)
     return float(-mp.log10(mp.atan(1 / t) / mp.pi if t > 0 else 0.5 - mp.atan(t) / mp.pi))
 

@@ -92,4 +92,6 @@ def test_the_unit_of_effects_does_not_matter(power):
     far = meta_analysis(Studies(np.ldexp(beta, power), np.ldexp(se, power), one, one * 500, one * 0.3))
     for name in ("BETA", "SE", "BETA_RANDOM", "SE_RANDOM"):
         assert far[name][0] == np.ldexp(near[name][0], power)
-    assert near["TAU2"][0] > 0.05 and all(far[n][0] == near[n][0] for n in ("Z_STAT", "LOG10_P", "LOG10_P_RANDOM", "Q", "I2"))
+    assert near["TAU2"][0] > 0.05 and all(
+        far[n][0] == near[n][0] for n in ("Z_STAT", "LOG10_P", "LOG10_P_RANDOM", "Q", "I2")
+    )

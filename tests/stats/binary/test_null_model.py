@@ -185,7 +185,9 @@ def test_an_optimum_half_way_between_two_multiples_is_found(seed):
     assert np.abs(fitted.beta - expected).max() < 2.0**-24 and fitted.steps < 12
 
 
-@pytest.mark.parametrize(("people", "cases", "sexes"), [(5000, 20, 1), (20_000, 10, 1), (20_000, 19_980, 1), (20_000, 20, 2)])
+@pytest.mark.parametrize(
+    ("people", "cases", "sexes"), [(5000, 20, 1), (20_000, 10, 1), (20_000, 19_980, 1), (20_000, 20, 2)]
+)
 def test_few_cases_among_people_who_are_alike(people, cases, sexes):
     """Errors of 2^-31 of people with the same covariates add up: no β is where the gradient is 0, and nothing separates them."""
     design = np.column_stack([np.ones(people), np.arange(people) % 2])[:, :sexes]
