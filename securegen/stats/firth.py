@@ -22,11 +22,9 @@ FEWEST = 50  # minor alleles, below which regenie's approximation penalises carr
 STEPS, FEWER_STEPS = 60, 14  # points at most; the latter where each is a round of several sites
 SETTLED = 2.0**-17  # of β, in units of its error: from there a series to the second order reaches the maximum
 POINTS = 2.0**-30  # β are multiples of it
-REACH, FARTHEST_REACH = (
-    4.0,
-    16.0,
-)  # logits of a carrier, the longest step: twice as long after each that was cut off, since a
-# second maximum may lie beyond the first, of who is no carrier
+# logits of a carrier, the longest step; twice as long after each that was cut off. Beyond the first maximum may lie another one,
+# of who is no carrier
+REACH, FARTHEST_REACH = 4.0, 16.0
 FIRST = 2  # steps, until there are derivatives to compare
 FAR = 2.0  # slope, over what the penalty takes off: above it the slope falls like e^-β, and its logarithm like a line
 FEWEST_P = 2.0**-20  # mean of a carrier, at least
