@@ -270,4 +270,5 @@ def covariates_of(inputs: Inputs) -> tuple[str, ...]:
     if not inputs.covar:
         return ()
     names = read_header(inputs.covar)
-    return tuple(used_columns(names, inputs.covar, inputs.covar_name, inputs.sex_name, silent, "covariate"))
+    named = (inputs.covar_name, inputs.sex_name, silent, "covariate", inputs.covar_categorical)
+    return tuple(used_columns(names, inputs.covar, *named))
