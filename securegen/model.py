@@ -166,10 +166,10 @@ def iterate_blocks(reader: GenotypeReader, size: int) -> Iterator[GenotypeBlock]
             yield reader.read(start, min(start + size, last))
 
 
-def variants_with_missing(reader: GenotypeReader, block: int = 1024) -> np.ndarray:
+def variants_with_missing(reader: GenotypeReader) -> np.ndarray:
     """(M,) bool: which variants have a missing call, in one pass over the genotypes."""
     out = np.zeros(len(reader.variants), bool)
-    for part in iterate_blocks(reader, block):
+    for part in iterate_blocks(reader, 1024):
         if part.missing is not None:
             out[part.start : part.start + len(part)] = part.missing.any(axis=1)
     return out

@@ -28,7 +28,8 @@ def all_columns(study: sg.Study) -> dict[str, np.ndarray]:
     """Result columns of the plain engine with DT_BOUND, over all variants."""
     (analysis,) = study.design.analyses
     if study.inputs.missing == "complete":
-        analysis, blocks = sums.complete_case_sums(study.reader, study.design.columns, analysis)
+        (own,), blocks = sums.complete_case_strata(study.reader, study.strata, analysis.test, analysis.phenotype)
+        (analysis,) = own.design.analyses
     else:
         blocks = sums.sums(study.reader, study.design.columns)
     parts = [result_columns(analysis, block) for block in blocks]

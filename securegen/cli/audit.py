@@ -129,8 +129,9 @@ def export(
         from securegen.report.audit_page import write_audit_page
 
         state = steps.verify(log, seen=seen)
-        alerts = steps.alerts(state, rules=rules)
-        write_audit_page(out, state, alerts, overwrite=overwrite)
+        applied = steps.rules_for(log, rules)
+        alerts = steps.alerts(state, rules=applied)
+        write_audit_page(out, state, alerts, rules=applied, overwrite=overwrite)
         found["alerts"] = len(alerts)
     report(
         f"wrote {out}: {len(state.entries)} entries; {state.verdict}",

@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import resource
 
-PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
+PR_SET_DUMPABLE = 4
 
 
 def lock_down_process() -> None:

@@ -31,7 +31,7 @@ from securegen.io.strict_json import read_regular
 
 __all__ = [
     "AuditLog", "Checkpoint", "Entry", "LogState", "ShownEntry", "alerts", "export_tiles", "log_beside", "log_of", "make_log",
-    "prove", "record", "verify", "verify_proof",
+    "prove", "record", "rules_for", "verify", "verify_proof",
 ]  # fmt: skip
 
 
@@ -181,12 +181,15 @@ def alerts(log: LogState | str | Path, *, rules: str | Path | Sequence[AlertRule
     the policy beside the log's folder, else `audit_alerts.RULES`. Raises InputError for another file, PolicyError for a policy
     that is not as it was signed, ArtefactError as `verify`."""
     state = log if isinstance(log, LogState) else read_log(folder_of(log))
-    if rules is None:
-        policy = None if isinstance(log, LogState) else folder_of(log).parent / POLICY
-        governed = policy is not None and os.path.lexists(policy)
-        return unusual(state.entries, rules_of(read_policy(policy)) if governed and policy is not None else RULES)
-    chosen = read_rules(rules) if isinstance(rules, str | Path) else rules
-    return unusual(state.entries, chosen)
+    return unusual(state.entries, rules_for(log, rules))
+
+
+def rules_for(log: LogState | str | Path, rules: str | Path | Sequence[AlertRule] | None = None) -> Sequence[AlertRule]:
+    """The rules that `alerts` applies to a log. Arguments and errors as there."""
+    if rules is not None:
+        return read_rules(rules) if isinstance(rules, str | Path) else rules
+    policy = None if isinstance(log, LogState) else folder_of(log).parent / POLICY
+    return rules_of(read_policy(policy)) if policy is not None and os.path.lexists(policy) else RULES
 
 
 def chosen(

@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -38,9 +38,7 @@ _NAME, _DIGEST = hex_text(PERSON_BYTES), hex_text(32)
 
 
 @contextlib.contextmanager
-def open_register(
-    path: str | os.PathLike[str], *, new: bool = False, log: Callable[[str], None] | None = None
-) -> Iterator[Register]:
+def open_register(path: str | os.PathLike[str], *, new: bool = False) -> Iterator[Register]:
     """The register and its ledger, both locked; what the block enters is written when it ends without an error.
 
     new: it may be made. Raises StorageError when it is not there, was altered, is older than its ledger, or is open to
@@ -55,7 +53,7 @@ def open_register(
         raise StorageError(f"the register of consent {path} {gone}; `consent import` makes one")
     if path.exists() and not ledger_of(path).exists():
         raise StorageError(f"{ledger_of(path)} is gone, and with it the key of {path}: bring both back from a backup")
-    with open_ledger(ledger_of(path), log) as ledger:
+    with open_ledger(ledger_of(path)) as ledger:
         register = Register(ledger, _read(path, ledger))
         if (line := register.forgotten()) is not None:
             raise StorageError(

@@ -259,7 +259,7 @@ def ungoverned(engine: str = "") -> Gate:
 
 def gate_of(
     engine: str, asking: Asking, files: Iterable[str | os.PathLike[str]], *, pins: Iterable[tuple[str, Pin | None]] = (),
-    log: Log = print, consent: bool = True, extra: Callable[[], Iterable[Reason]] = tuple,
+    log: Log = print, consent: bool = True,
 ) -> Gate:  # fmt: skip
     """The gate of a run: under the named policy, the one beside its files, or none where there is none.
 
@@ -297,4 +297,4 @@ def gate_of(
             )
     audit_release.refuse_unsigned_rules(folder)
     who, role, visas = who_asks(policy, asking.identity, asking.visa, folder)
-    return Gate(policy, engine, asking, who, role, folder, log=log, extra=extra, draws=(folder,), visas=visas)
+    return Gate(policy, engine, asking, who, role, folder, log=log, draws=(folder,), visas=visas)

@@ -28,7 +28,7 @@ import numpy as np
 
 from securegen.errors import DesignError
 from securegen.governance.openings import FEWEST
-from securegen.kernels.lattice import SHORT, TAKEN, take_columns
+from securegen.kernels.lattice import TAKEN, take_columns
 from securegen.model import FloatArray, IntArray
 
 FEW_VALUES = 128  # of a column that stands beside variants
@@ -36,35 +36,24 @@ SWAPS, NODES = 20_000, 20_000  # of one variant's reduction and enumeration
 LARGEST_NORM = 1 << 52  # of a column, in squares of the grid
 
 
-def short_combination(gram: IntArray, fewest: int = FEWEST, divisor: int = 1) -> str | None:
-    """Of a block at one site: an integer combination of its columns whose squared norm is from above 0 to below `fewest`.
+def withheld_for_lattice(gram: IntArray, fewest: int = FEWEST, divisor: int = 1, beside: int = 0) -> np.ndarray:
+    """(B,) bool: variants to leave out of a block at one site, so that the others, and any subset of them, have no integer
+    combination whose squared norm is from above 0 to below `fewest`.
 
-    gram: (1 + B, 1 + B) int64 Gram matrix of this site's own people, the column of `divisor` for everybody first, then B
-    variants in steps of 1/divisor copies, up to 2^52. Returns what is wrong, for this site's own log, or None.
+    gram: (1 + E + B, 1 + E + B) int64 Gram matrix of this site's own people, below 2^52: the column of `divisor` for
+    everybody first, then `beside` = E columns which are never left out, then B variants in steps of 1/divisor copies. Variants
+    are taken in their order, each unless a combination with those taken before is too short. Raises DesignError for another
+    matrix.
 
     >>> x = np.array([[1, 0, 1], [1, 1, 1], [1, 2, 2], [1, 1, 1], [1, 0, 0]])
-    >>> short_combination(x.T @ x, 2)
-    'a combination of variants 1 and 2 singles out fewer than 2 people'
+    >>> withheld_for_lattice(x.T @ x, 2).tolist()
+    [False, True]
     """
-    state, found, _ = _taken(gram, fewest, divisor, first=True)
-    at = int((state != TAKEN).argmax())
-    if state[at] == TAKEN:
-        return None
-    if state[at] != SHORT:
-        return f"whether combinations of variants 1 to {at} single out fewer than {fewest} people takes too long to say"
-    parts = np.flatnonzero(found[at, 1:]) + 1
-    few = ", ".join(str(v) for v in parts[:5]) + (f" and {len(parts) - 5} more" if len(parts) > 5 else "")
-    few = " and ".join(few.rsplit(", ", 1)) if len(parts) <= 5 else few
-    return f"a combination of variant{'s' * (len(parts) > 1)} {few} singles out fewer than {fewest} people"
-
-
-def withheld_for_lattice(gram: IntArray, fewest: int = FEWEST, divisor: int = 1, beside: int = 0) -> np.ndarray:
-    """(B,) bool: variants to leave out, so that the others pass `short_combination`, as any subset of them does.
-
-    gram: as there, with `beside` columns between the first and the variants, which are never left out. Variants are taken in
-    their order, each unless a combination with those taken before is too short.
-    """
-    state, _, _ = _taken(gram, fewest, divisor, first=False)
+    if gram.ndim != 2 or len(gram) != gram.shape[1] or not len(gram) or gram.dtype != np.int64:
+        raise DesignError("a Gram matrix is a square of int64")
+    if not 0 <= gram.diagonal().min() <= gram.diagonal().max() < LARGEST_NORM:
+        raise DesignError("products of these people's dosages are too large to look for combinations of variants")
+    state, _ = take_columns(gram, fewest * divisor * divisor, swaps=SWAPS, nodes=NODES)
     out: np.ndarray = state[1 + beside :] != TAKEN
     return out
 
@@ -86,11 +75,3 @@ def small_integers(values: FloatArray) -> IntArray:
             whole = whole.astype(np.int64) // np.gcd.reduce(whole.astype(np.int64))
             out.append(whole[np.searchsorted(known, column)])
     return np.stack(out, axis=1) if out else np.zeros((len(values), 0), np.int64)
-
-
-def _taken(gram: IntArray, fewest: int, divisor: int, *, first: bool) -> tuple[np.ndarray, IntArray, int]:
-    if gram.ndim != 2 or len(gram) != gram.shape[1] or not len(gram) or gram.dtype != np.int64:
-        raise DesignError("a Gram matrix is a square of int64")
-    if not 0 <= gram.diagonal().min() <= gram.diagonal().max() < LARGEST_NORM:
-        raise DesignError("products of these people's dosages are too large to look for combinations of variants")
-    return take_columns(gram, fewest * divisor * divisor, first=first, swaps=SWAPS, nodes=NODES)

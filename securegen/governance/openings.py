@@ -166,13 +166,13 @@ def between_sets(new: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> list
     return list(out.values())
 
 
-def close_sets(sets: Sequence[tuple[str, np.ndarray]], fewest: int = FEWEST) -> list[tuple[str, str, int]]:
-    """Pairs of named sets, (n,) bool each, that differ by 1 to fewest − 1 people one way or the other, and how many."""
+def close_sets(sets: Sequence[tuple[str, np.ndarray]]) -> list[tuple[str, str, int]]:
+    """Pairs of named sets, (n,) bool each, that differ by 1 to FEWEST − 1 people one way or the other, and how many."""
     out = []
     for i, (first, a) in enumerate(sets):
         for second, b in sets[i + 1 :]:
             differ = [int((a & ~b).sum()), int((b & ~a).sum())]
-            few = [d for d in differ if 0 < d < fewest]
+            few = [d for d in differ if 0 < d < FEWEST]
             if few:
                 out.append((first, second, sum(few)))
     return out
@@ -248,9 +248,9 @@ def moments_fault(own: Sequence[int], opened: Sequence[int]) -> str | None:
     return None
 
 
-def gram_fault(own: Sequence[Sequence[int]], opened: Sequence[Sequence[int]], slack: int = 0) -> str | None:
-    """Of an opened Gram matrix: the others' part is not positive semidefinite. slack: of rounded entries."""
-    if not positive_semidefinite(_raised(_minus(opened, own), slack)):
+def gram_fault(own: Sequence[Sequence[int]], opened: Sequence[Sequence[int]]) -> str | None:
+    """Of an opened Gram matrix: the others' part is not positive semidefinite."""
+    if not positive_semidefinite(_minus(opened, own)):
         return "the others' part of a Gram matrix is not positive semidefinite"
     return None
 

@@ -21,9 +21,8 @@ BOOLEAN, COUNT, RECORD = GRANULARITIES = ("boolean", "count", "record")  # of Be
 HITS, CHI2, UV, FULL = REVEALS = ("hits", "chi2", "uv", "full")  # of a table of association, from less to more
 REFUSED = "refused"
 NO_ROLE = "none"  # of an identity that has one by visas alone, and of a visa that others need
-AFFILIATION, GRANTS, RESEARCHER, TERMS, LINKED = VISA_TYPES = (
-    "AffiliationAndRole", "ControlledAccessGrants", "ResearcherStatus", "AcceptedTermsAndPolicies", "LinkedIdentities"
-)  # fmt: skip
+LINKED = "LinkedIdentities"  # other names of who asks; the other types say what they may
+VISA_TYPES = ("AffiliationAndRole", "ControlledAccessGrants", "ResearcherStatus", "AcceptedTermsAndPolicies", LINKED)
 BY = ("self", "peer", "system", "so", "dac")  # who asserts, in the words of GA4GH
 SECOND = ("association", "quality", "scores", "people", "full", "noisy")  # what a second signature may be asked for
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")

@@ -66,9 +66,7 @@ _AS = " released "
 _LONGEST = 200
 
 
-def release_reason(
-    ledger: Entries, analysis: str, people: np.ndarray, left: np.ndarray, fewest: int = FEWEST
-) -> Reason:
+def release_reason(ledger: Entries, analysis: str, people: np.ndarray, left: np.ndarray) -> Reason:
     """Whether a table of these people may leave. people, left: (L,) bool over the ledger's people: who is in it, and whose
     consent does not cover the purpose, or no more.
 
@@ -84,12 +82,12 @@ def release_reason(
         same = what.startswith(f"{analysis[:_LONGEST]}{_AS}")
         if not same and (family_of(what) != family_of(analysis) or not (before & left).any()):
             continue
-        fault = set_fault(before, people, fewest)
+        fault = set_fault(before, people, FEWEST)
         if fault is not None:
             return Reason(
                 RULE, False,
                 f"{analysis}: {fault} (the first: {what}); the two tables together would be those people. It may be released "
-                f"when {fewest} have left since",
+                f"when {FEWEST} have left since",
             )  # fmt: skip
     return Reason(RULE, True, f"{analysis}: no earlier table is of nearly the same people")
 

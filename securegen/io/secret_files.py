@@ -13,10 +13,10 @@ SECRET_WORDS = (
 )
 
 
-def first_bytes(path: Path, count: int = 1 << 12) -> bytes:
-    """The beginning of a file. Raises OSError."""
+def first_bytes(path: Path) -> bytes:
+    """The first 4096 bytes of a file. Raises OSError."""
     with path.open("rb") as stream:
-        return stream.read(count)
+        return stream.read(1 << 12)
 
 
 def is_secret(path: Path) -> bool:

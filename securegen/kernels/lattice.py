@@ -19,26 +19,23 @@ SLACK = 1e-6  # of a squared float64 length, relative
 DRIFT = 1e-9  # of a product of two vectors of the basis, relative to their norms
 
 
-def take_columns(
-    gram: np.ndarray, least: int, *, first: bool, swaps: int, nodes: int
-) -> tuple[np.ndarray, np.ndarray, int]:
+def take_columns(gram: np.ndarray, least: int, *, swaps: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Columns that are taken, in order, each as long as no combination with those before has a squared norm from 1 to
     least − 1.
 
-    gram: (B, B) int64, products of the columns; first: end at the first that is not taken; swaps, nodes: of a column's
-    reduction and enumeration, after which it is UNDECIDED and not taken. Returns (B,) int8 of TAKEN, SHORT and UNDECIDED,
-    (B, B) int64 of the combinations found, a row for each column that is SHORT, and the largest number of swaps and nodes
-    that a column took.
+    gram: (B, B) int64, products of the columns; swaps, nodes: the most that a column's reduction and enumeration may take;
+    after that the column is UNDECIDED and not taken. Returns (B,) int8 of TAKEN, SHORT and UNDECIDED, and (B, B) int64 of
+    the combinations found, a row for each column that is SHORT.
 
     >>> x = np.array([[1, 0, 1], [1, 1, 1], [1, 2, 2], [1, 1, 1], [1, 0, 0]])
-    >>> state, found, _ = take_columns(x.T @ x, 3, first=False, swaps=100, nodes=100)
+    >>> state, found = take_columns(x.T @ x, 3, swaps=100, nodes=100)
     >>> state.tolist(), found[2].tolist()
     ([0, 0, 1], [0, -1, 1])
     """
     size = len(gram)
     state, found = np.full(size, UNDECIDED, np.int8), np.zeros((size, size), np.int64)
-    most = _take(np.ascontiguousarray(gram), least, first, swaps, nodes, state, found)
-    return state, found, most
+    _take(np.ascontiguousarray(gram), least, swaps, nodes, state, found)
+    return state, found
 
 
 @njit(cache=True, nogil=True)
@@ -112,7 +109,7 @@ def _swap(l, u, k, rows, size):
 
 @njit(cache=True, nogil=True)
 def _enumerate(gram, l, u, rows, size, least, nodes, x, center, rho, out):
-    """(state, nodes) of the vectors of the basis with a squared norm below `least`; out: the first found."""
+    """Whether a vector of the basis has a squared norm below `least`: a state; out: the first found."""
     limit = least * (1 + SLACK)
     count = 0
     for top in range(rows):
@@ -123,7 +120,7 @@ def _enumerate(gram, l, u, rows, size, least, nodes, x, center, rho, out):
         while k <= top:
             count += 1
             if count > nodes:
-                return UNDECIDED, count
+                return UNDECIDED
             d = (x[k] + center[k]) * l[k, k]
             value = rho[k] + d * d
             if value < limit:
@@ -145,7 +142,7 @@ def _enumerate(gram, l, u, rows, size, least, nodes, x, center, rho, out):
                             out[j] += x[i] * u[i, j]
                 norm = _norm(gram, out, size)
                 if 0 < norm < least:
-                    return SHORT, count
+                    return SHORT
             else:
                 k += 1
                 if k > top:
@@ -162,28 +159,28 @@ def _enumerate(gram, l, u, rows, size, least, nodes, x, center, rho, out):
                     x[k] = nearest - away
                 else:
                     x[k] = nearest - away + (1 if right else -1)
-    return TAKEN, count
+    return TAKEN
 
 
 @njit(cache=True, nogil=True)
 def _insert(gram, l, u, rows, v, least, swaps, out):
-    """(state, rows, swaps): reduce the basis with column v, which is its last row."""
+    """(state, rows): reduce the basis with column v, which is its last row."""
     size = v + 1
     k, count = rows - 1, 0
     while k < rows:
         if k > 0:
             if not _reduce_row(l, u, k, k - 1, k - 1, size):
-                return UNDECIDED, rows, count
+                return UNDECIDED, rows
             before = l[k - 1, k - 1] * l[k - 1, k - 1]
             if l[k, k] * l[k, k] + l[k, k - 1] * l[k, k - 1] < LOVASZ * before:
                 count += 1
                 if count > swaps:
-                    return UNDECIDED, rows, count
+                    return UNDECIDED, rows
                 _swap(l, u, k, rows, size)
                 k -= 1
                 continue
             if not _reduce_row(l, u, k, k - 2, 0, size):
-                return UNDECIDED, rows, count
+                return UNDECIDED, rows
         norm = 0.0
         for j in range(k + 1):
             norm += l[k, j] * l[k, j]
@@ -192,22 +189,22 @@ def _insert(gram, l, u, rows, v, least, swaps, out):
             if 0 < exact < least:
                 for j in range(size):
                     out[j] = u[k, j]
-                return SHORT, rows, count
+                return SHORT, rows
             if exact == 0:  # the vector of a dependent column, which has moved down here
                 _remove(l, u, k, rows, size)
                 rows -= 1
                 continue
         k += 1
-    return TAKEN, rows, count
+    return TAKEN, rows
 
 
 @njit(cache=True, nogil=True)
-def _take(gram, least, first, swaps, nodes, state, found):
+def _take(gram, least, swaps, nodes, state, found):
     size = len(gram)
     l, u = np.zeros((size + 1, size + 2)), np.zeros((size + 1, size), np.int64)
     kept_l, kept_u = np.zeros((size + 1, size + 2)), np.zeros((size + 1, size), np.int64)
     x, center, rho = np.zeros(size + 1, np.int64), np.zeros(size + 1), np.zeros(size + 1)
-    rows, most = 0, 0
+    rows = 0
     for v in range(size):
         for i in range(rows):
             for j in range(i + 1):
@@ -233,18 +230,14 @@ def _take(gram, least, first, swaps, nodes, state, found):
         l[rows, rows] = np.sqrt(max(left, 0.0))
         rows += 1
         out = found[v]
-        what, rows, count = _insert(gram, l, u, rows, v, least, swaps, out)
-        most = max(most, count)
+        what, rows = _insert(gram, l, u, rows, v, least, swaps, out)
         if what == TAKEN:
-            what, count = _enumerate(gram, l, u, rows, v + 1, least, nodes, x, center, rho, out)
-            most = max(most, count)
+            what = _enumerate(gram, l, u, rows, v + 1, least, nodes, x, center, rho, out)
         state[v] = what
         if what != TAKEN:
             if what != SHORT:
                 for j in range(size):
                     out[j] = 0
-            if first:
-                return most
             rows = before
             for i in range(rows):
                 for j in range(size + 2):
@@ -254,7 +247,6 @@ def _take(gram, least, first, swaps, nodes, state, found):
     if not _exact(gram, l, u, rows):
         for v in range(size):
             state[v] = UNDECIDED
-    return most
 
 
 @njit(cache=True, nogil=True)

@@ -27,13 +27,12 @@ def mac_plain(
     out: np.ndarray,
     *,
     columns: np.ndarray | None = None,
-    threads: int | None = None,
 ) -> None:
     """out += Σ_r (g0, g1)[r] × plain[r] modulo each prime, for every person.
 
     g0, g1: (k, T, R, G, L) uint32, halves of ciphertexts; plain: (k, T, R, J, L) uint32; primes: (k,) uint64, below 2^30;
     out: (k, T, G, C, 2, L) uint32, canonical residues. columns: (J,) int64, where in out each column of `plain` goes;
-    None: all, in order. Views are fine where the lanes are contiguous. Threads (None: Numba's) share the tiles.
+    None: all, in order. Views are fine where the lanes are contiguous. Numba's threads share the tiles.
     """
     k, tiles, ciphertexts, people, lanes = g0.shape
     width = plain.shape[3]
@@ -52,9 +51,7 @@ def mac_plain(
         raise ValueError("ciphertexts and weights are uint32 with contiguous lanes")
     if ciphertexts and people and width:
         constants = wide_constants(primes)
-        over_range(
-            k * tiles, lambda a, z: _mac_plain(g0, g1, plain, columns, primes, constants, out, a, z), threads=threads
-        )  # fmt: skip
+        over_range(k * tiles, lambda a, z: _mac_plain(g0, g1, plain, columns, primes, constants, out, a, z))
 
 
 _plain_1, _plain_2, _plain_4 = (panel(PLAINTEXT, j) for j in (1, 2, 4))

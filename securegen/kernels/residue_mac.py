@@ -1,9 +1,8 @@
 """Fused multiply-accumulate of CKKS ciphertexts in residues: the server's inner loop.
 
 Arrays lie as [prime, tile, group, column, lane]: a tile is `lanes` consecutive coefficients (in NTT form, so every lane is
-on its own), and a group is one ciphertext of the sum. Each tile of the columns is used for all blocks while it is in the
-cache; each genotype residue is read from memory once for all columns. Nothing here is secret: both factors are
-ciphertexts. (Products with plaintexts: `plain_mac`.)
+on its own), and a group is one ciphertext of the sum. Each genotype residue is read from memory once for all columns.
+Nothing here is secret: both factors are ciphertexts. (Products with plaintexts: `plain_mac`.)
 """
 
 from __future__ import annotations
@@ -20,77 +19,28 @@ RUN = 16  # groups whose genotype residues stay in the first cache for all colum
 PRIME_LIMIT = 1 << 30
 
 
-def mac_blocks(
-    g0: np.ndarray,
-    g1: np.ndarray,
-    c0: np.ndarray,
-    c1: np.ndarray,
-    primes: np.ndarray,
-    out: np.ndarray,
-    *,
-    threads: int | None = None,
-) -> None:
-    """out[b] += Σ_groups (g0[b], g1[b]) × (c0, c1): size-3 products modulo each prime.
+def mac(g0: np.ndarray, g1: np.ndarray, c0: np.ndarray, c1: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
+    """out += Σ_groups (g0, g1) × (c0, c1): size-3 products modulo each prime.
 
-    g0, g1: (B, k, T, G, L) uint32, blocks; c0, c1: (k, T, G, J, L) uint32, columns; primes: (k,) uint64, below 2^30;
-    out: (B, k, T, J, 3, L) uint64. Residues are canonical in and out. L must be a multiple of 16. Views are fine where
-    the lanes are contiguous. Threads (None: as many as Numba may use) share the tiles.
+    g0, g1: (k, T, G, L) uint32, halves of ciphertexts; c0, c1: (k, T, G, J, L) uint32, columns; primes: (k,) uint64, below
+    2^30; out: (k, T, J, 3, L) uint64. Residues are canonical in and out. L must be a multiple of 16. Views are fine where
+    the lanes are contiguous. Numba's threads share the tiles. Raises ValueError for arrays that do not fit.
     """
-    blocks, k, tiles, groups, lanes = g0.shape
+    k, tiles, groups, lanes = g0.shape
     columns = c0.shape[3]
     if not (g1.shape == g0.shape and c0.shape == c1.shape == (k, tiles, groups, columns, lanes)):
         raise ValueError(f"halves of {g0.shape}, {g1.shape} and {c0.shape}, {c1.shape} do not fit")
-    if out.shape != (blocks, k, tiles, columns, 3, lanes) or g1.strides != g0.strides or c1.strides != c0.strides:
+    if out.shape != (k, tiles, columns, 3, lanes) or g1.strides != g0.strides or c1.strides != c0.strides:
         raise ValueError(f"sums of shape {out.shape} do not fit the factors, or halves lie differently")
-    _check(primes, out, lanes, g0, g1, c0, c1)
-    if groups:
-        constants = wide_constants(primes)
-        over_range(
-            k * tiles, lambda a, z: _mac(g0, g1, c0, c1, primes, constants, out, a, z), threads=threads
-        )  # fmt: skip
-
-
-def mac_parts(
-    g0: np.ndarray,
-    g1: np.ndarray,
-    c0: np.ndarray,
-    c1: np.ndarray,
-    primes: np.ndarray,
-    out: np.ndarray,
-    *,
-    threads: int | None = None,
-) -> None:
-    """`mac_blocks` for one block: g0, g1 (k, T, G, L), out (k, T, J, 3, L)."""
-    mac_blocks(g0[None], g1[None], c0, c1, primes, out[None], threads=threads)
-
-
-def mac(g: np.ndarray, c: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
-    """`mac_parts` for ciphertexts stored whole: g (k, T, G, 2, L), c (k, T, G, J, 2, L)."""
-    mac_parts(g[:, :, :, 0], g[:, :, :, 1], c[:, :, :, :, 0], c[:, :, :, :, 1], primes, out)
-
-
-def add(g: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
-    """out += Σ_groups g. g: (k, T, G, 2, L) uint32, out: (k, T, 2, L) uint64, canonical residues."""
-    add_parts(g[:, :, :, 0], g[:, :, :, 1], primes, out)
-
-
-def add_parts(
-    g0: np.ndarray, g1: np.ndarray, primes: np.ndarray, out: np.ndarray, *, threads: int | None = None
-) -> None:
-    """`add` for a ciphertext in halves: g0, g1 (k, T, G, L) uint32."""
-    k, tiles, _, lanes = g0.shape
-    if g1.shape != g0.shape or out.shape != (k, tiles, 2, lanes) or out.dtype != np.uint64:
-        raise ValueError(f"sums of {out.dtype} {out.shape} do not fit halves of {g0.shape} and {g1.shape}")
-    over_range(k * tiles, lambda a, z: _add(g0, g1, primes, out, a, z), threads=threads)
-
-
-def _check(primes: np.ndarray, out: np.ndarray, lanes: int, *factors: np.ndarray) -> None:
     if lanes % LANES_MULTIPLE:
         raise ValueError(f"{lanes} lanes are not a multiple of {LANES_MULTIPLE}")
     if out.dtype != np.uint64 or int(primes.max()) >= PRIME_LIMIT:
         raise ValueError(f"sums of {out.dtype} could overflow modulo {int(primes.max())}")
-    if not all(f.dtype == np.uint32 and (f.strides[-1] == 4 or not f.size) for f in factors):
+    if not all(f.dtype == np.uint32 and (f.strides[-1] == 4 or not f.size) for f in (g0, g1, c0, c1)):
         raise ValueError("factors are uint32 with contiguous lanes")
+    if groups:
+        constants = wide_constants(primes)
+        over_range(k * tiles, lambda a, z: _mac(g0, g1, c0, c1, primes, constants, out, a, z))
 
 
 def wide_constants(primes: np.ndarray) -> np.ndarray:
@@ -135,57 +85,36 @@ _pair_1, _pair_2, _pair_3, _pair_4 = (panel(CIPHERTEXT, j) for j in (1, 2, 3, 4)
 
 @njit(cache=True, nogil=True)
 def _mac(g0, g1, c0, c1, primes, constants, out, first_task, last_task):
-    blocks, k, tiles, groups, lanes = g0.shape
+    k, tiles, groups, lanes = g0.shape
     columns = c0.shape[3]
     vector = words() * 8
-    g_group, c_group, c_column = uint64(g0.strides[3]), uint64(c0.strides[2]), uint64(c0.strides[3])
+    g_group, c_group, c_column = uint64(g0.strides[2]), uint64(c0.strides[2]), uint64(c0.strides[3])
+    g_ahead, c_ahead = uint64(RUN) * g_group, uint64(RUN) * c_group
     row = uint64(lanes * 4)  # bytes of an accumulator: lanes/2 words
     for task in range(first_task, last_task):
         p, t = task // tiles, task % tiles
-        low = np.empty((columns, 3, 2, lanes // 2), np.uint64)
-        high = np.empty((columns, 3, 2, lanes // 2), np.uint64)
+        low = np.zeros((columns, 3, 2, lanes // 2), np.uint64)
+        high = np.zeros((columns, 3, 2, lanes // 2), np.uint64)
         lows, highs = uint64(low.ctypes.data), uint64(high.ctypes.data)
+        groups0, groups1 = uint64(g0[p, t].ctypes.data), uint64(g1[p, t].ctypes.data)
         columns0, columns1 = uint64(c0[p, t].ctypes.data), uint64(c1[p, t].ctypes.data)
-        for b in range(blocks):
-            low[:] = 0
-            high[:] = 0
-            block0, block1 = uint64(g0[b, p, t].ctypes.data), uint64(g1[b, p, t].ctypes.data)
-            for first in range(0, groups, RUN):
-                n = uint64(min(RUN, groups - first))
-                x0, x1 = block0 + uint64(first) * g_group, block1 + uint64(first) * g_group
-                g_ahead = uint64(RUN) * g_group
-                if first + RUN >= groups and b + 1 < blocks:
-                    g_ahead = uint64(g0[b + 1, p, t].ctypes.data) - x0
-                c_ahead = uint64(RUN) * c_group
-                for j in range(0, columns, 4):
-                    shift = uint64(first) * c_group + uint64(j) * c_column
-                    y0, y1 = columns0 + shift, columns1 + shift
-                    at = uint64(j * 6) * row
-                    width = min(columns - j, 4)
-                    for lane in range(0, lanes * 4, vector):
-                        o = uint64(lane)
-                        a, b1, c, d, lo, hi = x0 + o, x1 + o, y0 + o, y1 + o, lows + at + o, highs + at + o
-                        if width == 4:
-                            _pair_4(a, b1, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
-                        elif width == 3:
-                            _pair_3(a, b1, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
-                        elif width == 2:
-                            _pair_2(a, b1, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
-                        else:
-                            _pair_1(a, b1, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
-            _finish(high, low, primes[p], constants[p], out[b, p, t])
-
-
-@njit(cache=True, nogil=True)
-def _add(g0, g1, primes, out, first_task, last_task):
-    k, tiles, groups, lanes = g0.shape
-    for task in range(first_task, last_task):
-        p, t = task // tiles, task % tiles
-        total = np.zeros((2, lanes), np.uint64)
-        for i in range(groups):
-            for l in range(lanes):
-                total[0, l] += uint64(g0[p, t, i, l])
-                total[1, l] += uint64(g1[p, t, i, l])
-        for half in range(2):
-            for l in range(lanes):
-                out[p, t, half, l] = (out[p, t, half, l] + total[half, l]) % primes[p]
+        for first in range(0, groups, RUN):
+            n = uint64(min(RUN, groups - first))
+            x0, x1 = groups0 + uint64(first) * g_group, groups1 + uint64(first) * g_group
+            for j in range(0, columns, 4):
+                shift = uint64(first) * c_group + uint64(j) * c_column
+                y0, y1 = columns0 + shift, columns1 + shift
+                at = uint64(j * 6) * row
+                width = min(columns - j, 4)
+                for lane in range(0, lanes * 4, vector):
+                    o = uint64(lane)
+                    a, b, c, d, lo, hi = x0 + o, x1 + o, y0 + o, y1 + o, lows + at + o, highs + at + o
+                    if width == 4:
+                        _pair_4(a, b, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+                    elif width == 3:
+                        _pair_3(a, b, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+                    elif width == 2:
+                        _pair_2(a, b, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+                    else:
+                        _pair_1(a, b, c, d, lo, hi, n, g_group, c_group, c_column, row, g_ahead, c_ahead)
+        _finish(high, low, primes[p], constants[p], out[p, t])

@@ -21,10 +21,10 @@ class Quantiles:
     tests: int
 
 
-def qq_quantiles(log10p: FloatArray, *, points: int = 4000, level: float = 0.95) -> Quantiles:
+def qq_quantiles(log10p: FloatArray, *, points: int = 4000) -> Quantiles:
     """Observed against expected −log10 p of M tests; NaN left out.
 
-    Expected: −log10((i − ½)/M) for the i-th smallest p. Band: quantiles of the i-th of M uniform numbers, which is
+    Expected: −log10((i − ½)/M) for the i-th smallest p. Band: the middle 95 % of the i-th of M uniform numbers, which is
     Beta(i, M − i + 1), pointwise. Above `points` tests, ranks are thinned evenly in their logarithm; the smallest p
     are all there.
     """
@@ -34,8 +34,7 @@ def qq_quantiles(log10p: FloatArray, *, points: int = 4000, level: float = 0.95)
     if m > points:
         few = points // 4
         rank = np.unique(np.concatenate([rank[:few], np.geomspace(few, m, points - few).round().astype(np.int64)]))
-    tail = (1 - level) / 2
-    smallest, largest = (special.betaincinv(rank, m - rank + 1.0, q) for q in (tail, 1 - tail))
+    smallest, largest = (special.betaincinv(rank, m - rank + 1.0, q) for q in (0.025, 0.975))
     expected = -np.log10((rank - 0.5) / m)
     return Quantiles(
         expected[::-1], observed[rank - 1][::-1], -np.log10(largest)[::-1], -np.log10(smallest)[::-1], m

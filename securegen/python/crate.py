@@ -29,7 +29,7 @@ from securegen.results.forms import FORMATS
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
 
-ENDING, METADATA, VERSION = ".crate", "ro-crate-metadata.json", "1.2"
+ENDING, VERSION = ".crate", "1.2"
 NO_LICENCE = "No licence is stated: ask who made this crate."
 STAYS = "not in this crate: it has, or may have, a row per person"
 PERSONAL = {"fid", "iid", "sid", "fid1", "iid1", "fid2", "iid2", "id1", "id2", "sample"}

@@ -17,7 +17,6 @@ from securegen.io.unpacked import unpacked
 from securegen.results.cells import MISSING, are_whole, log10p_of_text, numbers, positions, refuse_impossible
 from securegen.results.rows import compared_tests, kept_test, read_sumstats
 
-_TEXT = ("#CHROM", "ID", "REF", "ALT", "A1", "TEST", "ERRCODE")
 _NUMBERS = frozenset(
     {
         "POS",

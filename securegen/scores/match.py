@@ -86,7 +86,6 @@ class Match:
     """
 
     scoring: ScoringFile
-    variants_in_cohort: int
     word: TextArray
     by: TextArray
     candidate: IntArray
@@ -242,7 +241,7 @@ def match_variants(
         raise ValueError("a variant was matched twice")
     swapped = np.isin(word[row], (SWAPPED, FLIPPED_SWAPPED))
     ambiguous = sum(is_ambiguous(*alleles[v]) for v in variant)
-    match = Match(scoring, len(variants), word, how, candidate, row, variant, swapped, ambiguous)
+    match = Match(scoring, word, how, candidate, row, variant, swapped, ambiguous)
     if not len(row) or match.overlap < min_overlap:
         hint = "check that ids or the genome build agree" if not (candidate >= 0).any() else "see the match log"
         asked = f"at least {min_overlap:.0%} is asked for (--min-overlap)" if min_overlap else "no row can be scored"

@@ -49,14 +49,12 @@ def write_people(path: str | Path, samples: Samples, *, gate: Gate) -> None:
         stream.write(b"#FID\tIID\n" + lines_text([samples.fid, samples.iid]))
 
 
-def write_numbers(
-    path: str | Path, samples: Samples, names: Sequence[str], values: FloatArray, digits: int = DIGITS, *, gate: Gate
-) -> None:
+def write_numbers(path: str | Path, samples: Samples, names: Sequence[str], values: FloatArray, *, gate: Gate) -> None:
     """Write (N, C) float64 under #FID IID and these names. Raises StorageError."""
     gate.passed()
     with atomic(path, mode=PRIVATE) as stream:
         stream.write(("\t".join(("#FID", "IID", *names)) + "\n").encode())
-        stream.write(lines_text([samples.fid, samples.iid, *np.ascontiguousarray(values.T)], digits))
+        stream.write(lines_text([samples.fid, samples.iid, *np.ascontiguousarray(values.T)], DIGITS))
 
 
 def write_eigenvalues(path: str | Path, values: FloatArray, *, gate: Gate) -> None:

@@ -52,7 +52,7 @@ def build_design(
         most=most_copies(reader),
     )  # fmt: skip
     if inputs.qc:
-        parts.append(build_qc(inputs, reader, phenotypes=traits.phenotypes))
+        parts.append(build_qc(inputs, reader, traits.phenotypes))
     design = joined(parts, planned, share=True)
     if reader.dosage_max > 2:
         check_dosages(design, reader.dosage_max)
@@ -260,15 +260,10 @@ def _transformed(phenotype: people.Phenotype, mask: np.ndarray, log: Log) -> peo
     return replace(phenotype, values=values)
 
 
-def build_qc(
-    inputs: Inputs,
-    reader: GenotypeReader,
-    total: fp.SumOverSites = fp.pooled,
-    phenotypes: Sequence[people.Phenotype] = (),
-) -> Design:
+def build_qc(inputs: Inputs, reader: GenotypeReader, phenotypes: Sequence[people.Phenotype]) -> Design:
     """The design of quality control: founders, everybody, and who is in the Hardy–Weinberg test."""
     founders, tested = quality_sets(inputs, reader, phenotypes)
-    return qc_design(founders, tested, total=total, coding=coding_of(reader))
+    return qc_design(founders, tested, coding=coding_of(reader))
 
 
 def quality_sets(

@@ -21,17 +21,10 @@ from securegen.vocabulary import ADDITIVE
 DIPLOID = "genetic models need people with two copies, as in plink2"
 
 
-def held_genotypes(
-    inputs: Inputs,
-    log: Log = silent,
-    opened: SelectableReader | None = None,
-    *,
-    haploid: bool = False,
-    parts: bool = False,
-) -> tuple[SelectableReader, Held]:
+def held_genotypes(inputs: Inputs, log: Log, *, haploid: bool = False) -> tuple[SelectableReader, Held]:
     """As `open_genotypes`, and the log, whose lines wait where a policy governs: `Held.tell` says them, once a door allows."""
     with held(inputs, log) as waiting:
-        reader = open_genotypes(inputs, waiting, opened, haploid=haploid, parts=parts)
+        reader = open_genotypes(inputs, waiting, haploid=haploid)
     return reader, waiting
 
 

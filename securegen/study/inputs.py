@@ -30,7 +30,16 @@ MISSING = ("mean", "complete")
 XCHR_MODELS = (0, 1, 2)
 PLINK2, REGENIE = STATISTICS = ("plink2", "regenie")
 BUILDS = ("b37", "b38")
-_SEVERAL = ("pheno_name", "covar_name", "chr", "covar_categorical", "condition", "generalise")
+_SEVERAL = (
+    "pheno_name",
+    "covar_name",
+    "chr",
+    "covar_categorical",
+    "condition",
+    "generalise",
+    "visa",
+    "second_signature",
+)
 TABLES = ("pheno", "covar", "keep", "remove", "extract", "exclude", "condition_list", "pred", "consent", "mondo",
            *MASK_FILES, "aaf_file")  # fmt: skip
 P_THRESH = 0.05  # regenie's
@@ -134,12 +143,10 @@ class Inputs(SetFields):
             object.__setattr__(self, name, checks.names(name, getattr(self, name)))
         for name in FORMATS:
             object.__setattr__(self, name, checks.paths(name, getattr(self, name)))
-        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar), *TABLES):
+        for name in (*LISTS, *(o.name for o in OPTIONS.values() if o.metavar)):
+            object.__setattr__(self, name, checks.path(name, getattr(self, name)) or "")
+        for name in (*TABLES, "policy", "identity"):
             object.__setattr__(self, name, checks.path(name, getattr(self, name)))
-        for name in ("policy", "identity"):
-            object.__setattr__(self, name, checks.path(name, getattr(self, name)))
-        for name in ("visa", "second_signature"):
-            object.__setattr__(self, name, checks.names(name, getattr(self, name)))
         for option in OPTIONS.values():
             if option.choices:
                 checks.choice(option.name, getattr(self, option.name), (None, *option.choices))

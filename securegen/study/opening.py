@@ -10,18 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from securegen.catalogue import has_copies
 from securegen.design.columns import Analysis, Design
 from securegen.design.strata import AUTOSOMES, Stratum, analyses_of
 from securegen.errors import UsageError
-from securegen.governance.label_noise import bounds_text
 from securegen.model import GenotypeReader, SelectableReader
-from securegen.study.checks import names, path, paths
+from securegen.study.checks import paths
 from securegen.study.genotypes import open_genotypes
 from securegen.study.held import Held, held
 from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.mask_options import parse_bins
 from securegen.study.mask_rows import with_masks
 from securegen.study.masks import MaskReader
 from securegen.study.parts import RunPart, part_between, part_of
@@ -150,78 +149,15 @@ def open_study(
 
     Raises InputError, DesignError or UsageError, each saying which file, line or column and what to do.
     """
-    prefix, reader = named(genotypes, bfile)
-    inputs = Inputs(
-        bfile=prefix,
-        pheno=path("pheno", pheno),
-        pheno_name=names("pheno_name", pheno_name),
-        covar=path("covar", covar),
-        covar_name=names("covar_name", covar_name),
-        model=model,
-        missing=missing,
-        keep=path("keep", keep),
-        remove=path("remove", remove),
-        extract=path("extract", extract),
-        exclude=path("exclude", exclude),
-        chr=names("chr", chr),
-        from_bp=from_bp,
-        to_bp=to_bp,
-        bits=bits,
-        force_01=force_01,
-        covar_categorical=names("covar_categorical", covar_categorical),
-        apply_rint=apply_rint,
-        qc=qc,
-        hwe_controls=hwe_controls,
-        pfile=paths("pfile", pfile),
-        vcf=paths("vcf", vcf),
-        bgen=paths("bgen", bgen),
-        bfile_list=path("bfile_list", bfile_list) or "",
-        pfile_list=path("pfile_list", pfile_list) or "",
-        vcf_list=path("vcf_list", vcf_list) or "",
-        bgen_list=path("bgen_list", bgen_list) or "",
-        sample=path("sample", sample) or "",
-        ref_last=ref_last,
-        vcf_field=vcf_field,
-        multiallelic=multiallelic,
-        dosage_grid=dosage_grid,
-        no_input_missing_phenotype=no_input_missing_phenotype,
-        common_samples=common_samples,
-        xchr_model=xchr_model,
-        split_par=split_par,
-        sex_name=sex_name,
-        condition=names("condition", condition),
-        condition_list=path("condition_list", condition_list),
-        pred=path("pred", pred),
-        statistic=statistic,
-        dominant=dominant,
-        recessive=recessive,
-        hetonly=hetonly,
-        interaction=interaction,
-        correction=correction,
-        p_thresh=p_thresh,
-        fast=fast,
-        anno_file=path("anno_file", anno_file),
-        set_list=path("set_list", set_list),
-        mask_def=path("mask_def", mask_def),
-        aaf_file=path("aaf_file", aaf_file),
-        aaf_bins=parse_bins(aaf_bins),
-        build_mask=build_mask,
-        vc_tests=names("vc_tests", vc_tests),
-        vc_max_aaf=vc_max_aaf,
-        purpose=purpose,
-        consent=path("consent", consent),
-        mondo=path("mondo", mondo),
-        generalise=names("generalise", generalise),
-        policy=path("policy", policy),
-        identity=path("identity", identity),
-        visa=names("visa", visa),
-        second_signature=names("second_signature", second_signature),
-        dp_epsilon=dp_epsilon,
-        dp_delta=dp_delta,
-        dp_bounds=bounds_text(dp_bounds),
-        blocks=blocks,
-    )
+    inputs, reader = inputs_of(dict(locals()))
     return study_of(inputs, log, reader)
+
+
+def inputs_of(given: dict[str, Any], **more: Any) -> tuple[Inputs, SelectableReader | None]:
+    """Of the arguments of `open_study` or `open_qc`, by name: the inputs, and the reader that was given in place of files."""
+    prefix, reader = named(given.pop("genotypes"), given.pop("bfile"))
+    del given["log"]
+    return Inputs(bfile=prefix, **given, **more), reader
 
 
 def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from securegen.study.checks import names, path, paths
-from securegen.study.inputs import Inputs, Log, silent
-from securegen.study.opening import Genotypes, Names, Path, Study, named, qc_of
+from securegen.study.inputs import Log, silent
+from securegen.study.opening import Genotypes, Names, Path, Study, inputs_of, qc_of
 
 
 def open_qc(
@@ -52,44 +51,5 @@ def open_qc(
     log: Log = silent,
 ) -> Study:
     """Open genotypes for quality control alone; keywords and errors as `open_study`, phenotypes only for hwe_controls."""
-    prefix, reader = named(genotypes, bfile)
-    inputs = Inputs(
-        bfile=prefix,
-        pheno=path("pheno", pheno),
-        pheno_name=names("pheno_name", pheno_name),
-        keep=path("keep", keep),
-        remove=path("remove", remove),
-        extract=path("extract", extract),
-        exclude=path("exclude", exclude),
-        chr=names("chr", chr),
-        from_bp=from_bp,
-        to_bp=to_bp,
-        force_01=force_01,
-        qc=True,
-        hwe_controls=hwe_controls,
-        pfile=paths("pfile", pfile),
-        vcf=paths("vcf", vcf),
-        bgen=paths("bgen", bgen),
-        bfile_list=path("bfile_list", bfile_list) or "",
-        pfile_list=path("pfile_list", pfile_list) or "",
-        vcf_list=path("vcf_list", vcf_list) or "",
-        bgen_list=path("bgen_list", bgen_list) or "",
-        sample=path("sample", sample) or "",
-        ref_last=ref_last,
-        vcf_field=vcf_field,
-        multiallelic=multiallelic,
-        dosage_grid=dosage_grid,
-        no_input_missing_phenotype=no_input_missing_phenotype,
-        covar=path("covar", covar),
-        split_par=split_par,
-        sex_name=sex_name,
-        purpose=purpose,
-        consent=path("consent", consent),
-        mondo=path("mondo", mondo),
-        policy=path("policy", policy),
-        identity=path("identity", identity),
-        visa=names("visa", visa),
-        second_signature=names("second_signature", second_signature),
-        blocks=blocks,
-    )
+    inputs, reader = inputs_of(dict(locals()), qc=True)
     return qc_of(inputs, log, reader)

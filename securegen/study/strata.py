@@ -61,7 +61,7 @@ def build_strata(
     kinds = kinds_of(reader.variants)
     if not kinds.any() and (qc_only or not inputs.pred):
         if qc_only:
-            return reader, alone(build_qc(inputs, reader, phenotypes=_phenotypes(inputs, reader)), len(kinds))
+            return reader, alone(build_qc(inputs, reader, _phenotypes(inputs, reader)), len(kinds))
         strata = alone(build_design(inputs, reader, log, among=among), len(kinds))
         enter_made(inputs, strata)
         return reader, strata

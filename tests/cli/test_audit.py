@@ -11,6 +11,9 @@ from support import securegen
 from securegen.cli.main import main
 from securegen.governance import audit_steps as audit
 from securegen.governance.audit_entry import COMMANDS
+from securegen.governance.policy_draft import draft
+from securegen.governance.policy_file import sign_policy
+from securegen.governance.signing import generate
 
 
 @pytest.fixture
@@ -87,8 +90,23 @@ def test_a_proof_is_checked_without_the_log(place, tmp_path_factory):
     assert securegen("audit", "verify", proof, "--key", far / "key").code == 7
 
 
+def test_the_page_has_the_rules_that_were_applied(tmp_path):
+    """Those of the policy beside the log, as `audit alerts`, and those of a file in their place."""
+    steward = generate()
+    policy = tmp_path / "policy.toml"
+    policy.write_text(draft("Test", steward.verify_key.hex(), [], {"alerts.keys.limit": 1234}))
+    sign_policy(policy, steward)
+    audit.record(policy, "policy", {"action": "signed", "policy": "00" * 32})
+    rules, page = tmp_path / "rules.toml", tmp_path / "log.html"
+    rules.write_text("[alerts.keys]\nlimit = 4321\n")
+    for words, limit, other in (((), "1,234", "4,321"), (("--rules", rules), "4,321", "1,234")):
+        assert securegen("audit", "export", tmp_path, "--html", "--out", page, *words).code == 0
+        assert f">{limit}</td>" in page.read_text() and other not in page.read_text()
+
+
 def test_export_and_alerts(place):
     page = place / "log.html"
+    (place / "policy.toml").unlink()
     assert securegen("audit", "export", place, "--html", "--out", page).code == 0
     assert "What was decided and why" in page.read_text()
     assert securegen("audit", "export", place, "--tiles", "--out", place / "tiles").code == 0

@@ -15,7 +15,7 @@ from support import genotypes, write_plink
 from target import Target, changed
 
 import securegen as sg
-from securegen.engines.federated.projection import read_loadings
+from securegen.engines.federated.projection import parse_loadings
 from securegen.engines.federated.variants import read_variants, write_variants
 from securegen.governance import consent_steps, pseudonyms
 from securegen.io.genotypes import GenotypeFiles
@@ -24,6 +24,7 @@ from securegen.io.plink1 import read_plink
 from securegen.io.store_urls import checked_url, is_url
 from securegen.io.strict_json import read_json
 from securegen.io.tables import read_header, read_ids, read_names, read_table
+from securegen.io.text import text_of
 from securegen.io.variant_sets import read_annotations, read_frequencies, read_masks, read_sets
 from securegen.results.read import read_frame, read_people, read_results
 from securegen.results.rows import read_sumstats
@@ -169,7 +170,8 @@ def _tables(folder: Path) -> Iterator[Target]:
         ("set-list", f"G1 1 100 {','.join(ids)}\n", lambda p: read_sets(str(p))),
         ("mask-def", "M1 LoF\nM2 LoF,missense\n", lambda p: read_masks(str(p))),
         ("aaf", "".join(f"{i} 0.0{n}1\n" for n, i in enumerate(ids)), lambda p: read_frequencies(str(p), set(ids))),
-        ("loadings", loadings, read_loadings), ("variants", (folder / "variants.tsv").read_text(), read_variants),
+        ("loadings", loadings, lambda p: parse_loadings(text_of(p.read_bytes(), p), p)),
+        ("variants", (folder / "variants.tsv").read_text(), read_variants),
         ("pseudonyms", pheno, renamed), ("consent-table", consents, imported)
     ]  # fmt: skip
     for name, text, read in texts:

@@ -145,20 +145,23 @@ class _Line:
 
 def test_allele_counts_pass_the_door_before_they_are_sent_to_a_models_owner(owned, monkeypatch):
     owned.write(version=2, limits__minor_alleles=40)
-    reader = sg.read_plink(owned.cohort.bfile)
+    reader, told = sg.read_plink(owned.cohort.bfile), []
 
     def sent(purpose):
-        line = _Line()
+        line, told[:] = _Line(), []
         gate = gate_of("mpc", Asking(purpose=purpose), [owned.policy])
         roles = type("R", (), {"left": "a", "right": "b", "dealer": "c"})
         with contextlib.suppress(EOFError):
-            score_run.people_run(line, roles, reader, "out", gate=gate)
+            score_run.people_run(line, roles, reader, "out", gate=gate, log=told.append)
         return dict(line.sent)
 
     with pytest.raises(PolicyError, match="policy.purpose"):
         sent(None)
+    assert not told
     counts = sent("HMB")["allele counts"]
     assert (counts[2] == 0).any() and (counts[2] > 0).any()  # variants of few carriers have none
+    (said,) = told
+    assert said.startswith(f"{(counts[2] == 0).sum():,} variants that tell fewer than 40 people apart (policy)")
     dosage, second, called = counts[:, counts[2] > 0]
     carriers = np.minimum(np.minimum(dosage - second, called - second), called - dosage + 2 * second)
     assert carriers.min() >= 40

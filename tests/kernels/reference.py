@@ -49,11 +49,6 @@ def mac_plain(g: np.ndarray, p: np.ndarray, primes: np.ndarray, out: np.ndarray)
     out[...] = _remainder(out.astype(object) + terms, primes)
 
 
-def add(g: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
-    """out (k, T, 2, L) += Σ_groups g (k, T, G, 2, L)."""
-    out[...] = _remainder(out.astype(object) + g.astype(object).sum(2), primes)
-
-
 def matmul_residues(rows: np.ndarray, columns: np.ndarray, primes: np.ndarray, out: np.ndarray) -> None:
     """out (k, T, R, Q, L) += Σ_groups rows (k, T, G, R, L) × columns (k, T, G, Q, L)."""
     terms = (rows.astype(object)[:, :, :, :, None] * columns.astype(object)[:, :, :, None]).sum(2)

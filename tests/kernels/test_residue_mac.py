@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from securegen.kernels.message_tiles import message_tiles
 from securegen.kernels.ntt import forward, ntt_tables
 from securegen.kernels.plain_mac import mac_plain
-from securegen.kernels.residue_mac import add, mac, mac_blocks, mac_parts
+from securegen.kernels.residue_mac import mac
 from securegen.rlwe.ring import ntt_primes
 
 from . import reference
@@ -32,6 +32,11 @@ def residues(rng, primes, *shape, largest=False):
     return np.stack(columns).astype(np.uint32)
 
 
+def of_whole(g, c, primes, out):
+    """`mac` of ciphertexts that are stored whole: g (k, T, G, 2, L), c (k, T, G, J, 2, L)."""
+    mac(g[:, :, :, 0], g[:, :, :, 1], c[:, :, :, :, 0], c[:, :, :, :, 1], primes, out)
+
+
 @settings(deadline=None, max_examples=40)
 @given(shapes, st.booleans(), st.integers(0, 2**32), st.booleans())
 def test_products_are_exact(shape, largest, seed, odd):
@@ -41,14 +46,10 @@ def test_products_are_exact(shape, largest, seed, odd):
     g = residues(rng, primes, tiles, groups, 2, lanes, largest=largest)
     c = residues(rng, primes, tiles, groups, columns, 2, lanes, largest=largest)
     start = residues(rng, primes, tiles, columns, 3, lanes, largest=largest).astype(np.uint64)
-    for kernel, twin, factors, out in (
-        (mac, reference.mac, (g, c), start),
-        (add, reference.add, (g,), start[:, :, 0, :2]),
-    ):
-        got, want = out.copy(), out.copy()
-        kernel(*factors, primes, got)
-        twin(*factors, primes, want)
-        np.testing.assert_array_equal(got, want)
+    got, want = start.copy(), start.copy()
+    of_whole(g, c, primes, got)
+    reference.mac(g, c, primes, want)
+    np.testing.assert_array_equal(got, want)
 
 
 @settings(deadline=None, max_examples=40)
@@ -76,7 +77,7 @@ def test_largest_residues_at_every_length(groups):
     g = np.full((1, 1, groups, 2, 16), q - 1, np.uint32)
     c = np.full((1, 1, groups, 5, 2, 16), q - 1, np.uint32)
     out = np.full((1, 1, 5, 3, 16), q - 1, np.uint64)
-    mac(g, c, primes, out)
+    of_whole(g, c, primes, out)
     # (q−1)² = 1 modulo q
     for term, times in enumerate((1, 2, 1)):
         assert (out[:, :, :, term] == (q - 1 + times * groups) % q).all()
@@ -88,7 +89,7 @@ def test_millions_of_random_products_without_one_wrong():
     k, tiles, groups, columns, lanes = 3, 64, 96, 7, 64
     g, c = residues(rng, PRIMES, tiles, groups, 2, lanes), residues(rng, PRIMES, tiles, groups, columns, 2, lanes)
     out = np.zeros((k, tiles, columns, 3, lanes), np.uint64)
-    mac(g, c, PRIMES, out)
+    of_whole(g, c, PRIMES, out)
     q = PRIMES[:, None, None, None]
     want = np.zeros_like(out)
     for i in range(groups):  # every product below 2^60, reduced at once
@@ -99,31 +100,25 @@ def test_millions_of_random_products_without_one_wrong():
     np.testing.assert_array_equal(out, want % q[..., None])
 
 
-def test_blocks_and_stored_halves_agree_with_one_array():
+def test_stored_halves_agree_with_one_array():
     rng = np.random.default_rng(3)
-    blocks, tiles, groups, columns, lanes = 3, 2, 21, 6, 64
-    g = np.stack([residues(rng, PRIMES, tiles, groups, 2, lanes) for _ in range(blocks)])
-    c = residues(rng, PRIMES, tiles, groups, columns, 2, lanes)
-    want = np.zeros((blocks, 3, tiles, columns, 3, lanes), np.uint64)
-    for b in range(blocks):
-        mac(g[b], c, PRIMES, want[b])
-    g0, g1 = (np.ascontiguousarray(g[:, :, :, :, h]) for h in (0, 1))
+    tiles, groups, columns, lanes = 2, 21, 6, 64
+    g, c = residues(rng, PRIMES, tiles, groups, 2, lanes), residues(rng, PRIMES, tiles, groups, columns, 2, lanes)
+    whole, apart = (np.zeros((3, tiles, columns, 3, lanes), np.uint64) for _ in range(2))
+    of_whole(g, c, PRIMES, whole)
+    g0, g1 = (np.ascontiguousarray(g[:, :, :, h]) for h in (0, 1))
     c0, c1 = (np.ascontiguousarray(c[:, :, :, :, h]) for h in (0, 1))
-    together, apart = np.zeros_like(want), np.zeros_like(want)
-    mac_blocks(g0, g1, c0, c1, PRIMES, together)
-    for b in range(blocks):
-        mac_parts(g0[b], g1[b], c0, c1, PRIMES, apart[b])
-    np.testing.assert_array_equal(together, want)
-    np.testing.assert_array_equal(apart, want)
+    mac(g0, g1, c0, c1, PRIMES, apart)
+    np.testing.assert_array_equal(apart, whole)
 
 
 def test_accumulating_in_two_calls_is_the_same():
     rng = np.random.default_rng(4)
     g, c = residues(rng, PRIMES, 2, 30, 2, 32), residues(rng, PRIMES, 2, 30, 3, 2, 32)
     once, twice = np.zeros((3, 2, 3, 3, 32), np.uint64), np.zeros((3, 2, 3, 3, 32), np.uint64)
-    mac(g, c, PRIMES, once)
-    mac(g[:, :, :13], c[:, :, :13], PRIMES, twice)
-    mac(g[:, :, 13:], c[:, :, 13:], PRIMES, twice)
+    of_whole(g, c, PRIMES, once)
+    of_whole(g[:, :, :13], c[:, :, :13], PRIMES, twice)
+    of_whole(g[:, :, 13:], c[:, :, 13:], PRIMES, twice)
     np.testing.assert_array_equal(once, twice)
 
 
@@ -131,9 +126,9 @@ def test_refuses_what_could_overflow():
     g, c = np.zeros((1, 1, 1, 2, 16), np.uint32), np.zeros((1, 1, 1, 1, 2, 16), np.uint32)
     out = np.zeros((1, 1, 1, 3, 16), np.uint64)
     with pytest.raises(ValueError):
-        mac(g, c, np.array([(1 << 30) + 3], np.uint64), out)
+        of_whole(g, c, np.array([(1 << 30) + 3], np.uint64), out)
     with pytest.raises(ValueError, match="lanes"):
-        mac(g[..., :8], c[..., :8], np.array([97], np.uint64), out[..., :8])
+        of_whole(g[..., :8], c[..., :8], np.array([97], np.uint64), out[..., :8])
 
 
 @pytest.mark.parametrize("features", ["+avx2,+avx,+sse4.2,+bmi,+bmi2,+fma", "+sse2"])
@@ -143,7 +138,7 @@ def test_machines_without_avx512_compute_the_same(features):
     program = (
         "import tests.kernels.test_residue_mac as m, tests.kernels.test_ntt as n, securegen.kernels.emit as e\n"
         "assert e.vector_words() == 4\n"
-        "m.test_blocks_and_stored_halves_agree_with_one_array()\n"
+        "m.test_stored_halves_agree_with_one_array()\n"
         "m.test_largest_residues_at_every_length(17)\n"
         "n.test_pointwise_product_is_the_negacyclic_product()\n"
         "n.test_is_evaluation_at_odd_powers_in_bit_reversed_order(16, 30)\n"

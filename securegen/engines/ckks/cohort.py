@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from securegen.engines.ckks import artefact, bodies, codec
 from securegen.engines.ckks.blocks import starts_of
-from securegen.engines.ckks.ciphertexts import read_ciphertexts, shares_public_half
-from securegen.engines.ckks.codec import chunks, ciphertext_shape
+from securegen.engines.ckks.ciphertexts import shares_public_half
+from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.keys import PublicKey
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.slices import HalvesInSlices, Slice, parts_of_slice
@@ -54,17 +52,6 @@ class EncryptedCohort:
     def strands(self, block: int) -> int:
         """How many strands a block has: as many as its variants need."""
         return codec.strands_of(self.blocks[block]["variants"], self.parameters)
-
-    def read_into(self, block: int, stream: str, chunk: int, c0: np.ndarray, c1: np.ndarray) -> None:
-        """Ciphertexts of one chunk of one block into arrays c0 (k, T, G, S, L) and c1 (k, T, G, 1 or S, L) uint32.
-
-        With one strand the axis S may be left out.
-        """
-        p, strands = self.parameters, self.strands(block)
-        shape = ciphertext_shape(p, chunks(p)[chunk][1], strands)
-        public = ciphertext_shape(p, chunks(p)[chunk][1], 1 if self.shared else strands)
-        entries = self.blocks[block]["streams"][stream][chunk]
-        read_ciphertexts(self.folder, entries, p.ring, c0.reshape(shape), c1.reshape(public))
 
     def in_slices(self, block: int, stream: str, chunk: int) -> HalvesInSlices:
         """The strands of one chunk of one block and their public halves."""

@@ -9,15 +9,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from securegen.errors import DesignError, PolicyError, UsageError
-from securegen.governance.label_noise import bounds_text
 from securegen.io.genotypes import FIELDS
 from securegen.model import GenotypeReader
-from securegen.study.checks import names, path
 from securegen.study.consented import consented
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
@@ -71,16 +69,10 @@ def open_later_study(
 
     Keywords and errors as `open_study`, without those that name or choose genotypes.
     """
-    inputs = Inputs(
-        pheno=path("pheno", pheno), pheno_name=names("pheno_name", pheno_name), covar=path("covar", covar),
-        covar_name=names("covar_name", covar_name), covar_categorical=names("covar_categorical", covar_categorical),
-        model=model, missing=missing, bits=bits, force_01=force_01, apply_rint=apply_rint,
-        no_input_missing_phenotype=no_input_missing_phenotype, common_samples=common_samples,
-        xchr_model=xchr_model, split_par=split_par, sex_name=sex_name, pred=path("pred", pred), statistic=statistic, qc=qc,
-        hwe_controls=hwe_controls, purpose=purpose, consent=path("consent", consent), mondo=path("mondo", mondo),
-        generalise=names("generalise", generalise), dp_epsilon=dp_epsilon, dp_delta=dp_delta, dp_bounds=bounds_text(dp_bounds),
-    )  # fmt: skip
-    return later_study_of(inputs, owner, key, log)
+    given: dict[str, Any] = dict(locals())  # fields of `Inputs`, but for three
+    for name in ("owner", "key", "log"):
+        del given[name]
+    return later_study_of(Inputs(**given), owner, key, log)
 
 
 def later_study_of(inputs: Inputs, owner: PathLike, key: SecretKey, log: Log = silent) -> Study:

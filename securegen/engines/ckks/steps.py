@@ -75,17 +75,15 @@ def generate_key(plan: Plan, *, policy: PathLike | None = None, beside: PathLike
     return replace(secret_key.generate(plan.parameters, plan.design), policy=gate.pin)
 
 
-def pin_of_cohort(
-    key: SecretKey, inputs: Inputs | None, prefix: PathLike, log: Log = silent, reader: GenotypeReader | None = None
-) -> Pin | None:
+def pin_of_cohort(key: SecretKey, inputs: Inputs | None, prefix: PathLike, reader: GenotypeReader | None) -> Pin | None:
     """The policy that governs a cohort which is encrypted: beside its files, the key or what is written, or named.
 
-    reader: of its genotypes; then its people are entered into the ledger of that policy. Raises PolicyError where the key
-    names a policy that is not here.
+    reader: of its genotypes; its people are entered into the ledger of that policy. None enters nobody. Raises PolicyError
+    where the key names a policy that is not here.
     """
     files = [*([] if inputs is None else inputs.files().values()), *([] if key.file is None else [key.file]), prefix]
     asking, consent = (Asking(), False) if inputs is None else (inputs.asking, bool(inputs.consent))
-    gate = gate_of("ckks", asking, files, pins=[("the key", key.policy)], log=log, consent=consent)
+    gate = gate_of("ckks", asking, files, pins=[("the key", key.policy)], log=silent, consent=consent)
     if reader is not None:
         gate.enrol(reader)
     return gate.pin

@@ -12,7 +12,6 @@ import numpy as np
 
 from securegen.engines.federated.variants import HEADER, align_reader
 from securegen.errors import InputError
-from securegen.io.text import read_text
 from securegen.model import SelectableReader, Variants
 
 READ = 512
@@ -27,13 +26,8 @@ class Loadings:
     weights: np.ndarray
 
 
-def read_loadings(path: str | Path) -> Loadings:
-    """Read `#CHROM POS ID EFFECT_ALLELE OTHER_ALLELE FREQ PC1 …`. Raises InputError naming file and line."""
-    return parse_loadings(read_text(path), path)
-
-
 def parse_loadings(content: str, path: str | Path) -> Loadings:
-    """As `read_loadings`, of text that was read from `path`."""
+    """Of the text of a file `#CHROM POS ID EFFECT_ALLELE OTHER_ALLELE FREQ PC1 …`. Raises InputError naming file and line."""
     rows = [(i, line.split()) for i, line in enumerate(content.splitlines(), 1) if line.strip()]
     header = (*HEADER, "FREQ")
     if not rows or tuple(rows[0][1][:6]) != header or len(rows[0][1]) < 7:

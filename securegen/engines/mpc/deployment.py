@@ -170,7 +170,7 @@ def run_party(parties: Parties, identity: PartyIdentity, task: Task, log: Log = 
         if split == VERTICAL:
             _vertical(session, vertical_roles(parties), task, outcome, reader, log)
         elif split == SCORES:
-            _scores(session, score_roles(parties), task, outcome, reader)
+            _scores(session, score_roles(parties), task, outcome, reader, log)
         else:
             _outsourced(session, outsourced_roles(parties), task, outcome, reader, log)
     return outcome
@@ -239,12 +239,14 @@ def _outsourced(
         )  # fmt: skip
 
 
-def _scores(session: Session, roles: Roles, task: Task, outcome: Outcome, reader: GenotypeReader | None) -> None:
+def _scores(
+    session: Session, roles: Roles, task: Task, outcome: Outcome, reader: GenotypeReader | None, log: Log
+) -> None:  # fmt: skip
     own = task.score or ScoreTask()
     if reader is not None:
         outcome.files = [
             score_run.people_run(
-                session, roles, reader, task.out, gate=outcome.gate, digits=own.digits, threads=task.threads
+                session, roles, reader, task.out, gate=outcome.gate, digits=own.digits, threads=task.threads, log=log
             )
         ]  # fmt: skip
     else:

@@ -27,9 +27,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def loopback_study(
-    directory: Path, roles: Mapping[str, str], *, study: str = "local", timeout: float = TIMEOUT
-) -> Parties:
+def loopback_study(directory: Path, roles: Mapping[str, str], *, timeout: float = TIMEOUT) -> Parties:
     """Make authority, keys and certificates for the parties `roles` (name to role, in order of rank).
 
     Writes ca.pem, NAME.pem, NAME.key and parties.toml into `directory` and returns the parties.
@@ -40,6 +38,6 @@ def loopback_study(
     for rank, (port, (name, role)) in enumerate(zip(free_ports(len(roles)), roles.items(), strict=True)):
         certificate = issue(directory, request(directory, name), name=name, rank=rank)
         rows.append(PartyEntry(name, role, f"127.0.0.1:{port}", pin(certificate)))
-    parties = Parties(study, tuple(rows), timeout)
+    parties = Parties("local", tuple(rows), timeout)
     write_parties(directory / "parties.toml", parties)
     return parties

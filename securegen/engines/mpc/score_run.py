@@ -43,15 +43,16 @@ def people_run(
     threads: int = 1,
     log: Log = silent,
 ) -> str:
-    """The people's party: writes PREFIX.sscore and returns its path. gate: the door, which allele counts pass, too.
+    """The people's party: writes PREFIX.sscore and returns its path. gate: the door, which allele counts pass, too; log:
+    told how many variants the policy's floor leaves out.
 
     Raises ProtocolError for a malformed reply, PolicyError where the policy refuses.
     """
     everything = np.arange(len(reader.variants))
-    counts = shown_counts(count_alleles(reader, everything), reader.dosage_grid, gate.minor_alleles, log)
     pass_allele_counts(
         gate, reader, len(everything), gate.minor_alleles, gate.inputs, "a session of parties", silent
     )  # fmt: skip
+    counts = shown_counts(count_alleles(reader, everything), reader.dosage_grid, gate.minor_alleles, log)
     announce_cohort(session, roles.right, reader)
     session.send(roles.right, "allele counts", np.stack([counts.dosage, counts.second, counts.called]))
     announced = session.receive_json(roles.right, "scores/plan")

@@ -65,16 +65,10 @@ def _check(reader: GenotypeReader, columns: Columns) -> None:
         raise ValueError(f"columns of {len(columns.values)} people for genotypes of {len(reader.samples)}")
 
 
-def complete_case_sums(reader: GenotypeReader, columns: Columns, analysis: Analysis) -> tuple[Analysis, Iterator[Sums]]:
-    """One analysis alone, with the sums that complete cases of linear regression need."""
-    alone, part, pairs = _alone(columns, analysis)
-    return alone, sums(reader, part, pairs=pairs)
-
-
 def complete_case_strata(
     reader: GenotypeReader, strata: Sequence[Stratum], test: str, phenotype: str
 ) -> tuple[tuple[Stratum, ...], Iterator[Sums]]:
-    """As `complete_case_sums`: the strata with that one analysis each, and its sums."""
+    """The strata with that one analysis each, and the sums that complete cases of linear regression need."""
     own, pairs = [], {}
     for stratum in strata:
         analysis = stratum.analysis(test, phenotype)

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.ckks import artefact
+from securegen.engines.ckks.ciphertexts import read_ciphertexts
+from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.owner import decrypt
 from securegen.engines.ckks.owner.design_secrets import read_secrets
 from securegen.engines.ckks.owner.secret_key import SecretKey
@@ -76,3 +78,13 @@ class Victim:
 
     def unverified(self, index: int, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return decrypt.insecure_decrypt_unverified(array, self.key, self.info, self.secrets, index)
+
+
+def stored_halves(cohort, block: int, stream: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both halves (k, T, G, L) uint32 of the first chunk of a block of one strand, as they are stored."""
+    p = cohort.parameters
+    c0, c1 = np.empty((2, len(p.ring.primes), p.ring.tiles, chunks(p)[0][1], p.ring.lanes), np.uint32)
+    read_ciphertexts(
+        cohort.folder, cohort.blocks[block]["streams"][stream][0], p.ring, c0[:, :, :, None], c1[:, :, :, None]
+    )
+    return c0, c1

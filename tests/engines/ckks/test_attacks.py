@@ -92,7 +92,7 @@ def test_without_verification_one_block_gives_every_key(victim):
         values = digits[:, 0] - people  # a plausible number in the lowest digit, nothing above it
         assert (values % (people // 2) == 0).all() and not digits[:, 1:].any() and noise[row] < 1e-6
         read[:, p.pack - 1 - shift :: p.pack] = values // (people // 2)
-    for strand, key in enumerate(strand_secrets(victim.key, strands)):
+    for strand, key in enumerate(strand_secrets(victim.key, range(strands))):
         secret = coefficients(key, p.ring)
         assert set(secret) == {-1, 0, 1}
         np.testing.assert_array_equal(read[strand], secret)

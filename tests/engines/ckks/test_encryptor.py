@@ -249,7 +249,7 @@ def test_encryption_equals_slow_twin(key, ring):
 
 def test_strands_equal_slow_twin(key, ring):
     """Two groups of three strands: each with its group's `a`, its own key, and the next error of the stream."""
-    secrets, messages = strands.strand_secrets(key, 3), some_messages(ring, 6, 1 << 50)
+    secrets, messages = strands.strand_secrets(key, range(3)), some_messages(ring, 6, 1 << 50)
     fast = encryptor._encrypt_with(SEED, ERROR_KEY, secrets, messages.reshape(2, 3, 1, ring.n), [SCALE], ring)
     assert fast.shape == (len(ring.primes), ring.tiles, 2, 3, ring.lanes)
     a, c0 = from_tiles(uniform.expand_uniform(SEED, 2, ring), ring), from_tiles(fast, ring)

@@ -242,7 +242,7 @@ def test_a_check_of_packed_integers_would_give_the_key_away(packed_check, tmp_pa
         return
     (passed,) = decrypt.decrypt(tmp_path / "results", state, info, secrets)
     difference = (passed.g - honest.g)[2 * p.places : 3 * p.places, 0]
-    secret = coefficients(strand_secrets(key, 1)[0], p.ring)[p.pack - 1 :: p.pack]
+    secret = coefficients(strand_secrets(key, range(1))[0], p.ring)[p.pack - 1 :: p.pack]
     np.testing.assert_array_equal(difference >> (61 - 2 * p.digit_bits), secret.astype(int))
 
 

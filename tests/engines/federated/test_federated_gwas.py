@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from securegen.cli.main import main
 from securegen.engines.federated import hub, own_inputs, rehearsal, rounds, site, study_toml, studyfile
-from securegen.engines.federated.projection import project, read_loadings
+from securegen.engines.federated.projection import parse_loadings, project
 from securegen.engines.federated.site import run_site
 from securegen.engines.federated.variants import write_variants
 from securegen.engines.plain.engine import write_plain, write_plain_qc
@@ -38,6 +38,10 @@ from .conftest import make_study, write_cohort
 pytestmark = pytest.mark.usefixtures("forked_roles")
 
 NAMES = ("site1", "site2", "site3")
+
+
+def read_loadings(path):
+    return parse_loadings(path.read_text(), path)
 
 
 def plain_text(folder: Path, bfile: str, **options) -> dict[str, bytes]:

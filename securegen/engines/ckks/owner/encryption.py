@@ -15,7 +15,7 @@ import numpy as np
 
 from securegen.engines.ckks.ciphertexts import OWN, SEAL, Ciphertexts, shares_public_half
 from securegen.engines.ckks.owner.secret_key import SecretKey
-from securegen.engines.ckks.owner.strands import secrets_at
+from securegen.engines.ckks.owner.strands import strand_secrets
 from securegen.kernels.memory import Rooms
 from securegen.rlwe import seal
 from securegen.rlwe.encryptor import encrypt_block, encrypt_digits, encrypt_parts
@@ -139,7 +139,7 @@ def strand_keys(encryptor: str, key: SecretKey, count: int) -> np.ndarray:
 def keys_at(encryptor: str, key: SecretKey, strands: Sequence[int]) -> np.ndarray:
     """As `strand_keys`, of these strands."""
     if shares_public_half(encryptor):
-        return secrets_at(key, strands)
+        return strand_secrets(key, strands)
     return np.broadcast_to(key.residues, (len(strands), *key.residues.shape))
 
 

@@ -25,13 +25,8 @@ from securegen.kernels.ntt import forward, ntt_tables
 from securegen.randomness import keystream
 
 
-def strand_secrets(key: SecretKey, count: int) -> np.ndarray:
-    """Secret keys of the strands 0 … count − 1: (count, k, n) uint64 residues in NTT form."""
-    return secrets_at(key, range(count))
-
-
-def secrets_at(key: SecretKey, strands: Sequence[int]) -> np.ndarray:
-    """As `strand_secrets`, of these strands."""
+def strand_secrets(key: SecretKey, strands: Sequence[int]) -> np.ndarray:
+    """Secret keys of these strands, (S, k, n) uint64 residues in NTT form; that of strand 0 is the key's own."""
     ring = key.public.parameters.ring
     out = np.empty((len(strands), len(ring.primes), ring.n), np.uint64)
     seed = key.derive("strands", 16)

@@ -40,7 +40,7 @@ from securegen.engines.ckks.scores.stream import Term, batches, stretches
 from securegen.engines.ckks.scores.weights import StoredWeights, weight_polynomials
 from securegen.errors import ArtefactError, PlanError
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
-from securegen.kernels.residue_mac import mac_parts
+from securegen.kernels.residue_mac import mac
 from securegen.model import Progress, no_progress
 from securegen.rlwe.publickey import EncryptionKey, add_zeros, encrypt, hide, noise_certain, noise_sd
 from securegen.rlwe.residues import from_tiles, scaled_residues
@@ -225,9 +225,7 @@ def products(
             w0, w1 = model.tiles(batch)
             for q, tiles, g0, g1 in stretches(cohort, batch, c):
                 for g in range(groups):
-                    mac_parts(
-                        g0[:, :, :, g], g1[:, :, :, g], w0[q, tiles], w1[q, tiles], primes[q], sums[g][q, tiles]
-                    )  # fmt: skip
+                    mac(g0[:, :, :, g], g1[:, :, :, g], w0[q, tiles], w1[q, tiles], primes[q], sums[g][q, tiles])
         progress(c + 1, len(chunks(p)))
         yield c, sums
 

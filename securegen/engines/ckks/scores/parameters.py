@@ -61,13 +61,11 @@ def check_exact(parameters: Parameters, *, norm: float, sum_bound: int) -> None:
         )
 
 
-def store_parameters(
-    ring: Ring, pack: int, scale: int, *, dosage_max: int, samples: int, design_bits: int = 0
-) -> Parameters:
-    """`Parameters` of a store with this scale. design_bits: log2 of a design column's norm that should fit too."""
+def store_parameters(ring: Ring, pack: int, scale: int, *, dosage_max: int, samples: int) -> Parameters:
+    """`Parameters` of a store with this scale."""
     groups = -(-samples // pack)
     design = math.ceil(math.log2(4 * SIGMAS * ERROR_SD * dosage_max * math.sqrt(ring.n * groups)))
-    return Parameters(ring, pack, scale, design, dosage_max, 2.0**design_bits, samples)
+    return Parameters(ring, pack, scale, design, dosage_max, 1.0, samples)
 
 
 def estimate_seconds(parameters: Parameters, *, rows: int, columns: int) -> float:

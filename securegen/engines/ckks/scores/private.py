@@ -32,7 +32,7 @@ from securegen.engines.ckks.scores.weights import ScoreReader, StoredWeights, se
 from securegen.errors import ArtefactError, UsageError
 from securegen.governance.gate import Asking, Gate
 from securegen.io.kept_arrays import keep_json
-from securegen.model import IntArray, Progress, SelectableReader, no_progress
+from securegen.model import IntArray, Progress, SelectableReader, iterate_blocks, no_progress
 from securegen.rlwe.publickey import NONCE_BYTES
 from securegen.scores.match import Match
 from securegen.scores.plan import ScorePlan, used_variants
@@ -227,12 +227,10 @@ def open_scores_for(
     return replace(release(sums, digits=invitation.digits), named_dosage=None)
 
 
-def missing_calls(reader: SelectableReader, variant: IntArray, block: int = 1024) -> IntArray:
+def missing_calls(reader: SelectableReader, variant: IntArray) -> IntArray:
     """(N,) int64: missing calls of each person at these variants."""
-    chosen = reader.select(variants=variant)
     out = np.zeros(len(reader.samples), np.int64)
-    for start in range(0, len(variant), block):
-        part = chosen.read(start, min(start + block, len(variant)))
+    for part in iterate_blocks(reader.select(variants=variant), 1024):
         if part.missing is not None:
             out += part.missing.sum(axis=0)
     return out

@@ -46,7 +46,6 @@ def encrypted_scores(
     weights: StoredWeights,
     *,
     progress: Progress = no_progress,
-    window_bytes: int = WINDOW_BYTES,
     span: tuple[int, int] | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (chunk, sums) for every chunk of groups, or for those from span[0] to span[1] − 1: sums (k, T, G, C, 1 + S, L)
@@ -66,7 +65,7 @@ def encrypted_scores(
         return strands, len(ring.primes), ring.tiles, groups, weights.columns, 2, ring.lanes
 
     parts = chunks(p)
-    per_window = max(1, window_bytes // (4 * math.prod(shape(parts[0][1]))))
+    per_window = max(1, WINDOW_BYTES // (4 * math.prod(shape(parts[0][1]))))
     begin, end = span or (0, len(parts))
     done, total = 0, len(used) * (end - begin)
     for first in range(begin, end, per_window):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ckks_tools import stored_halves
 
 from securegen.engines.ckks.cohort import open_cohort
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
@@ -88,10 +89,7 @@ def weights_from_c2(product) -> float:
     """
     p = product.key.public.parameters
     ring, q = p.ring, np.array(p.ring.primes, np.uint64)[:, None]
-    shape = (len(ring.primes), ring.tiles, 1, ring.lanes)
-    g = [np.empty(shape, np.uint32) for _ in range(2)]
-    product.cohort.read_into(0, "g", 0, *g)
-    g0, g1 = (half.reshape(len(ring.primes), -1).astype(np.uint64) for half in g)
+    g0, g1 = (half.reshape(len(ring.primes), -1).astype(np.uint64) for half in stored_halves(product.cohort, 0, "g"))
     _, c1, c2 = product.reply()
     inverse_g1 = np.array(
         [[pow(int(v), -1, m) for v in row] for row, m in zip(g1, ring.primes, strict=True)], np.uint64

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from ckks_tools import stored_halves
 
 from securegen.engines.ckks.cohort import open_cohort
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
@@ -130,9 +131,7 @@ def attack_c1(x: Exchange) -> float:
     """c1 / a: the key holder knows the `a` it encrypted with."""
     _, c1 = x.reply()
     p = x.p
-    shape = (len(p.ring.primes), p.ring.tiles, 1, p.ring.lanes)
-    c0_sent, a = np.empty(shape, np.uint32), np.empty(shape, np.uint32)
-    x.cohort.read_into(0, "g", 0, c0_sent, a)
+    _, a = stored_halves(x.cohort, 0, "g")
     q = p.ring.primes[0]
     quotient = c1[0, 0].astype(np.uint64) * inverse_residues(a[0].reshape(-1), q) % np.uint64(q)
     every = np.zeros((len(p.ring.primes), p.ring.n), np.uint64)
@@ -282,10 +281,8 @@ def noise_of_a_reply(x: Exchange) -> int:
 def own_errors(x: Exchange) -> np.ndarray:
     """The key holder knows the error of every coefficient that it encrypted."""
     p = x.p
-    c0, c1 = (np.empty((len(p.ring.primes), p.ring.tiles, 1, p.ring.lanes), np.uint32) for _ in range(2))
-    x.cohort.read_into(0, "g", 0, c0, c1)
     q = np.array(p.ring.primes, np.uint64)[:, None]
-    c0, c1 = (c.reshape(len(q), -1).astype(np.uint64) for c in (c0, c1))
+    c0, c1 = (c.reshape(len(q), -1).astype(np.uint64) for c in stored_halves(x.cohort, 0, "g"))
     message = np.zeros((1, p.ring.n), np.int64)
     message[0, : len(x.genotypes)] = x.genotypes
     rest = (c0 + c1 * x.key.residues % q + q - scaled_residues(message, p.genotype_scale, p.ring)[0]) % q

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ckks_tools import stored_halves
 
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.cohort import open_cohort
@@ -45,7 +46,7 @@ def test_stretches_are_what_is_stored(cohort, monkeypatch, size):
     shape = (len(ring.primes), ring.tiles, 1, ring.lanes)
     want = np.empty((2, len(terms), *shape), np.uint32)
     for r, t in enumerate(terms):
-        cohort.read_into(t.block, t.stream, 0, want[0, r], want[1, r])
+        want[0, r], want[1, r] = stored_halves(cohort, t.block, t.stream)
     got, seen = np.zeros_like(want), 0
     for q, tiles, *halves in stretches(cohort, terms, 0):
         for half, part in zip(got, halves, strict=True):
