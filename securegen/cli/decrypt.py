@@ -60,7 +60,8 @@ def command(
 
     Nothing is written before every block is verified. If one fails, the key is retired: docs/explanation/verification.md. Where
     the owner's folder knows several designs, --design says which one to open: the results may not choose it. A design that was
-    encrypted with --correction needs the genotypes again (--bfile …): they never left.
+    encrypted with --correction needs the genotypes again (--bfile …): they never left. So does a policy that withholds rare
+    rows, where earlier tables are of other people.
     """
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key
@@ -85,19 +86,20 @@ def command(
                 "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design has not: "
                 "encrypt with --qc"
             )
-        correct = steps.corrector(key, owner, opened.digest, _genotypes(options, log))
+        genotypes = _genotypes(options, log)
         info = read_info(OwnerState(Path(owner), key))
         filters.check(info.dosage_grid)
         if dry_run():
             refuse_retired(key, Path(owner), still_trusted=key_still_trusted)
             if not is_url(results):
                 check_input(Path(results))
-        gate = steps.gate_of_results(key, owner, opened.digest, asking, log=log)
+        gate = steps.gate_of_results(key, owner, opened.digest, asking, log=log, genotypes=genotypes)
+        correct = steps.corrector(key, owner, opened.digest, genotypes, governed=gate.policy is not None)
         gate.check(associations(opened.analyses, opened.strata, len(info.variants), floor=gate.minor_alleles))
         of_quality = gate
         if qc_tables:
             of_quality = gate.joined(
-                steps.gate_of_results(key, owner, opened.digest, asking, qc_only=True, log=log)
+                steps.gate_of_results(key, owner, opened.digest, asking, qc_only=True, log=log, genotypes=genotypes)
             )  # fmt: skip
             of_quality.check(quality(opened.strata, len(info.variants), gate.minor_alleles))
         paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.association]

@@ -12,6 +12,7 @@ import numpy as np
 
 from securegen.design.columns import Analysis, Design
 from securegen.model import Columns
+from securegen.vocabulary import SEX_AND_MITOCHONDRIAL
 
 AUTOSOMES = "autosomes"
 Run = tuple[int, int]
@@ -59,6 +60,11 @@ class Stratum:
 
     def __repr__(self) -> str:
         return f"Stratum({self.name}, {self.variants} variants, {len(self.design.columns.names)} columns)"
+
+    @property
+    def place(self) -> str:
+        """X, Y or MT, or "": sums of two places are never of the same variant."""
+        return self.name if self.name in SEX_AND_MITOCHONDRIAL else ""
 
     @property
     def variants(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,16 @@ from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL
 from securegen.io.text import count
-from securegen.model import AnnouncedCohort, GenotypeReader, Samples
+from securegen.model import AnnouncedCohort, GenotypeReader, Samples, Variants
 from securegen.results import outputs
 from securegen.scores.plan import AlleleCounts
 from securegen.scores.study import ScoreInputs, asked_for
+from securegen.study.genotypes import open_genotypes
 from securegen.study.held import Held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.noise_place import place_of
 from securegen.study.opening import Study
+from securegen.study.ploidy import as_genotypes
 
 COUNTS = "allele counts"
 
@@ -64,28 +67,57 @@ def gate_of_study(engine: str, study: Study, log: Log = silent, *, qc_only: bool
     gate = replace(gate_of_inputs(engine, study.inputs, log), allowed=study.held.tell)
     if gate.policy is None:
         return gate
-    return gate.of(people_of(study.reader, study.strata, qc_only=qc_only), study.inputs.asked_for())
+    everybody = everybody_of(study) if gate.minor_alleles else None
+    people = people_of(study.reader, study.strata, qc_only=qc_only, everybody=everybody)
+    return gate.of(people, study.inputs.asked_for())
+
+
+def everybody_of(study: Study) -> GenotypeReader:
+    """The genotypes of everybody in the files of a study whose use is allowed, `keep` and `remove` aside, at its variants."""
+    i, reader = study.inputs, as_genotypes(study.reader)
+    if not (i.keep or i.remove) or not i.genotypes.files():
+        return reader
+    whole = open_genotypes(replace(i, keep=None, remove=None), haploid=True, parts=True)
+    rows = {row: n for n, row in enumerate(_rows(whole.variants))}
+    return whole.select(
+        np.arange(len(whole.samples)), np.array([rows[row] for row in _rows(reader.variants)], np.int64)
+    )
+
+
+def _rows(v: Variants) -> Iterator[tuple[Any, ...]]:
+    return zip(v.chromosome, v.position.tolist(), v.id, v.effect_allele, v.other_allele, strict=True)
 
 
 def people_of(
-    reader: GenotypeReader | Samples, strata: Sequence[Stratum], *, qc_only: bool = False, pooled: bool = False
-) -> PeopleFacts:
+    reader: GenotypeReader | Samples, strata: Sequence[Stratum], *, qc_only: bool = False, pooled: bool = False,
+    everybody: GenotypeReader | Samples | None = None,
+) -> PeopleFacts:  # fmt: skip
     """Who is in the sums of strata, and in which columns. reader: of the genotypes, or only whose; qc_only: of the tables of
-    quality control, else of the others; pooled: others' people are in the sums."""
+    quality control, else of the others; pooled: others' people are in the sums; everybody: as of `PeopleFacts`."""
     samples = reader if isinstance(reader, Samples) else reader.samples
     here = None if isinstance(reader, Samples | AnnouncedCohort) else Fingerprints(reader)
-    sets, columns = [], []
+    sets: list[tuple[str, str, np.ndarray]] = []
+    others: list[tuple[str, str, np.ndarray]] = []
+    columns = []
     for s in strata:
         values = np.asarray(s.design.columns.values)
-        wanted = [a for a in s.design.analyses if a.association != qc_only]
-        for a in wanted:
+        for a in s.design.analyses:
             for j in sorted({a.columns[p] for p in reads_of(a).people}):
-                sets.append((a.phenotype, s.name if s.name in ("X", "Y", "MT") else "", values[:, j] != 0))
-        used = sorted({j for a in wanted for j in a.columns})
+                found = (a.phenotype, s.place, values[:, j] != 0)
+                (sets if a.association != qc_only else others).append(found)
+        used = sorted({j for a in s.design.analyses if a.association != qc_only for j in a.columns})
         if used:
             columns.append(values[:, used])
     together = max((a.model.samples for s in strata for a in s.design.analyses), default=0) if pooled else 0
-    return PeopleFacts(samples, tuple(sets), tuple(columns), pooled=together, genotypes=here)
+    return PeopleFacts(
+        samples,
+        tuple(sets),
+        tuple(columns),
+        pooled=together,
+        genotypes=here,
+        quality=tuple(others),
+        everybody=everybody,
+    )
 
 
 def gate_of_scores(engine: str, genotypes: Inputs, inputs: ScoreInputs, log: Log = silent) -> Gate:

@@ -24,6 +24,7 @@ from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import ASSOCIATION, LD, NOISY, PEOPLE, QUALITY, SCORES, Request, second_signers
 from securegen.governance.ledger import Entries
 from securegen.governance.policy_file import POLICY
+from securegen.governance.refusals import refusal_reasons
 from securegen.governance.signing import canonical, fingerprint, sha256
 
 RULES_FILE = "alerts.toml"
@@ -104,7 +105,8 @@ def unusual_reasons(request: Request, entries: Sequence[Entry]) -> tuple[Reason,
     now = time.time_ns() // 1_000_000
     found = reasons(entries, "release", facts_of(request), at=now, rules=rules_of(request.policy))
     asks = "; it needs a second signature" + ("" if request.explained else f" on request {request.digest}")
-    return tuple(r if r.allowed else replace(r, text=r.text + asks) for r in found)
+    unusual = (r if r.allowed else replace(r, text=r.text + asks) for r in found)
+    return (*unusual, *refusal_reasons(request.policy, entries))
 
 
 def tell(folder: Path, request: Request, decision: Decision, ledger: Entries | None = None) -> Checkpoint:

@@ -85,6 +85,12 @@ def digest_of(register: Register) -> str:
     return hashlib.sha256(_written(register)[0].encode()).hexdigest()
 
 
+def witness_of(register: Register, lines: int | None = None) -> tuple[int, str]:
+    """How many lines a register has, or so many of its first, and the mark of the last of them, which no other register has."""
+    first = register.lines[:lines]
+    return len(first), _written(Register(register.ledger, first))[1]
+
+
 def ledger_of(path: str | os.PathLike[str]) -> Path:
     """The ledger beside a register: the key that names its people, and the sets of them in released tables."""
     return Path(f"{os.fspath(path)}.ledger")

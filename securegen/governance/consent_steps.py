@@ -19,7 +19,7 @@ import numpy as np
 from securegen.errors import InputError, PolicyError, UsageError
 from securegen.governance import duo, releases
 from securegen.governance.consent import NOTHING, WITHDRAW, Covered, Imported, Register, Row, covered, withdrawn
-from securegen.governance.consent_file import digest_of, now, open_register
+from securegen.governance.consent_file import digest_of, now, open_register, witness_of
 from securegen.governance.decision import Decision
 from securegen.governance.mondo import diseases
 from securegen.io.text import count, iterate_lines
@@ -116,6 +116,20 @@ def left(register: Name, samples: Samples) -> np.ndarray:
     """(N,) bool: who of the samples withdrew, whatever for. Raises StorageError as `consent_file.open_register`."""
     with open_register(register) as opened:
         return withdrawn(opened, samples)
+
+
+def left_since(register: Name, samples: Samples, known: tuple[int, str] | None) -> np.ndarray | None:
+    """As `left`; None where the register is an older one than it was, or another. known: how far it was."""
+    with open_register(register) as opened:
+        if known is not None and witness_of(opened, known[0]) != known:
+            return None
+        return withdrawn(opened, samples)
+
+
+def witness(register: Name) -> tuple[int, str]:
+    """How far a register is, as `consent_file.witness_of`. Raises StorageError as `consent_file.open_register`."""
+    with open_register(register) as opened:
+        return witness_of(opened)
 
 
 def register_digest(register: Name) -> str:

@@ -26,6 +26,8 @@ from securegen.governance.policy import (
     Policy,
     covers,
 )
+from securegen.governance.refusals import told
+from securegen.governance.rows_between import Between
 from securegen.governance.signing import canonical, sha256
 from securegen.governance.visa import Visa
 from securegen.governance.visa_roles import reasons as visa_reasons
@@ -78,7 +80,8 @@ class History:
     """What these people have been in before. fault: what the ledger says of the sets of samples and columns, None where
     nothing; columns: that the most-spent person would have been summed with; people: of whom `columns` is a share; day,
     month, ever: other releases; repeated: this very request was released before; known: False where the facts are not at
-    hand, which is refused."""
+    hand, which is refused; between: people by whom sets of samples differ from those of earlier tables; seen: False where the
+    genotypes of these are not here, and rare rows must be withheld."""
 
     columns: int = 0
     people: int = 0
@@ -88,6 +91,8 @@ class History:
     ever: int = 0
     repeated: bool = False
     known: bool = True
+    between: tuple[Between, ...] = ()
+    seen: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,9 +130,9 @@ class Request:
 
 def release(request: Request) -> Decision:
     """Whether what is asked for may leave, with every rule that spoke. A refusal says no count of people: who asks again with one
-    more in a list would read from it who is there, who is a case, and whose value lacks."""
+    more in a list would read from it who is there, who is a case, and whose value lacks. What it names: `refusals.told`."""
     decided = _decided(request, exact=True)
-    return decided if decided.allowed else _decided(request, exact=False)
+    return decided if decided.allowed else told(_decided(request, exact=False))
 
 
 def _decided(request: Request, *, exact: bool) -> Decision:
@@ -245,6 +250,9 @@ def _budgets(r: Request, exact: bool) -> Iterator[Reason]:
         return
     fault = h.fault or f"sets of samples are equal, or differ by at least {p['limits.differing_people']} people"
     yield Reason("policy.differing_people", h.fault is None, fault, line)
+    if not h.seen:
+        said = "earlier tables are of other people: rows that few of these tell apart are withheld, by the genotypes (`bfile`)"
+        yield Reason("policy.rows_between", False, said, p.line("limits.minor_alleles"))
     share = p["budgets.columns_share"]
     yield Reason(
         "budget.columns", h.columns <= share * h.people,

@@ -28,13 +28,14 @@ from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import NOISY, OutputFacts, Request, release
 from securegen.governance.fingerprint import Fingerprints
-from securegen.governance.history import PeopleFacts, history_of
+from securegen.governance.history import PeopleFacts, history_of, rows_between
 from securegen.governance.label_noise import noise_line
 from securegen.governance.ledger import Entries
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
 from securegen.governance.policy import Policy
+from securegen.governance.rows_between import RowsBetween
 from securegen.governance.signing import fingerprint
 from securegen.governance.visa import Visa
 from securegen.model import GenotypeReader, Samples
@@ -83,7 +84,7 @@ class Asking:
 class Gate:
     """One run's door. policy: None where nothing governs; decisions: so far, for the receipt; noise: of tables that asked;
     kinds: that were allowed; draws: folders of stored draws by which noise is believed, None where it was read from an
-    authenticated record; allowed: is called when something is allowed, for lines that wait."""
+    authenticated record; allowed: is called when something is allowed, for lines that wait; rows: withheld of what was."""
 
     policy: Policy | None
     engine: str
@@ -103,6 +104,7 @@ class Gate:
     draws: tuple[Path, ...] | None = ()
     allowed: Callable[[], None] = _nothing_waits
     visas: tuple[Visa, ...] = ()
+    rows: RowsBetween | None = None
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -122,6 +124,10 @@ class Gate:
     def of(self, people: PeopleFacts, inputs: Mapping[str, str] | None = None) -> Gate:
         """The same gate for these people and digests of files."""
         return replace(self, people=people, inputs=self.inputs if inputs is None else inputs)
+
+    def hidden(self, what: str, place: str, start: int, stop: int) -> np.ndarray:
+        """(V,) bool: rows withheld of what was released, as `RowsBetween.hidden`."""
+        return np.zeros(stop - start, bool) if self.rows is None else self.rows.hidden(what, place, start, stop)
 
     def joined(self, other: Gate) -> Gate:
         """Another gate of the same run, whose decisions are kept with these."""
@@ -202,8 +208,7 @@ class Gate:
         self.noise += [n for n in of_phenotypes if n is not None and n not in self.noise]
         if self.policy is None or not outputs:  # nothing leaves
             return None
-        policy = self.policy
-        now = datetime.datetime.now(datetime.UTC)
+        policy, now = self.policy, datetime.datetime.now(datetime.UTC)
         request = Request(
             policy, self.role, self.engine, tuple(outputs), now.date(), self.who, self.asking.purpose,
             tuple(sorted(self.inputs.items())), reasons=tuple(self.extra()), visas=self.visas,
@@ -221,8 +226,7 @@ class Gate:
             history = history_of(ledger, request, self.people)
             request = replace(request, history=replace(history, repeated=True) if early else history)
             more = (*registers.reasons(ledger, self.people), *audit_release.unusual_reasons(request, entries))
-            request = replace(request, reasons=(*request.reasons, *more))
-            decision = release(request)
+            decision = release(replace(request, reasons=(*request.reasons, *more)))
             if entered := enter and decision.allowed:
                 ledger.policy = Pin.of(policy).to_json()
                 registers.remember(ledger, self.asking.asked())
@@ -237,6 +241,7 @@ class Gate:
                 for line in self.lines():
                     self.log(line)
             decision.require()
+        self.rows = rows_between(history, self.people, self.minor_alleles)
         self.kinds += [o.kind for o in outputs] if enter else []
         self.allowed()
         return decision
@@ -289,12 +294,7 @@ def gate_of(
                 "`purpose` says what the data are used for: give the register of who allows it (`consent`), or a policy that does"
             )
         return Gate(None, engine, asking, log=log)
-    for other in found[1:]:
-        if os.path.lexists(other.with_name(LEDGER)):
-            raise PolicyError(
-                f"policy.file: {folder} and {other.parent} both have this policy, and {other.with_name(LEDGER)} knows what was "
-                "released already: keep the policy, and the data, in one of them"
-            )
+    ledger_place.refuse_second(folder, [other.with_name(LEDGER) for other in found[1:]])
     audit_release.refuse_unsigned_rules(folder)
     who, role, visas = who_asks(policy, asking.identity, asking.visa, folder)
     return Gate(policy, engine, asking, who, role, folder, log=log, draws=(folder,), visas=visas)

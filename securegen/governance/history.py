@@ -15,8 +15,9 @@ from securegen.governance.ledger import Entries, padded
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.openings import CONSENTED
 from securegen.governance.policy import RECORD
+from securegen.governance.rows_between import Between, RowsBetween, between, places_of
 from securegen.io.schema import one_line
-from securegen.model import Samples
+from securegen.model import GenotypeReader, Samples
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class PeopleFacts:
     sets: what for, on which of X, Y and MT or "", and (N,) bool; columns: (N, J) integers of every design; known: False
     where an earlier version kept neither; pooled: people in the sums, where others' are beside these; products: what tells some
     variants or columns from others, and how many of them each genotype of these people was multiplied with; genotypes:
-    theirs, in the clear, None where they are not at hand; beside: ledgers of an engine, in which this request is not counted
+    theirs, in the clear, None where they are not at hand; quality: as sets, over which filters count; everybody: who can be
+    looked at where an earlier table is of other people, with genotypes of the tables' variants or without, None where somebody
+    else looks; beside: ledgers of an engine, in which this request is not counted
     yet: what these people have spent there counts here; counted: products of another door of the same run, which are these
     columns, where both doors have one ledger.
     """
@@ -40,6 +43,12 @@ class PeopleFacts:
     genotypes: Fingerprints | None = None
     beside: tuple[Path, ...] = ()
     counted: tuple[tuple[str, int], ...] = ()
+    quality: tuple[tuple[str, str, np.ndarray], ...] = ()
+    everybody: GenotypeReader | Samples | None = None
+
+    def sifted(self) -> PeopleFacts:
+        """The same where filters leave out rows: whether one is there tells a count of everybody over whom they count."""
+        return replace(self, sets=(*self.sets, *self.quality), quality=())
 
 
 def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) -> History:
@@ -60,12 +69,21 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
         np.maximum.at(ledger.spent, rows, _spent_in(path, people))
     for what, number in people.counted:
         ledger.give_back(f"{what} of {number}", rows, number)
+    found: list[Between] = []
+    look, places = people.everybody if request.policy["limits.minor_alleles"] else None, None
     for what, place, members in people.sets:  # sums of two places are never of the same variant
         mark = f"[{place}] policy, "
         here = [found for found in ledger.sets if found[0].startswith(mark)]
         fault = fault or replace(ledger, sets=here).set_fault(rows, members, least)
-        if not any((padded(known, len(ledger.spent)) == _among(ledger, rows, members)).all() for _, known in here):
-            ledger.sets.append((f"{mark}{one_line(what)}"[:400], _among(ledger, rows, members)))
+        mine = _among(ledger, rows, members)
+        same = [i for i, (_, known) in enumerate(here) if (padded(known, len(mine)) == mine).all()]
+        if look is not None:
+            earlier = [known for _, known in here[: same[0] if same else None]]
+            if places is None:
+                places = places_of(ledger, look if isinstance(look, Samples) else look.samples)
+            found += between(what, place, mine, earlier, places)
+        if not same:
+            ledger.sets.append((f"{mark}{one_line(what)}"[:400], mine))
     columns, among = 0, 0
     for values in people.columns:
         spent, analysed = ledger.would_spend(rows, values), int((values != 0).any(axis=1).sum())
@@ -79,7 +97,16 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
             max(columns, ledger.spend_once(f"{what} of {number}", rows, number)),
             max(among, len(rows), people.pooled),
         )
-    return replace(history, fault=fault, columns=columns, people=among)
+    seen = not found or not isinstance(look, Samples)
+    return replace(history, fault=fault, columns=columns, people=among, between=tuple(found), seen=seen)
+
+
+def rows_between(history: History, people: PeopleFacts | None, fewest: int) -> RowsBetween | None:
+    """What looks at the rows of tables of these people; None where none is to be withheld."""
+    everybody = None if people is None else people.everybody
+    if not history.between or everybody is None or isinstance(everybody, Samples):
+        return None
+    return RowsBetween(history.between, everybody, fewest)
 
 
 def _spent_in(path: Path, people: PeopleFacts) -> np.ndarray:

@@ -49,7 +49,7 @@ class Entries:
     summed; register: lines of the register of consent that was last written beside this ledger, and the mark of the last of
     them; releases: digest of a request, and its day, YYYY-MM-DD; policy: the latest under which something was released, as
     `pin.Pin.to_json`; prints: of their genotypes; place: of a policy's ledger; registers: of
-    consent, paths, of a policy's ledger; changes: of the file so far; keep: writes what
+    consent, paths, of a policy's ledger; witnesses: how far these were; changes: of the file so far; keep: writes what
     was entered by now, for what is written after it."""
 
     key: bytes = field(repr=False)
@@ -66,6 +66,7 @@ class Entries:
     prints: Prints = field(default_factory=Prints)
     place: LedgerPlace | None = None
     registers: list[str] = field(default_factory=list)
+    witnesses: dict[str, tuple[int, str]] = field(default_factory=dict)
     changes: int = 0
     keep: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
@@ -91,6 +92,10 @@ class Entries:
         """What a person is called here, in hex."""
         return self._names([(fid, iid)])[0]
 
+    def names(self, samples: Samples) -> list[str]:
+        """What samples are called here."""
+        return self._names(zip(map(str, samples.fid), map(str, samples.iid), strict=True))
+
     def _names(self, ids: Iterable[tuple[str, str]]) -> list[str]:
         """What people are called here: HMACs of the JSON list of both ids, from two states of SHA-256 that are copied."""
         padded_key = self.key.ljust(64, b"\0")
@@ -110,7 +115,7 @@ class Entries:
 
         genotypes: of these samples, by which people are known under other ids, and one who is there twice has one place.
         """
-        names = self._names(zip(map(str, samples.fid), map(str, samples.iid), strict=True))
+        names = self.names(samples)
         if genotypes is None:
             return self.places(names)
         bands, found = genotypes.prints(self.key, self.prints.bands)
@@ -124,15 +129,9 @@ class Entries:
 
     def places(self, names: Sequence[str]) -> np.ndarray:
         """As `rows`, of people by what they are called here."""
-        people = self.people
-        new = itertools.count(len(self.spent))
-        out = np.array(
-            [
-                found if (found := people.get(name)) is not None else people.setdefault(name, next(new))
-                for name in names
-            ],
-            np.int64,
-        )
+        people, new = self.people, itertools.count(len(self.spent))
+        known = (found if (found := people.get(n)) is not None else people.setdefault(n, next(new)) for n in names)
+        out = np.fromiter(known, np.int64, len(names))
         self._grow(next(new))
         return out
 

@@ -63,6 +63,9 @@ _HEADER = record(
     may_have={
         "policy": PIN,
         "registers": list_of(text(4096, least=1), 1, 256),
+        "witnesses": list_of(
+            record(register=text(4096, least=1), lines=integer(0, 1 << 40), mark=text(2 * PERSON_BYTES)), 1, 256
+        ),
         "register": record(lines=integer(1, 1 << 40), mark=hex_text(PERSON_BYTES)),
         "place": record(
             file=integer(0, (1 << 64) - 1), machine=text(64), changes=integer(0, 1 << 60), signature=text(128)
@@ -74,6 +77,7 @@ _HEADER = record(
 def pack(entries: Entries) -> list[bytes]:
     """The body: header with its length, and records. Raises StorageError where it would be too large to be read."""
     size = len(entries.spent)
+    witnesses = [{"register": path, "lines": n, "mark": mark} for path, (n, mark) in entries.witnesses.items()]
     header = {
         "people": size, "names": len(entries.people), "prints": len(entries.prints.places),
         "bands": list(map(list, entries.prints.bands)), "charged": len(entries.charged),
@@ -91,6 +95,7 @@ def pack(entries: Entries) -> list[bytes]:
         **({"policy": entries.policy} if entries.policy else {}),
         **({"place": vars(entries.place)} if entries.place else {}),
         **({"registers": entries.registers} if entries.registers else {}),
+        **({"witnesses": witnesses} if witnesses else {}),
         **({"register": dict(zip(("lines", "mark"), entries.register, strict=True))} if entries.register[0] else {}),
     }  # fmt: skip
     told = json.dumps(header, separators=(",", ":")).encode()
@@ -172,6 +177,7 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
 def read_beside(entries: Entries, value: Mapping[str, Any]) -> None:
     """What a ledger holds beside its people, from JSON that was checked."""
     entries.registers = value.get("registers", [])
+    entries.witnesses = {w["register"]: (w["lines"], w["mark"]) for w in value.get("witnesses", ())}
     if value.get("register"):
         entries.register = value["register"]["lines"], value["register"]["mark"]
     entries.studies = [_study(item) for item in value["studies"]]

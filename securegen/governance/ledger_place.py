@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -92,3 +93,13 @@ def _machine(entries: Entries) -> str:
     except (OSError, UnicodeDecodeError):
         return ""
     return entries.mark("machine", text.encode()) if re.fullmatch("[0-9a-f]{32}", text) else ""
+
+
+def refuse_second(folder: Path, others: Iterable[Path]) -> None:
+    """Raise PolicyError where a ledger of the same policy lies elsewhere, beside other files of the run."""
+    for other in others:
+        if os.path.lexists(other):
+            raise PolicyError(
+                f"policy.file: {folder} and {other.parent} both have this policy, and {other} knows what was released already: "
+                "keep the policy, and the data, in one of them"
+            )

@@ -95,6 +95,9 @@ SETTINGS: Final[dict[str, Setting]] = {
     "budgets.releases_per_day": Setting(_COUNT, 100, "Different releases on one day."),
     "budgets.releases_per_month": Setting(_COUNT, 1000, "Different releases in 30 days."),
     "budgets.releases": Setting(_COUNT, 100_000, "Different releases in the life of these people's data."),
+    "budgets.refusals_per_month": Setting(
+        _COUNT, 50, "Refusals in 30 days that looked at who is in the data, or their values; more is refused before that."
+    ),
     "budgets.columns_share": Setting(
         number(0, SITE_SHARE), 0.05, f"Most columns summed with a person's genotypes, over people; {SITE_SHARE:g} at most."
     ),

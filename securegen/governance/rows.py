@@ -11,7 +11,6 @@ each genotype: then these are none or `fewest`, and so far apart between rows.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -66,6 +65,22 @@ def _nearly_constant(fine: np.ndarray, grid: int, fewest: int) -> np.ndarray:
         near = (np.abs(away) <= grid // 2).all(axis=1)
         squares = away * away
         out |= near & (squares.max(axis=1, initial=0) * fewest > squares.sum(axis=1))
+    return out
+
+
+def stand_out(
+    block: GenotypeBlock, people: np.ndarray, grid: int, fewest: int, *, summed: bool = False
+) -> np.ndarray:  # fmt: skip
+    """(V,) bool: rows in which 1 to fewest − 1 of these people, (n,) bool, stand out, by their numbers or their copies."""
+    out = np.zeros(len(block), bool)
+    for seen in _seen(block):
+        counts = code_counts(genotype_codes(seen, people, grid, summed=summed))
+        out |= ~openings.rows_apart(counts, fewest)
+        if seen is not block:  # two models of the same copies differ by the people of one genotype
+            out |= openings.too_few(counts[:, :3], fewest).any(axis=1)
+        fine = _fine(seen, people, grid, summed)
+        if fine is not None:
+            out |= _nearly_constant(fine, grid, fewest)
     return out
 
 
@@ -128,17 +143,10 @@ class RowRule:
         mine = {
             key: people for key, people in self._sets.items() if sets is None or key in sets or key in self._between
         }
-        for people, seen in itertools.product(mine.values(), _seen(part)):
-            codes = genotype_codes(seen, people, self._grid, summed=self._summed)
-            counts = code_counts(codes)
-            good &= openings.rows_apart(counts, self._fewest)
-            if seen is not part:  # two models of the same copies differ by the people of one genotype
-                good &= ~openings.too_few(counts[:, :3], self._fewest).any(axis=1)
-            fine = _fine(seen, people, self._grid, self._summed)
-            if fine is not None:
-                good &= ~_nearly_constant(fine, self._grid, self._fewest)
+        for people in mine.values():
+            good &= ~stand_out(part, people, self._grid, self._fewest, summed=self._summed)
             if self._quadratic:
-                called = codes != MISSING
+                called = genotype_codes(part, people, self._grid, summed=self._summed) != MISSING
                 good &= openings.squares_apart(part.dosage[:, people] / self._grid, called, self._fewest)
         stacks: dict[tuple[int, ...], GenotypeBlock] = {}
         for key, people in mine.items():

@@ -95,6 +95,16 @@ def without(columns: dict[str, np.ndarray], withheld: np.ndarray) -> dict[str, n
     return out
 
 
+def few_uncalled(analysis: Analysis, sums: Sums | OpenedSums, fewest: int) -> np.ndarray:
+    """(V,) bool: rows over called people alone whose call 1 to fewest − 1 lack: other rows less these are sums over those few.
+    Where several parties opened the sums, their rules have looked."""
+    if isinstance(sums, OpenedSums) or not (record_of(analysis).reads.counted or sums.mm is not None):
+        return np.zeros(len(sums), bool)
+    lacking = sums.m[:, analysis.columns[0]]
+    out: np.ndarray = (lacking > 0) & (lacking < fewest)
+    return out
+
+
 def fewest_carriers(
     analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2
 ) -> np.ndarray:  # fmt: skip

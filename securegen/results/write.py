@@ -17,7 +17,7 @@ from securegen.governance.gate import Gate
 from securegen.io.output import atomic
 from securegen.model import OpenedSums, Sums, Variants
 from securegen.results import outputs
-from securegen.results.block_columns import fewest_carriers, refused_columns, result_columns, without
+from securegen.results.block_columns import few_uncalled, fewest_carriers, refused_columns, result_columns, without
 from securegen.results.corrections import Corrections
 from securegen.results.rows import FULL_DIGITS, table_text
 from securegen.stats.qc import Filters, lambda_gc, no_quality, qc_tables
@@ -61,8 +61,8 @@ class _Collector:
         for flag, count in counts.items():
             self.filtered[flag] = self.filtered.get(flag, 0) + count
 
-    def columns(self, stratum: Stratum, sums: Sums | OpenedSums, grid: int, floor: int) -> dict[str, np.ndarray] | None:
-        """Columns of the block in this stratum; None where the test is not done there. floor: fewest carriers shown."""
+    def columns(self, stratum: Stratum, sums: Sums | OpenedSums, grid: int, gate: Gate) -> dict[str, np.ndarray] | None:
+        """Columns of the block in this stratum; None where the test is not done there. gate: what is not shown."""
         name = self.analysis.test, self.analysis.phenotype
         here = stratum.analysis(*name)
         if here is not None:
@@ -70,7 +70,11 @@ class _Collector:
             found = result_columns(here, sums, **told)
             if self.correct is not None:
                 found = self.correct.columns(stratum, name, sums, found)
-            return without(found, fewest_carriers(here, sums, **told) < floor) if floor else found
+            if not (floor := gate.minor_alleles):
+                return found
+            hidden = gate.hidden(name[1], stratum.place, sums.start, sums.start + len(sums))
+            hidden |= few_uncalled(here, sums, floor) | (fewest_carriers(here, sums, **told) < floor)
+            return without(found, hidden)
         refused = stratum.refusal(*name)
         if refused is None:
             return None
@@ -154,6 +158,8 @@ def write_tables(
     if sifting and any(qc_analysis(s.design.analyses) is None and s.refusal(*QC) is None for s in strata):
         raise UsageError("these filters need the sums of quality control: encrypt with `qc`")
     floor = gate.minor_alleles
+    if sifting and gate.people is not None:
+        gate = gate.of(gate.people.sifted())
     outputs.refuse_masks(variants, floor)
     gate.release(outputs.associations(analyses, strata, len(variants), floor=floor))
     collectors = [_Collector(a, correct) for a in analyses if a.association]
@@ -164,9 +170,10 @@ def write_tables(
         for stratum, (sums, here) in _with_variants(blocks, variants, strata):
             keep = None
             if sifting and filters is not None:
-                keep, left_out, rare = _sift(filters, _quality(stratum, sums, grid), floor)
+                quality = _quality(stratum, sums, grid)
+                keep, left_out, rare = _sift(filters, quality, _rare(gate, stratum, sums, quality))
             for stream, collector in zip(streams, collectors, strict=True):
-                columns, rows = collector.columns(stratum, sums, grid, floor), here
+                columns, rows = collector.columns(stratum, sums, grid, gate), here
                 if columns is None:
                     continue
                 each = len(collector.rows)
@@ -192,16 +199,25 @@ def _quality(stratum: Stratum, sums: Sums | OpenedSums, grid: int) -> dict[str, 
 
 
 def _sift(
-    filters: Filters, quality: dict[str, np.ndarray], floor: int
+    filters: Filters, quality: dict[str, np.ndarray], withheld: np.ndarray
 ) -> tuple[np.ndarray, dict[str, int], np.ndarray]:
-    """Indices of the variants that pass every filter, how many each filter leaves out, one after the other, and (V,) bool,
-    which fewer people carry than the floor: these stay, withheld, since to leave one out would tell its numbers."""
-    left, withheld = np.ones(len(quality["OBS_CT"]), bool), quality["CARRIERS"] < floor
+    """Indices of the variants that pass every filter, how many each filter leaves out, one after the other, and the rows,
+    (V,) bool, that are withheld: these stay, since to leave one out would tell its numbers."""
+    left = np.ones(len(quality["OBS_CT"]), bool)
     counts = {}
     for flag, passes in filters.passing(quality).items():
         counts[flag] = int((left & ~passes & ~withheld).sum())
         left &= passes | withheld
     return np.flatnonzero(left), counts, withheld
+
+
+def _rare(
+    gate: Gate, stratum: Stratum, sums: Sums | OpenedSums, quality: dict[str, np.ndarray]
+) -> np.ndarray:  # fmt: skip
+    """(V,) bool: rows of quality control that are not shown."""
+    hidden = gate.hidden(QC[1], stratum.place, sums.start, sums.start + len(sums))
+    out: np.ndarray = hidden | (quality["CARRIERS"] < gate.minor_alleles)
+    return out
 
 
 def write_qc(
@@ -232,7 +248,7 @@ def write_qc(
             stream.write(("\t".join(voc.QC_COLUMNS[name]) + "\n").encode())
         for stratum, (sums, here) in _with_variants(blocks, variants, strata):
             quality = _quality(stratum, sums, grid)
-            rare = quality["CARRIERS"] < floor
+            rare = _rare(gate, stratum, sums, quality)
             for name, columns in qc_tables(here, quality).items():
                 if name in streams:
                     streams[name].write(table_text(here, without(columns, rare), voc.QC_COLUMNS[name], digits))

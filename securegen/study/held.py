@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from securegen.errors import PolicyError
+from securegen.errors import DesignError, PolicyError
 from securegen.governance import audit_beside, policy_file
-from securegen.governance.decision import RULE
+from securegen.governance.audit_release import entries_beside
+from securegen.governance.decision import RULE, Decision
 from securegen.governance.policy import Policy
+from securegen.governance.refusals import DESIGN, refusal_reasons
 from securegen.study.inputs import Inputs, Log, silent
 
 
@@ -46,18 +48,20 @@ def waiting_for(policy: Policy | None, log: Log) -> Held:
 
 @contextlib.contextmanager
 def held(inputs: Inputs, log: Log) -> Iterator[Held]:
-    """A log for opening what inputs name. What is refused meanwhile is in the audit log, as what the door refuses. Raises as
-    `policy_file.governing`, and as `AuditLog.append`."""
+    """A log for opening what inputs name. What is refused meanwhile is in the audit log, as what the door refuses; so is a design
+    that is not possible, since it tells of these people's values. Raises PolicyError where too many refusals did, and as
+    `policy_file.governing` and `AuditLog.append`."""
     policy, folder = _governing(inputs)
     if policy is None:
         yield Held(log, None)
         return
     try:
+        Decision.of(refusal_reasons(policy, entries_beside(folder))).require()
         yield Held(log)
-    except PolicyError as error:
-        rule = RULE.match(str(error))
-        facts = {"rules": [rule[0] if rule else "policy.request"], "policy": policy.digest}
-        audit_beside.log_of(folder / policy_file.POLICY).append("refusal", facts)
+    except (PolicyError, DesignError) as error:
+        rule = RULE.match(str(error)) if isinstance(error, PolicyError) else None
+        named = DESIGN if isinstance(error, DesignError) else rule[0] if rule else "policy.request"
+        audit_beside.log_of(folder / policy_file.POLICY).append("refusal", {"rules": [named], "policy": policy.digest})
         raise
 
 

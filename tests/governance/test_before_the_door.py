@@ -9,7 +9,7 @@ import pytest
 from support import securegen
 
 import securegen as sg
-from securegen.errors import PolicyError
+from securegen.errors import DesignError, PolicyError
 from securegen.governance import door
 from securegen.study import held, opening, people, selection, traits
 
@@ -129,3 +129,34 @@ def test_no_id_of_a_person_reaches_a_log(ruled, file):
     assert code != 0
     for name in ["X2", *(p.split("\t")[1] for p in people_of)]:
         assert f" {name} " not in f" {error} {log} ".replace("\n", " ").replace(":", " "), name
+
+
+def test_who_is_a_case_is_not_read_by_refusals(ruled, monkeypatch):
+    """Nine controls and many cases, and one person more: few controls, or as many as there must be. One list of cases alone with
+    one person more: a design that is not possible, or is."""
+    ruled.write(budgets__columns_share=0.16, budgets__refusals_per_month=4)
+    values = rows_of(ruled, 3)
+    cases, controls = ([p for p, v in values.items() if v == code] for code in "21")
+    base, more = [*cases[:30], *controls[:9]], (cases[30], controls[9])
+
+    def told(*lists, **more):
+        return {asked(ruled, "--keep", keep(ruled, names), name="CC", **more)[:2] for names in lists}
+
+    lists = [[*base, p] for p in more]
+    assert len(told(*lists, purpose=None)) == 1  # what refuses anyhow, alone
+    assert asked(ruled, "--keep", keep(ruled, base), name="CC")[0] == CODE  # nine
+    assert asked(ruled, "--keep", keep(ruled, lists[1]), name="CC")[0] == 0  # ten, and a table of them
+    others = [[*base, p] for p in (cases[31], controls[10])]
+    seen = told(*others)
+    assert len(seen) == 1 and all("policy.differing_people" in e and "smallest_cases" not in e for _, e in seen)
+    alone = [[*cases[:20], p] for p in (cases[20], controls[0])]
+    assert (
+        asked(ruled, "--keep", keep(ruled, alone[0]), name="CC")[0] == DesignError.exit_code
+    )  # it tells, and is counted
+    seen = told(*alone, *others, cases, controls, purpose=None)
+    assert len(seen) == 1 and all("budget.refusals: 4 refusals" in e for _, e in seen)
+    entries = sg.audit.verify(ruled.folder).entries
+    assert sum(e.kind == "refusal" and e.facts["rules"] == ["policy.design"] for e in entries) == 1
+    monkeypatch.setattr(held, "refusal_reasons", lambda *_: [])  # the protections
+    monkeypatch.setattr(door, "told", lambda decision: decision)
+    assert len(told(*alone)) == 2 and len(told(*lists, purpose=None)) == 2

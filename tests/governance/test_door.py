@@ -57,6 +57,7 @@ REFUSED = {
     "policy.minor_alleles": replace(GOOD, outputs=(replace(TABLE, minor=2),)),
     "policy.most_variants": ruled(limits__most_variants=4999),
     "policy.differing_people": replace(GOOD, history=replace(GOOD.history, fault="3 people are only in the first")),
+    "policy.rows_between": replace(GOOD, history=replace(GOOD.history, seen=False)),
     "budget.columns": replace(GOOD, history=History(columns=6, people=100)),
     "budget.releases_per_day": ruled(budgets__releases_per_day=0),
     "budget.releases_per_month": ruled(budgets__releases_per_month=0),

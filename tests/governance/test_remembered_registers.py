@@ -9,7 +9,7 @@ import pytest
 
 import securegen as sg
 from securegen.errors import PolicyError, StorageError
-from securegen.governance import registers
+from securegen.governance import consent_steps, registers
 from securegen.governance.gate import LEDGER
 from securegen.governance.ledger_file import open_ledger
 
@@ -93,3 +93,27 @@ def test_the_ledger_keeps_paths_and_old_ledgers_have_none(consented):
     sg.run(ruled.study(consent=str(register), **FEW))
     with open_ledger(path, audited=False) as ledger:
         assert ledger.registers == [str(register)]
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_another_register_in_its_place_is_refused(consented, monkeypatch, tmp_path, protected):
+    """Made anew of the same consents, away from the policy's log: nobody in it withdrew."""
+    ruled, before = consented
+    register, table = tmp_path / "kept" / "register.tsv", ruled.folder / "consents.tsv"
+    register.parent.mkdir()
+    sg.consent.import_table(register, table)
+    if not protected:
+        monkeypatch.setattr(consent_steps, "witness_of", lambda register, lines=None: (0, ""))
+    everybody = sg.run(ruled.study(consent=str(register), **FEW))["QT"]
+    leave(ruled, register)
+    for file in register.parent.iterdir():
+        file.unlink()
+    sg.consent.import_table(register, table)
+    if protected:
+        with pytest.raises(PolicyError, match=r"consent\.register: .* is an older one, or another"):
+            sg.run(ruled.study(consent=str(register), **FEW))
+        with pytest.raises(PolicyError, match=r"consent\.register"):
+            sg.run(ruled.study(consent=str(before), **FEW))  # whichever is named
+    else:
+        again = sg.run(ruled.study(consent=str(register), **FEW))["QT"]
+        assert (again["OBS_CT"] == everybody["OBS_CT"]).all()  # those who left are in it

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from securegen.catalogue import NONE
 from securegen.engines.governed import people_of
 from securegen.errors import UsageError
 from securegen.governance.gate import Asking, Gate, gate_of
@@ -69,13 +70,15 @@ def _opened(
 
 def gate_of_results(
     key: SecretKey, owner: PathLike, design: PathLike | None = None, asking: Asking | None = None, *, qc_only: bool = False,
-    log: Log = silent,
+    log: Log = silent, genotypes: GenotypeReader | None = None,
 ) -> Gate:  # fmt: skip
     """The owner's door, which is the decryption: its policy stands beside the key or the owner's folder, and both may name it.
+    genotypes: that were encrypted; needed where rare rows are withheld and earlier tables are of other people.
 
-    Raises PolicyError where a policy that is named is not here, or not as it was signed.
+    Raises PolicyError where a policy that is named is not here, or not as it was signed; ArtefactError for other genotypes.
     """
     from securegen.engines.ckks.owner.design_secrets import read_secrets, with_values
+    from securegen.engines.ckks.owner.null_models import everybodys_genotypes
     from securegen.engines.ckks.owner.state import OwnerState, read_info
 
     state = OwnerState(Path(owner), key)
@@ -88,25 +91,36 @@ def gate_of_results(
         return gate
     secrets = read_secrets(state, design)
     strata = with_values(secrets)
+    everybody = info.samples if genotypes is None else everybodys_genotypes(state, info, genotypes)
     people = (
-        PeopleFacts(info.samples, known=False) if strata is None else people_of(info.samples, strata, qc_only=qc_only)
+        PeopleFacts(info.samples, known=False)
+        if strata is None
+        else people_of(info.samples, strata, qc_only=qc_only, everybody=everybody)
     )
     return gate.of(people, {"cohort": info.digest, "design": secrets.digest})
 
 
 def corrector(
-    key: SecretKey, owner: PathLike, design: PathLike | None, genotypes: GenotypeReader | None
+    key: SecretKey,
+    owner: PathLike,
+    design: PathLike | None,
+    genotypes: GenotypeReader | None,
+    *,
+    governed: bool = False,
 ) -> Corrector | None:
-    """What corrects the tables of a design from the owner's genotypes; None where it was encrypted for no correction.
+    """What corrects the tables of a design from the owner's genotypes; None where it was encrypted for no correction. governed: a
+    policy may need them too.
 
     Raises UsageError where there are no genotypes, or some that nothing needs; ArtefactError for others than were encrypted.
     """
     from securegen.engines.ckks.owner.design_secrets import read_secrets
-    from securegen.engines.ckks.owner.null_models import corrector_of
+    from securegen.engines.ckks.owner.null_models import correction_of, corrector_of
     from securegen.engines.ckks.owner.state import OwnerState, read_info
 
     state = OwnerState(Path(owner), key)
     secrets = read_secrets(state, design)
+    if governed and correction_of(state, secrets.digest) == NONE:
+        return None
     return corrector_of(state, secrets.digest, secrets.strata, read_info(state), genotypes)
 
 
@@ -148,15 +162,15 @@ def decrypt_tables(
     design: the folder or digest of the design that is opened; it may be left out where the owner's folder has one only;
     digits, format, genome_build, frequency_floor, gzip, cols: how tables are laid out, as `results.forms.TableForm`; asking: who
     asks and under which policy; gate: or the door itself, of `gate_of_results`; genotypes: that were encrypted, for a design with
-    a correction; correct: or what corrects, of `corrector`.
+    a correction, or under a policy that released tables of other people; correct: or what corrects, of `corrector`.
     Raises VerificationError, writes nothing and retires the key when a result was not computed from this cohort and
     design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
     named; PolicyError where the policy refuses: nothing is decrypted then.
     """
     form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
-    gate = gate or gate_of_results(key, owner, design, asking, log=log)
+    gate = gate or gate_of_results(key, owner, design, asking, log=log, genotypes=genotypes)
     info, secrets, blocks = _opened(results, key, owner, design, still_trusted, gate)
-    correct = correct or corrector(key, owner, secrets.digest, genotypes)
+    correct = correct or corrector(key, owner, secrets.digest, genotypes, governed=gate.policy is not None)
     tables = write_tables(
         out,
         info.variants,
@@ -187,10 +201,11 @@ def decrypt_qc(
     gzip: bool = False,
     asking: Asking | None = None,
     gate: Gate | None = None,
+    genotypes: GenotypeReader | None = None,
 ) -> list[str]:
     """Decrypt, verify and write OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x; arguments and errors as
     `decrypt_tables`. Raises UsageError when the design has no QC sums."""
-    gate = gate or gate_of_results(key, owner, design, asking, qc_only=True)
+    gate = gate or gate_of_results(key, owner, design, asking, qc_only=True, genotypes=genotypes)
     info, secrets, blocks = _opened(results, key, owner, design, still_trusted, gate)
     if qc_analysis(secrets.analyses) is None:
         raise UsageError("this design has no sums for quality control: encrypt with `qc`")

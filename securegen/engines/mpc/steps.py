@@ -1,6 +1,6 @@
 """A multi-party run from Python and from the command line: what one party does, on its own machine and with its own files.
 
-Certificates come from `net.certs`, parties.toml from `net.parties`. Who learns what is in the receipt of each party.
+Certificates come from `net.certs`, parties.toml by `read_parties`. Who learns what is in the receipt of each party.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from securegen.engines.federated.site import Connect
 from securegen.engines.mpc import deployment
 from securegen.engines.mpc.deployment import GENOME_WIDE, ScoreTask, Task
 from securegen.engines.mpc.net.certs import PartyIdentity
-from securegen.engines.mpc.net.parties import DEALER, Parties
+from securegen.engines.mpc.net.parties import DEALER, Parties, read_parties
 from securegen.engines.mpc.outcome import Outcome
 from securegen.engines.mpc.owner_gate import gate_of_party
 from securegen.engines.mpc.projected import HITS
@@ -26,6 +26,17 @@ from securegen.model import Sums
 from securegen.study.inputs import Inputs, Log, silent
 
 Name = str | Path
+__all__ = [
+    "Name",
+    "Outcome",
+    "Parties",
+    "ScoreTask",
+    "party_of",
+    "read_parties",
+    "run_dealer",
+    "run_party",
+    "site_links",
+]
 
 
 def party_of(parties: Parties, role: str, name: str | None = None) -> str:

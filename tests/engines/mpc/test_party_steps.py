@@ -2,6 +2,7 @@
 
 import pytest
 
+import securegen as sg
 from securegen.engines.mpc import steps
 from securegen.engines.mpc.deployment import ScoreTask
 from securegen.engines.mpc.loopback import loopback_study
@@ -57,3 +58,14 @@ def test_a_role_that_several_have_needs_a_name(parties):
     assert steps.party_of(parties, "genotypes") == "ada"
     with pytest.raises(UsageError, match="has the role 'phenotypes', not 'genotypes'"):
         steps.party_of(parties, "genotypes", "bob")
+
+
+def test_the_parties_file_is_read_from_python(parties, tmp_path):
+    """As the command reads it: what is wrong is named, and a party starts with it."""
+    found = sg.mpc.read_parties(str(tmp_path / "parties.toml"))
+    assert found == sg.mpc.read_parties(tmp_path / "parties.toml") == parties
+    check(found, tmp_path, "bob", Inputs(pheno="p"))
+    (tmp_path / "parties.toml").write_text("study = 3\n")
+    with pytest.raises(InputError, match=r"parties\.toml: needs a study name"):
+        sg.mpc.read_parties(tmp_path / "parties.toml")
+    assert set(sg.mpc.__all__) >= {"read_parties", "run_party", "run_dealer"}

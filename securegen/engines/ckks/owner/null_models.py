@@ -90,19 +90,56 @@ def corrector_of(
         )))
         for s in strata
     ]  # fmt: skip
-    reader, blocks = as_encrypted(genotypes, info), {int(s): i for i, s in enumerate(info.starts[:-1])}
+    read = encrypted_genotypes(state, info, genotypes).read
+    return Corrector(chosen, header["p_thresh"], header["fast"], own, read, info.dosage_grid)
 
-    def read(start: int, stop: int) -> GenotypeBlock:
-        block = reader.read(start, stop)
-        index = blocks[start]
-        if info.identities and state.identity(info.cohort_id, index, block) != info.identities[index]:
+
+class EncryptedGenotypes:
+    """The genotypes of a cohort, by the blocks that were encrypted: others are refused when they are read."""
+
+    def __init__(self, reader: GenotypeReader, state: OwnerState, info: CohortInfo) -> None:
+        self._reader, self._state, self._info = reader, state, info
+        self._blocks = {int(s): i for i, s in enumerate(info.starts[:-1])}
+        self.samples, self.variants = info.samples, info.variants
+        self.dosage_grid, self.dosage_max = reader.dosage_grid, reader.dosage_max
+
+    def read(self, start: int, stop: int) -> GenotypeBlock:
+        block, info = self._reader.read(start, stop), self._info
+        index = self._blocks[start]
+        if info.identities and self._state.identity(info.cohort_id, index, block) != info.identities[index]:
             raise ArtefactError(
                 f"the genotypes of variants {start + 1} to {stop} are not those that were encrypted: nothing was written; give "
                 "the same files"
             )
         return block
 
-    return Corrector(chosen, header["p_thresh"], header["fast"], own, read, info.dosage_grid)
+
+class EverybodysGenotypes:
+    """Those of everybody in the owner's files, at the variants that were encrypted; refused as `EncryptedGenotypes`."""
+
+    def __init__(self, encrypted: EncryptedGenotypes, whole: GenotypeReader) -> None:
+        self._encrypted, self._whole = encrypted, whole
+        self.samples, self.variants = whole.samples, encrypted.variants
+        self.dosage_grid, self.dosage_max = whole.dosage_grid, whole.dosage_max
+
+    def read(self, start: int, stop: int) -> GenotypeBlock:
+        self._encrypted.read(start, stop)
+        return self._whole.read(start, stop)
+
+
+def everybodys_genotypes(state: OwnerState, info: CohortInfo, genotypes: GenotypeReader) -> GenotypeReader:
+    """The genotypes of a cohort and of who else is in the owner's files. Raises as `as_encrypted`."""
+    encrypted = encrypted_genotypes(state, info, genotypes)
+    if (select := getattr(genotypes, "select", None)) is None or len(genotypes.samples) == len(info.samples):
+        return encrypted
+    variants = _places(_rows(genotypes.variants), _rows(info.variants), "variants")
+    chosen = select(None, variants).on_grid(info.dosage_grid)
+    return EverybodysGenotypes(encrypted, chosen if info.coding == ADDITIVE else Coded(chosen, info.coding))
+
+
+def encrypted_genotypes(state: OwnerState, info: CohortInfo, genotypes: GenotypeReader) -> EncryptedGenotypes:
+    """The genotypes of a cohort from the owner's files. Raises as `as_encrypted`."""
+    return EncryptedGenotypes(as_encrypted(genotypes, info), state, info)
 
 
 def _null(model: dict[str, Any], arrays: dict[str, np.ndarray]) -> NullPeople:

@@ -114,8 +114,9 @@ def _tail(p: PartyEntry) -> str:
     return "" if p.policy is None else f"\t{p.policy}"
 
 
-def read_parties(path: Path) -> Parties:
+def read_parties(path: str | os.PathLike[str]) -> Parties:
     """Read and check `parties.toml`. Raises InputError that names file, party and what is wrong."""
+    path = Path(path)
     try:
         data = tomllib.loads(read_regular(path, "a parties.toml", most=_MOST_BYTES, error=InputError).decode())
     except FileNotFoundError as error:

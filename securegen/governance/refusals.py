@@ -1,0 +1,44 @@
+"""What refusals tell of people, and how many of them may: a bit each, of who is there, who has a value, who is a case.
+
+Lists that differ by one person, and a rule that refuses one and not the other, are that person's value. So a refusal says nothing
+of what the people asked for are (`LOOKING`) where who they are refuses it (`SETS`), nothing of both where anything else does;
+and after as many in 30 days as the policy says everything is refused, before a list or a value is looked at.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Final
+
+from securegen.governance.audit_entry import Entry, moment
+from securegen.governance.decision import Decision, Reason
+from securegen.governance.policy import Policy
+
+SETS: Final = frozenset({"policy.differing_people", "policy.rows_between", "consent.withdrawn"})
+LOOKING: Final = frozenset({
+    "policy.smallest_cohort", "policy.smallest_cases", "policy.degrees_of_freedom", "policy.columns_per_person", "budget.columns",
+})  # fmt: skip
+DESIGN: Final = "policy.design"  # a design that these people's values do not allow, found before the door
+RULE, KEY = "budget.refusals", "budgets.refusals_per_month"
+_DAYS = 30
+
+
+def told(decision: Decision) -> Decision:
+    """What a decision that refuses says."""
+    refusing = {r.rule for r in decision.refusals}
+    unsaid = SETS | LOOKING if refusing - SETS - LOOKING else LOOKING if refusing & SETS else frozenset[str]()
+    return Decision.of([r for r in decision.reasons if r.rule not in unsaid])
+
+
+def refusal_reasons(policy: Policy, entries: Sequence[Entry]) -> list[Reason]:
+    """A refusal where a log has as many as may be that looked at people; else nothing."""
+    latest = max([datetime.datetime.now(datetime.UTC), *(moment(e.at) for e in entries[-1:])])  # never back
+    found = [e for e in entries if e.kind == "refusal" and (latest - moment(e.at)).days < _DAYS]
+    looked = sum(bool({DESIGN, *SETS, *LOOKING} & set(e.facts["rules"])) for e in found)
+    if looked < policy[KEY]:
+        return []
+    said = (
+        f"{looked} refusals in {_DAYS} days looked at who is in the data, or their values; {policy[KEY]} are the most"
+    )
+    return [Reason(RULE, False, said, policy.line(KEY))]
