@@ -2,7 +2,7 @@
 
 securegen reads the stored ciphertexts, expands their seeds, multiplies and (private model) blinds; TenSEAL's
 CKKSVector.dot and the rotate-and-sum BFV of SEAL have their ciphertexts and weights in memory already.
-extra_info: work (variants × people), bytes a person uploads.
+extra_info: work (variants × people), bytes per person uploads.
 """
 
 from __future__ import annotations

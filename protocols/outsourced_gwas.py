@@ -19,20 +19,17 @@ two of {server one, server two, dealer} together can read everything; one alone 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
+
+import every_party
 
 from securegen.engines.mpc.association import outsourced_genotype_run, outsourced_phenotype_run, outsourced_server_run
 from securegen.engines.mpc.dealer import server_dealer
-from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.outsourced import OutsourcedRoles
 from securegen.engines.mpc.state_file import StateFile
-from securegen.errors import SecuregenError
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 
@@ -71,22 +68,7 @@ def main() -> None:
     for flag in ("--bfile", "--pheno", "--pheno-name", "--covar", "--out"):
         parser.add_argument(flag, required=flag not in ("--pheno-name", "--covar"))
     parser.add_argument("--column-limit", type=int, help="columns the hospital answers in a cohort's life")
-    parser.add_argument("--directory", type=Path)
-    parser.add_argument("--party", choices=list(PARTIES))
-    arguments = parser.parse_args()
-    if arguments.party:
-        try:
-            run_party(arguments.directory, arguments.party, arguments)
-        except SecuregenError as error:
-            raise SystemExit(f"{arguments.party}: {error}") from None
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        loopback_study(Path(directory), PARTIES)
-        command = [sys.executable, __file__, *sys.argv[1:], "--directory", directory, "--party"]
-        children = [subprocess.Popen([*command, name]) for name in PARTIES]
-        codes = [child.wait() for child in children]  # of every party, also after one has failed
-        if any(codes):
-            raise SystemExit(1)
+    every_party.start(parser, PARTIES, run_party)
 
 
 if __name__ == "__main__":

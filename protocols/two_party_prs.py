@@ -23,21 +23,18 @@ Semi-honest parties; the dealer colludes with nobody.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
+
+import every_party
 
 from securegen.engines.governed import gate_of_inputs
 from securegen.engines.mpc.dealer import score_dealer
-from securegen.engines.mpc.loopback import loopback_study
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.parties import read_parties
 from securegen.engines.mpc.net.session import open_session
 from securegen.engines.mpc.score_run import model_run, people_run
 from securegen.engines.mpc.state_file import StateFile
 from securegen.engines.mpc.vertical import Roles
-from securegen.errors import SecuregenError
 from securegen.study.genotypes import open_genotypes
 from securegen.study.inputs import Inputs
 
@@ -78,22 +75,7 @@ def main() -> None:
         default=[],
         help="a score whose weights may become known",
     )
-    parser.add_argument("--directory", type=Path)
-    parser.add_argument("--party", choices=list(PARTIES))
-    arguments = parser.parse_args()
-    if arguments.party:
-        try:
-            run_party(arguments.directory, arguments.party, arguments)
-        except SecuregenError as error:
-            raise SystemExit(f"{arguments.party}: {error}") from None
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        loopback_study(Path(directory), PARTIES)
-        command = [sys.executable, __file__, *sys.argv[1:], "--directory", directory, "--party"]
-        children = [subprocess.Popen([*command, name]) for name in PARTIES]
-        codes = [child.wait() for child in children]  # of every party, also after one has failed
-        if any(codes):
-            raise SystemExit(1)
+    every_party.start(parser, PARTIES, run_party)
 
 
 if __name__ == "__main__":

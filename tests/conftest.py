@@ -97,7 +97,7 @@ def small_study(small) -> sg.Study:
 
 @pytest.fixture(scope="session")
 def small_key(small_study):
-    """Two strands of 256 variants a block: two blocks on each of two chromosomes, the second shorter."""
+    """Two strands of 256 variants per block: two blocks on each of two chromosomes, the second shorter."""
     plan = sg.ckks.plan(small_study)
     parameters = dataclasses.replace(plan.parameters, strands=2)
     assert parameters.block_variants == 512

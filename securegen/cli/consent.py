@@ -68,7 +68,7 @@ def apply(register: str, key_file: str, passphrase_file: str | None, out: str, *
     """Encrypt a cohort again without whoever withdrew, under the same key.
 
     Give the genotypes and filters with which it was encrypted; they may lack who withdrew. Every block is new; the old
-    checks, designs and digests are deleted, and results of before are refused before they are decrypted. A killed run goes on
+    checks, designs and digests are deleted, and earlier results are refused before they are decrypted. A killed run goes on
     when it runs again.
     """
     from securegen.engines.ckks import steps

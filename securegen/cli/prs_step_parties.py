@@ -159,7 +159,7 @@ def answer(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Vendor: charge the replies, round one coefficient a person into OUT.rounded, forget the keys."""
+    """Vendor: charge the replies, round one coefficient per person into OUT.rounded, forget the keys."""
     from securegen.engines.ckks.scores import steps
 
     log = CommandLog(out, "prs-step answer", quiet=quiet)

@@ -72,7 +72,7 @@ class StepCost:
 @dataclass(frozen=True)
 class Rates:
     """Of one command. base: bytes and seconds of a process and its kernels; person, column, variant: bytes and seconds of
-    each, column of a person's tables; genotype: seconds of each; block: bytes a person of the genotypes in memory at a
+    each, column of a person's tables; genotype: seconds of each; block: bytes per person of the genotypes in memory at a
     time; row: bytes of a variant's row on disk, all tables together."""
 
     base: tuple[float, float]

@@ -49,7 +49,7 @@ class PackedReader(Protocol):
     @property
     def dosage_grid(self) -> int: ...
     def read_packed(self, start: int, stop: int) -> np.ndarray:
-        """(V, ⌈stored_samples/4⌉) uint8: two bits a sample, from the lowest; 0 two copies, 1 missing, 2 one copy, 3 none."""
+        """(V, ⌈stored_samples/4⌉) uint8: two bits per sample, from the lowest; 0 two copies, 1 missing, 2 one copy, 3 none."""
         ...
 
 

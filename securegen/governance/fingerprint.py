@@ -62,7 +62,7 @@ class _Seen:
 
 class Fingerprints:
     """What tells the people of a cohort, whose genotypes are here in the clear. Its files are read forwards, a few times at most,
-    when it is first asked; what was read is kept, 4 bytes a person and band."""
+    when it is first asked; what was read is kept, 4 bytes per person and band."""
 
     def __init__(self, reader: GenotypeReader) -> None:
         self._reader = reader

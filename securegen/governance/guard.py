@@ -30,7 +30,7 @@ class SiteGuard(fp.Guard):
     """The rules for one study at one site.
 
     level: strict, consortium, or all, which leaves only what others' parts must satisfy; fewest: people, k of the rules;
-    consent: the named one, to more leverage a person; end: ends this site's part in the study for good;
+    consent: the named one, to more leverage per person; end: ends this site's part in the study for good;
     policies: folders of those that govern the site, whose audit logs know its ledger; between: (N,) bool each, people of one of
     two sets of samples and not of both, of `openings.between_sets`.
     """

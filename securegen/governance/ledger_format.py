@@ -2,7 +2,7 @@
 
 A magic line, the number of changes, the length of a header and the header, JSON; then for each id the HMAC and the person's
 place, for each person the columns spent, for each print of genotypes the place and 2 bytes a band, the marks of columns, for each
-set and product one bit a person, for each group of columns one bit a person and the values of those who are in it; last an
+set and product one bit per person, for each group of columns one bit per person and the values of those who are in it; last an
 HMAC-SHA256 over all. Integers are little-endian. What is read is checked against that HMAC first, and its length against the
 header then.
 """
@@ -186,7 +186,7 @@ def read_beside(entries: Entries, value: Mapping[str, Any]) -> None:
 
 
 def _study(item: Mapping[str, Any]) -> StudySites:
-    """A study of the file; one of before these were told apart counts as opened, and nobody agreed to anything."""
+    """A study of the file. Earlier versions wrote less: their studies count as opened, and as agreed by nobody."""
     sites = tuple((name, key) for name, _, key in (site.partition(" ") for site in item["sites"]))
     agreed = frozenset(item.get("agreed", ()))
     unsummed = frozenset(item.get("unsummed", ()))

@@ -42,7 +42,7 @@ def read_former(raw: bytes, key: bytes, path: Path) -> Entries:
     """The entries of a file of format 2. Raises StorageError for another one, or one that was altered."""
     entries = Entries(key)
     held: dict[str, Any] = parse_json(raw, f"{path}, a ledger,", _FILE, error=StorageError)
-    entries.changes = held.get("changes") or 0  # 0 of before they were counted
+    entries.changes = held.get("changes") or 0  # 0 in a ledger from before changes were counted
     content = held["content"]
     marked = f"{entries.changes} {content}" if entries.changes else content
     if not hmac.compare_digest(entries.mark("ledger", marked.encode()), held["hmac"]):

@@ -1,11 +1,11 @@
 """The file of draws of noise: AES-256-GCM under a key in a file beside it, both 0600, locked while in use.
 
 Every change makes a new key and a new file, and the key file, which says which file is the latest and where it stands, is put in
-place last: killed at any write there is the state of before or of after. A place begins with a key file that names none, so
-that a key file that is gone is seen. An older file of draws under the new key's file, an edited one, or a copied folder is
-refused. Both files brought back together from a backup, or taken away, are refused by the audit log of the policy beside them
-(`audit_ledger`). Without a policy they cannot be told from the state of then: draws that were made since are made again. Keep
-them with the data, and the key file apart in backups.
+place last: a run that is killed at any write leaves the earlier state or the new one. A place begins with a key file that
+names none, so that a key file that is gone is seen. An older file of draws under the new key's file, an edited one, or a
+copied folder is refused. Both files brought back together from a backup, or taken away, are refused by the audit log of the
+policy beside them (`audit_ledger`). Without a policy they cannot be told from the state of then: draws that were made since
+are made again. Keep them with the data, and the key file apart in backups.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A pseudonym is P and HMAC-SHA256 of an id under the key, 120 bits in base 32, of
 equal ids have equal pseudonyms in every file, different ones different pseudonyms, so that files join as before. HMAC has no
 inverse: to open a table the keeper makes the pseudonyms of a list of people again and looks them up. Who learns what: whoever
 has the files and not the key learns the order of rows, families, and every column but the ids; with the key, which names of
-a list are there. A key that is rotated keeps the earlier ones, for tables of before. No server and no other party needs it.
+a list are there. A key file that was rotated keeps its earlier keys, for earlier tables. No server and no other party needs it.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Inspection:
         return {**vars(self), "problems": list(self.problems), "notes": list(self.notes)}
 
     def lines(self) -> list[str]:
-        """For people, one fact a line."""
+        """For people, one fact per line."""
         out = [f"{self.path}: {self.kind}"]
         out += [f"  {name:<16} {_text(value)}" for name, value in self.facts.items()]
         out += [f"  {name:<16} {result}" for name, result in self.checks.items()]

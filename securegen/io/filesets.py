@@ -99,10 +99,10 @@ def parts_of_list(names: Sequence[str], where: str, there: Callable[[str], Path]
 
 
 def read_list(path: str) -> list[str]:
-    """One name a line. Raises InputError for a list of nothing."""
+    """One name per line. Raises InputError for a list of nothing."""
     names = [line.strip() for line in lines_of(read_text(path)) if line.strip()]
     if not names:
-        raise InputError(f"{path} names no file: one name a line is expected")
+        raise InputError(f"{path} names no file: one name per line is expected")
     return names
 
 

@@ -63,7 +63,7 @@ class Format:
 
     @property
     def list_name(self) -> str:
-        """The field and, with dashes, the flag of a file that lists one name a line."""
+        """The field and, with dashes, the flag of a file that lists one name per line."""
         return f"{self.flag}_list"
 
     def base(self, name: str) -> str:

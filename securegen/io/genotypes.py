@@ -33,7 +33,7 @@ class GenotypeFiles:
     """One cohort on disk, in one format: a prefix (bfile: PLINK1, pfile: PLINK2) or a file (vcf, bgen), and how it is read.
 
     A name with @ stands for a file of each chromosome, several names for files in that order; bfile_list and so on: a file
-    with one name a line. sample: .sample file of a BGEN; ref_last: the last allele of a BGEN is the reference; vcf_field:
+    with one name per line. sample: .sample file of a BGEN; ref_last: the last allele of a BGEN is the reference; vcf_field:
     "DS", "GT" or None; multiallelic: "skip" records with several ALT, or
     "split" them (None); dosage_grid: steps of 1/grid, None for 1 where every dosage is an integer and 256 elsewhere.
     """

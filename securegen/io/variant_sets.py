@@ -95,7 +95,7 @@ def read_annotations(path: str, names: Set[str]) -> Annotations:
 
 
 def read_masks(path: str) -> dict[str, frozenset[str]]:
-    """`--mask-def`: the name of a mask and its categories a line. Raises InputError naming the line."""
+    """`--mask-def`: the name of a mask and its categories per line. Raises InputError naming the line."""
     out: dict[str, frozenset[str]] = {}
     for number, fields in _rows(path):
         if len(fields) < 2:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,26 @@ def _harmless(path: Path) -> bool:
     return not {word.lstrip("#").lower() for word in header.split()} & PERSONAL
 
 
+def _files(made: ROCrate, add: Callable[..., Any], where: str, record: dict[str, Any]) -> list[Any]:
+    """The run's files: tables of variants and records go into the crate; of what stays it names digests."""
+
+    def put(path: Path) -> Any:
+        return made.add_file(path, path.name, properties={"name": path.name, "sha256": sha256(path)})
+
+    go, stay = _outputs(where, record)
+    found = [put(path) for path in go]
+    for ending in ("run.json", "receipt.json", "risk.json"):
+        if (path := Path(f"{where}.{ending}")).is_file():
+            put(path)
+    log = Path(f"{where}.log")
+    told = [(f"#kept-{i}", path, STAYS) for i, path in enumerate(stay, 1)]
+    told += [("#log", log, "not in this crate")] if log.is_file() else []
+    return found + [
+        add(identity, "CreativeWork", name=path.name, sha256=sha256(path), description=why)
+        for identity, path, why in told
+    ]
+
+
 def _package(
     where: str, record: dict[str, Any], project: str, people: list[str], organisation: str, licence: str
 ) -> ROCrate:
@@ -171,36 +191,11 @@ def _package(
         settings.append(
             add("#who-learned-what", "PropertyValue", name="who learned what", value="\n".join(learned.lines()))
         )
-    go, stay = _outputs(where, record)
-    results = [made.add_file(p, p.name, properties={"name": p.name, "sha256": sha256(p)}) for p in go]
-    papers = [Path(f"{where}.{ending}") for ending in ("run.json", "receipt.json", "risk.json")]
-    for path in papers:
-        if path.is_file():
-            made.add_file(path, path.name, properties={"name": path.name, "sha256": sha256(path)})
-    kept = [
-        add(
-            f"#kept-{i}",
-            "CreativeWork",
-            name=p.name,
-            sha256=sha256(p),
-            description=STAYS,
-        )
-        for i, p in enumerate(stay, 1)
-    ]
-    if Path(f"{where}.log").is_file():
-        kept.append(
-            add(
-                "#log",
-                "CreativeWork",
-                name=f"{name}.log",
-                sha256=sha256(f"{where}.log"),
-                description="not in this crate",
-            )
-        )
+    files = _files(made, add, where, record)
     does = f"securegen {record['command']}"
     action = add(
         f"#run-{said.predicate['record']['sha256'][:16]}", "CreateAction", name=does, instrument=program,
-        agent=agents, object=[*inputs, *settings], result=[*results, *kept],
+        agent=agents, object=[*inputs, *settings], result=files,
         actionStatus="http://schema.org/CompletedActionStatus",
     )  # fmt: skip
     checks = [

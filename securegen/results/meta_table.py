@@ -1,4 +1,4 @@
-"""The table of a meta-analysis: PREFIX.meta, a row a variant that any study has."""
+"""The table of a meta-analysis: PREFIX.meta, a row per variant that any study has."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def sscore_text(samples: Samples, table: ScoreTable, extra: Mapping[str, FloatArray] | None = None) -> str:
-    """The text of a .sscore file: one row a sample in file order, missing = NA.
+    """The text of a .sscore file: one row per sample in file order, missing = NA.
 
     extra: further columns after the scores (percentile, z, risk), name -> (N,) float64, in the table's digits.
     """

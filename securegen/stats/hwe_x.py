@@ -58,6 +58,35 @@ def _tail(f, females, males, a_total, male, het, step, last, bound):
 
 
 @njit(cache=True, nogil=True)
+def _likeliest(f, females, males, a_total, male, least, most):
+    """The likeliest number of heterozygous females beside so many alleles in males, of the parity of `least`."""
+    rest = a_total - male
+    mode = int(rest * (2.0 * females - rest) / max(2.0 * females - 1.0, 1.0))
+    mode += (mode - least) % 2
+    mode = min(max(mode, least), most)
+    for step in (2, -2):
+        while least <= mode + step <= most and _log_p(f, females, males, a_total, male, mode + step) > _log_p(
+            f, females, males, a_total, male, mode
+        ):
+            mode += step
+    return mode
+
+
+@njit(cache=True, nogil=True)
+def _beyond(f, females, males, a_total, male, mode, step, end, bound):
+    """As `_tail`, from the first number behind the mode that is at most as likely as what was observed."""
+    a, b = 0, (end - mode) // step + 1
+    while b - a > 1:
+        c = (a + b) // 2
+        if _log_p(f, females, males, a_total, male, mode + step * c) <= bound:
+            b = c
+        else:
+            a = c
+    het = mode + step * b
+    return _tail(f, females, males, a_total, male, het, step, end, bound) if (end - het) * step >= 0 else 0.0
+
+
+@njit(cache=True, nogil=True)
 def _exact(counts, f, first, last, out):
     for j in range(first, last):
         het, hom_a, hom_b, male_a, male_b = counts[j]
@@ -77,43 +106,14 @@ def _exact(counts, f, first, last, out):
             while low <= male <= high:
                 rest = a_total - male
                 least, most = rest % 2, min(rest, 2 * females - rest)
-                # the likeliest number of heterozygotes, of the right parity
-                mode = int(rest * (2.0 * females - rest) / max(2.0 * females - 1.0, 1.0))
-                mode += (mode - least) % 2
-                mode = min(max(mode, least), most)
-                while mode + 2 <= most and _log_p(f, females, males, a_total, male, mode + 2) > _log_p(
-                    f, females, males, a_total, male, mode
-                ):
-                    mode += 2
-                while mode - 2 >= least and _log_p(f, females, males, a_total, male, mode - 2) > _log_p(
-                    f, females, males, a_total, male, mode
-                ):
-                    mode -= 2
+                mode = _likeliest(f, females, males, a_total, male, least, most)
                 if _log_p(f, females, males, a_total, male, mode) <= bound:
                     part = _tail(f, females, males, a_total, male, mode, 2, most, bound)
                     if mode > least:
                         part += _tail(f, females, males, a_total, male, mode - 2, -2, least, bound)
                 else:
-                    part = 0.0
-                    # the first on each side that is at most as likely as what was observed
-                    a, b = 0, (most - mode) // 2 + 1
-                    while b - a > 1:
-                        c = (a + b) // 2
-                        if _log_p(f, females, males, a_total, male, mode + 2 * c) <= bound:
-                            b = c
-                        else:
-                            a = c
-                    if mode + 2 * b <= most:
-                        part += _tail(f, females, males, a_total, male, mode + 2 * b, 2, most, bound)
-                    a, b = 0, (mode - least) // 2 + 1
-                    while b - a > 1:
-                        c = (a + b) // 2
-                        if _log_p(f, females, males, a_total, male, mode - 2 * c) <= bound:
-                            b = c
-                        else:
-                            a = c
-                    if mode - 2 * b >= least:
-                        part += _tail(f, females, males, a_total, male, mode - 2 * b, -2, least, bound)
+                    part = _beyond(f, females, males, a_total, male, mode, 2, most, bound)
+                    part += _beyond(f, females, males, a_total, male, mode, -2, least, bound)
                 tail += part
                 # all that such a number of alleles in males can still add, and fewer further out
                 whole = f[2 * females] - f[rest] - f[2 * females - rest] - f[females] - f[male] - f[males - male]

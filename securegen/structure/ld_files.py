@@ -97,7 +97,7 @@ def write_clumps(path: str | Path, variants: Variants, columns: dict[str, np.nda
 
 
 def write_credible(path: str | Path, variants: Variants, columns: dict[str, np.ndarray], *, gate: Gate) -> None:
-    """Write a row a variant of a credible set. Raises StorageError."""
+    """Write a row per variant of a credible set. Raises StorageError."""
     _write_rows(path, variants, columns, CREDIBLE, gate=gate)
 
 

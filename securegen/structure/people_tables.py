@@ -58,7 +58,7 @@ def write_numbers(path: str | Path, samples: Samples, names: Sequence[str], valu
 
 
 def write_eigenvalues(path: str | Path, values: FloatArray, *, gate: Gate) -> None:
-    """Write one eigenvalue a line, as plink2. Raises StorageError."""
+    """Write one eigenvalue per line, as plink2. Raises StorageError."""
     gate.passed()
     with atomic(path) as stream:
         stream.write(lines_text([values], DIGITS))

@@ -163,7 +163,7 @@ def _by_the_others(people: People, fitted: FloatArray, leverage: FloatArray, y: 
     """(n, L) predictions of everybody by the others: (fit − h y)/(1 − h). Raises DesignError where h is 1."""
     people.totals.leverage(what, leverage)
     if leverage.max(initial=0.0) > LARGEST_LEVERAGE:
-        raise DesignError(f"{what}: somebody is predicted by nobody else: take fewer variants a block (`block`)")
+        raise DesignError(f"{what}: somebody is predicted by nobody else: take fewer variants per block (`block`)")
     out: FloatArray = (fitted - leverage * y[:, None]) / (1.0 - leverage)
     return out
 

@@ -12,8 +12,9 @@ from functools import cached_property
 import numpy as np
 
 from securegen.errors import UsageError
+from securegen.io.reader_around import ReaderAround
 from securegen.io.text import count
-from securegen.model import GenotypeBlock, GenotypeReader, Samples, Variants, boundaries_of, coding_of
+from securegen.model import GenotypeBlock, GenotypeReader, Variants, coding_of
 from securegen.study.inputs import Log, silent
 from securegen.vocabulary import ADDITIVE, canonical_chromosome
 
@@ -53,22 +54,13 @@ def halves(kind: int, xchr_model: int) -> bool:
 
 
 @dataclass(frozen=True)
-class KindsReader:
+class KindsReader(ReaderAround):
     """A cohort whose dosages are counted otherwise on some chromosomes. kinds: (M,) of `kinds_of`; log: what is told of calls
     that should not be, once for each chromosome."""
 
-    reader: GenotypeReader
     kinds: np.ndarray
     log: Log = field(default=silent, kw_only=True, repr=False)
     _told: set[int] = field(default_factory=set, kw_only=True, repr=False, compare=False)
-
-    @property
-    def samples(self) -> Samples:
-        return self.reader.samples
-
-    @property
-    def variants(self) -> Variants:
-        return self.reader.variants
 
     @property
     def coding(self) -> str:
@@ -119,15 +111,6 @@ class PloidyReader(KindsReader):
 
     def __post_init__(self) -> None:
         refuse_wide(self.dosage_max, self.dosage_grid)
-
-    @property
-    def dosage_grid(self) -> int:
-        return self.reader.dosage_grid
-
-    @property
-    def boundaries(self) -> tuple[int, ...]:
-        """First row of every file, and the number of rows."""
-        return boundaries_of(self.reader)
 
     @cached_property
     def dosage_max(self) -> int:

@@ -30,7 +30,7 @@ class SetStudy:
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
-        """One a table."""
+        """One per table."""
         return analyses_of(self.strata)
 
     @property

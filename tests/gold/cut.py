@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-SCORES = ("np_prs_prs.tsv", "prs.sscore.gz", "prs_noimp.sscore.gz")  # a row a person
+SCORES = ("np_prs_prs.tsv", "prs.sscore.gz", "prs_noimp.sscore.gz")  # a row per person
 TABLES = (
     "np_qt_linear_cov.tsv", "np_qt_linear_cov_meanimp.tsv", "np_qt_linear_nocov.tsv", "np_cc_score_cov_meanimp.tsv",
     "np_cc_allelic.tsv", "np_cc_trend.tsv", "np_qc.tsv", "qc.afreq", "qc.hardy", "qc.vmiss", "cc_model.model",

@@ -15,7 +15,7 @@ import pytest
 from securegen.errors import ArtefactError, KeyFileError, StorageError, UsageError
 from securegen.governance import audit_beside, audit_log
 from securegen.governance.audit_beside import log_beside, make_log, record
-from securegen.governance.audit_entry import KINDS, checked_facts
+from securegen.governance.audit_entry import KINDS, checked_facts, read_entries
 from securegen.governance.audit_log import AuditLog
 from securegen.governance.audit_verify import read_log
 from securegen.governance.signing import generate
@@ -71,6 +71,18 @@ def test_entries_are_kept_in_order(tmp_path, fast):
     assert [json.loads(line)["n"] for line in lines] == [0, 1, 2, 3]
     assert state.verdict.startswith("consistent, no witness: 4 entries")
     assert read_log(log.folder, seen=[log.witness()]).verdict.startswith("consistent with 1 witness: 4 entries")
+
+
+def test_an_entry_that_is_written_otherwise_is_refused(tmp_path, fast):
+    """An entry has one spelling: other bytes with the same facts are not an entry."""
+    log = make_log(tmp_path / "audit", generate())
+    log.append("run", {"command": "gwas", "phase": "start"})
+    (entry,) = read_log(log.folder).entries
+    assert read_entries([entry.line], 0, "log")[0].facts == entry.facts
+    for other in (entry.line.replace(b":", b": ", 1), entry.line.replace(b"gwas", b"gw\\u0061s")):
+        assert json.loads(other) == json.loads(entry.line)
+        with pytest.raises(ArtefactError, match="entry 0 of the audit log log was altered: it is not written"):
+            read_entries([other], 0, "log")
 
 
 def test_files_are_the_owners_alone(tmp_path, fast):

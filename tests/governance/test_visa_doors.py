@@ -127,7 +127,7 @@ def test_from_python(ruled):
         sg.run(ruled.study(identity=key, **words))
     assert sg.run(ruled.study(identity=key, visa=shown(ruled), **words)).record["governance"]["role"] == "owner"
     inputs = sg.Inputs(bfile=ruled.cohort.bfile, identity=key, visa=(shown(ruled),), **words)
-    assert len(sg.kinship(inputs))  # a row a person, which an analyst has not
+    assert len(sg.kinship(inputs))  # a row per person, which an analyst has not
     with pytest.raises(PolicyError, match="policy.visa: .* give `identity`"):
         sg.run(ruled.study(visa=shown(ruled), **words))
 

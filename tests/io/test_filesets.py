@@ -183,7 +183,7 @@ def test_lists_go_in_their_own_order(cohort, tmp_path):
     with pytest.raises(InputError, match="is named twice"):
         by_list.open()
     listed.write_text("\n")
-    with pytest.raises(InputError, match="names no file: one name a line"):
+    with pytest.raises(InputError, match="names no file: one name per line"):
         by_list.open()
     with pytest.raises(UsageError, match="--bfile and --bfile-list: give one of them"):
         GenotypeFiles(bfile="a", bfile_list="b").open()

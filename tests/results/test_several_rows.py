@@ -1,4 +1,4 @@
-"""Tables with several rows a variant: written, filtered, chosen, packed, read, compared, drawn."""
+"""Tables with several rows per variant: written, filtered, chosen, packed, read, compared, drawn."""
 
 from __future__ import annotations
 

@@ -180,3 +180,14 @@ def test_a_later_design_of_a_stored_cohort_leaves_out_who_withdrew(
     assert not values[[*range(12), 20]].any() and values[21:].any(axis=1).sum() > 50
     with pytest.raises(PolicyError, match="quality control"):
         sg.ckks.open_later_study(small_encrypted.owner, small_key, purpose=PURPOSE, consent=register, qc=True)
+
+
+def test_a_part_of_scores_is_a_release_of_those_who_allow_it(small, register, tmp_path):
+    bim = [line.split() for line in Path(f"{small.bfile}.bim").read_text().splitlines()]
+    score = write_tsv(tmp_path / "s.tsv", ("ID", "A1", "WEIGHT"), [(b[1], b[4], 0.1) for b in bim])
+    scored = sg.scores.open(score=score, bfile=small.bfile, purpose=PURPOSE, consent=register, blocks="1/2")
+    sg.scores.run(scored)
+    ((what, gone),) = sg.consent.listing(register).releases
+    assert what.startswith("rows of scores SCORE1") and what.endswith("scores.1of2.sums.tsv") and gone == 0
+    withdraw(register, *range(10, 14))
+    assert [gone for _, gone in sg.consent.listing(register).releases] == [2]

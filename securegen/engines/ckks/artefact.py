@@ -127,8 +127,8 @@ def open_manifest(folder: Place, role: str | None = None) -> Manifest:
     if version in (1, 2):
         raise ArtefactError(
             f"{folder} has format version {version}, this securegen reads {FORMAT_VERSION}, in fewer bytes per genotype: "
-            "its owner plans, makes a key and encrypts again (securegen plan, keygen, encrypt); what is opened from results "
-            "of before needs the securegen that encrypted them"
+            "its owner plans, makes a key and encrypts again (securegen plan, keygen, encrypt); earlier results are "
+            "opened by the securegen that encrypted them"
         )
     if version != FORMAT_VERSION:
         raise ArtefactError(f"{folder} was written by another version of securegen ({shown(version)})")

@@ -24,7 +24,7 @@ class Encrypted:
 
 
 def encrypted_paths(prefix: str | os.PathLike[str]) -> Encrypted:
-    """Those of a prefix. What stays with the key is on a local disk: of s3://bucket/study it is study.owner."""
+    """The folders of a prefix. The owner's folder is always on a local disk: for s3://bucket/study it is study.owner here."""
     text = os.fspath(prefix)
     cohort, design = (place_of(f"{text}.{part}") for part in ("cohort", "design"))
     return Encrypted(cohort, design, Path(f"{local_prefix(text)}.owner"))

@@ -77,8 +77,9 @@ def open_later_study(
 
 def later_study_of(inputs: Inputs, owner: PathLike, key: SecretKey, log: Log = silent) -> Study:
     """As `open_later_study`. Raises UsageError for inputs that name or choose genotypes: people and variants are those that
-    were encrypted; DesignError for one that counts them otherwise. Of those whose consent does not cover a purpose the
-    design has nothing; PolicyError where it would be of all of them."""
+    were encrypted. Raises DesignError where X, Y or MT would be counted otherwise than in the encrypted cohort. People whose
+    consent does not cover the purpose have zeros in every column; raises PolicyError for quality control, which would count
+    them."""
     from securegen.engines.ckks.owner.state import OwnerState, read_info
 
     ordinary = Inputs()

@@ -20,7 +20,7 @@ from securegen.io.schema import integer, list_of, number, one_of, record
 from securegen.kernels.residue_mac import LANES_MULTIPLE, PRIME_LIMIT
 from securegen.rlwe.ring import ERROR_MAX, ERROR_SD, STANDARD_128, Ring
 
-MOST_DIGITS = 16  # variants a coefficient
+MOST_DIGITS = 16  # variants per coefficient
 MOST_COLUMN_DIGITS = 4
 SIGMAS = 15  # wrong rounding below 2^-128 in a whole run
 MAX_STRANDS = 64
@@ -54,7 +54,7 @@ class Parameters:
 
     ring; pack: b, samples per ciphertext; genotype_scale, design_scale: log2 of Δ_g and Δ_c; dosage_max: largest stored
     value of any stream; norm: bound of the 2-norm of a digit of a design column; samples: N stored; strands: ciphertexts of a
-    block for one group of samples; digits, digit_bits: k variants a coefficient, 2^digit_bits apart (0 for one); column_digits,
+    block for one group of samples; digits, digit_bits: k variants per coefficient, 2^digit_bits apart (0 for one); column_digits,
     column_bits: digits of a column, 2^column_bits apart (0 for one).
     """
 
@@ -79,7 +79,7 @@ class Parameters:
         if self.samples < 1 or self.dosage_max < 1 or not self.norm > 0:
             raise PlanError("a plan needs samples, a largest dosage and a norm of the columns that are not zero")
         for what, count, bits, most in (
-            ("variants a coefficient", self.digits, self.digit_bits, MOST_DIGITS),
+            ("variants per coefficient", self.digits, self.digit_bits, MOST_DIGITS),
             ("digits per column", self.column_digits, self.column_bits, MOST_COLUMN_DIGITS),
         ):
             if not 1 <= count <= most or (count > 1) != (bits > 0):

@@ -210,7 +210,7 @@ PLAN = record(
 
 
 def fit(ring: Ring, pack: int, digits: ColumnDigits, w: Workload, most: int = MOST_DIGITS) -> Parameters | None:
-    """As many variants a coefficient as fit this ring and pack, and scales that share the slack; None when none fits."""
+    """As many variants per coefficient as fit this ring and pack, and scales that share the slack; None when none fits."""
     groups, norm = -(-w.samples // pack), digits.norm
     spread = math.sqrt(ring.n * groups)
     bound = w.stored_max * math.sqrt(w.samples) * norm
@@ -286,7 +286,7 @@ def choose(workload: Workload, missing: np.ndarray | None = None, *, whole: bool
     if best is not None:
         return best[1]
     raise PlanError(
-        f"no parameters hold sums over {workload.samples} samples at {workload.bits} bits a column and dosages of "
+        f"no parameters hold sums over {workload.samples} samples at {workload.bits} bits per column and dosages of "
         f"up to {workload.dosage_max} units, each below 2^60 so that it can be verified: use fewer bits (`bits`) or "
         "a coarser grid"
     )

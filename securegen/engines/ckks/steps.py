@@ -182,7 +182,7 @@ def append_cohort(
     """Encrypt genotypes that came later (a chromosome) behind those of PREFIX.cohort, whose blocks stay as they are.
 
     The same people, in any order; the encryptor and squares of the cohort. name: of the genotypes in messages; xchr_model:
-    how males on X count, where nothing is on X yet. Designs and results of before are refused from then on: encrypt the
+    how males on X count, where nothing is on X yet. Earlier designs and results are refused from then on: encrypt the
     designs again. What is there already, with the same genotypes, is left out. Raises as `owner.append_cohort.append_cohort`.
     """
     from securegen.engines.ckks.owner import append_cohort as cohorts
@@ -202,7 +202,7 @@ def take_out_withdrawn(
 ) -> int:  # fmt: skip
     """Encrypt PREFIX.cohort again without whoever withdrew in the register `consent`. Returns how many those are.
 
-    genotypes: with or without them, opened by `study.genotypes.open_genotypes`. Designs and results of before are refused from
+    genotypes: with or without them, opened by `study.genotypes.open_genotypes`. Earlier designs and results are refused from
     the first write on; a killed run goes on when it runs again. Raises as `owner.leave_cohort.leave_cohort`.
     """
     from securegen.engines.ckks.owner import withdrawals
@@ -212,7 +212,7 @@ def take_out_withdrawn(
 
 
 def warn_of_begun_append(owner: PathLike, key: SecretKey, log: Log) -> None:
-    """Say that an append to a cohort was killed, if one was: a design that is made now ends when it goes on."""
+    """Warn where an append to the cohort was killed: once it is finished, a design that is made now is refused."""
     from securegen.engines.ckks.owner.state import OwnerState, read_info
 
     state = OwnerState(Path(owner), key)

@@ -34,7 +34,7 @@ def plan(study: Study, *, squares: bool | None = None, scores: bool = False) -> 
     """CKKS parameters for this study. Counts, precision and the dosage grid enter, and how many blocks of variants have
     missing calls, which the encrypted cohort shows too. Raises PlanError, and DesignError for predictions that are malformed.
 
-    squares: store a stream of squared dosages; None for what the design needs; scores: one variant a coefficient, so that
+    squares: store a stream of squared dosages; None for what the design needs; scores: one variant per coefficient, so that
     scores can be computed from the same cohort.
     """
     reader, strata = study.reader, study.strata
@@ -97,9 +97,9 @@ def planned_names(analyses: Sequence[Analysis]) -> PlannedDesign:
 def compare_with_plan(
     analyses: Sequence[Analysis], planned: PlannedDesign | None, log: Log, *, other_covariates: bool = False
 ) -> None:
-    """Hold the analyses of a design against the one that its key was planned for, and log differences by name.
+    """Compare the analyses of a design with those that its key was planned for, and log each difference.
 
-    Raises DesignError when it lacks a covariate that was planned, unless told by name.
+    Raises DesignError when the design lacks a planned covariate, unless `other_covariates`.
     """
     if planned is None:
         return

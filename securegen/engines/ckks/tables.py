@@ -35,7 +35,7 @@ PathLike = str | os.PathLike[str]
 
 
 def read_design(key: SecretKey, owner: PathLike, design: PathLike | None = None) -> DesignSecrets:
-    """The owner's record of the design to open: `design` is its folder or digest, None where there is one only."""
+    """The owner's record of the design to open. design: its folder or digest; None where the owner has one design only."""
     from securegen.engines.ckks.owner.design_secrets import read_secrets
     from securegen.engines.ckks.owner.state import OwnerState
 
@@ -72,8 +72,8 @@ def gate_of_results(
     key: SecretKey, owner: PathLike, design: PathLike | None = None, asking: Asking | None = None, *, qc_only: bool = False,
     log: Log = silent, genotypes: GenotypeReader | None = None,
 ) -> Gate:  # fmt: skip
-    """The owner's door, which is the decryption: its policy stands beside the key or the owner's folder, and both may name it.
-    genotypes: that were encrypted; needed where rare rows are withheld and earlier tables are of other people.
+    """The gate that the owner's decryption passes. Its policy stands beside the key or the owner's folder; both may pin it.
+    genotypes: those that were encrypted; needed where rare rows are withheld and earlier tables are of other people.
 
     Raises PolicyError where a policy that is named is not here, or not as it was signed; ArtefactError for other genotypes.
     """
@@ -108,10 +108,11 @@ def corrector(
     *,
     governed: bool = False,
 ) -> Corrector | None:
-    """What corrects the tables of a design from the owner's genotypes; None where it was encrypted for no correction. governed: a
-    policy may need them too.
+    """The correction of a design's tables, computed from the owner's genotypes; None for a design without a correction.
+    governed: a policy may need the genotypes too.
 
-    Raises UsageError where there are no genotypes, or some that nothing needs; ArtefactError for others than were encrypted.
+    Raises UsageError where genotypes are needed and not given, or given and not needed; ArtefactError where they are not those
+    that were encrypted.
     """
     from securegen.engines.ckks.owner.design_secrets import read_secrets
     from securegen.engines.ckks.owner.null_models import correction_of, corrector_of

@@ -77,7 +77,7 @@ class Federated(Engine):
     )  # fmt: skip
     consent_openings: bool = option(
         False,
-        "Named consent to more columns and leverage a person, and of every site that its own sums may be read.",
+        "Named consent to more columns and leverage per person, and of every site that its own sums may be read.",
     )
     pcs: int | None = option(None, "Components that the sites compute together, as covariates.", metavar="K", least=1)
     step1: bool = option(

@@ -143,7 +143,7 @@ def init(
     together, on the ids of the file pc_variants or on all that pass, without linkage disequilibrium (r² above 0.2 within
     500 variants) at the site ld_prune_on; common_samples: None for all but openings "all", and for step1;
     statistic: None for plink2, or regenie with predictions; step1: the sites make these together, by a whole-genome model of
-    `block` variants a block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model;
+    `block` variants per block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model;
     correction, p_thresh: as of `open_study`, of case-control phenotypes; for
     anno_file and what follows: as of `open_study`, masks of sets or, with vc_tests, set tests in place of variants; for
     the rest see StudyFile. Returns the study and how many variants of the first list are not in every list; log: told of

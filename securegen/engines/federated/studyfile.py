@@ -173,14 +173,11 @@ class StudyFile:
             refuse_missing(self.test_of(trait), self.missing)
         if self.minimum_cohort < 1 or self.variants < 1:
             raise UsageError("the minimum cohort and the number of variants must be positive")
-        if self.openings not in LEVELS:
-            raise UsageError(f"`openings` {self.openings}: one of {', '.join(LEVELS)}")
-        if self.few_missing not in FEW_MISSING:
-            raise UsageError(f"`few_missing` {self.few_missing}: one of {', '.join(FEW_MISSING)}")
+        checks.choice("openings", self.openings, LEVELS)
+        checks.choice("few_missing", self.few_missing, FEW_MISSING)
         if self.fewest_people < FEWEST:
             raise UsageError(f"a study's rules speak of at least {FEWEST} people, not {self.fewest_people}")
-        if self.statistic not in STATISTICS:
-            raise UsageError(f"`statistic` {self.statistic}: one of {', '.join(STATISTICS)}")
+        checks.choice("statistic", self.statistic, STATISTICS)
         if self.statistic == REGENIE and self.missing != "mean":
             raise UsageError(
                 f"`missing` {self.missing} has another null model for each variant: `statistic` regenie needs mean"

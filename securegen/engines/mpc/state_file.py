@@ -180,7 +180,7 @@ class StateFile:
         if mode & 0o022:
             raise StorageError(f"{path}: others may write the owner's state, so its limits hold nobody; chmod 600 it")
         state = parse_json(raw, f"{path}, the owner's state,", _sound, error=StorageError)
-        state = {name: part for name, part in state.items() if part is not None}  # of before changes were counted
+        state = {name: part for name, part in state.items() if part is not None}  # earlier versions counted no changes
         if state["format"] == _FORMAT and state.pop("digest") != _digest(state):
             raise StorageError(
                 f"{path}: the owner's state is damaged: it does not have the digest that it names. Restore it, or start a "

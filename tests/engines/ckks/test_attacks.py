@@ -33,8 +33,8 @@ def small_study(small_study):
 
 @pytest.fixture(scope="module", params=["one variant", "packed"])
 def small_key(small_study, request):
-    """Two blocks of strands of 512 variants, two in the first block. One variant a coefficient: missing calls are a stream.
-    Packed: two variants a coefficient, two digits a column (see also test_packing.py)."""
+    """Two blocks of strands of 512 variants, two in the first block. One variant per coefficient: missing calls are a stream.
+    Packed: two variants per coefficient, two digits a column (see also test_packing.py)."""
     packed = request.param == "packed"
     plan = sg.ckks.plan(small_study, scores=not packed)
     p = plan.parameters

@@ -40,7 +40,7 @@ SAMPLES = 40
 def planned(
     n: int, primes: int, pack: int, columns: int, *, bits: int = 16, grid: int = 1, squares=False
 ) -> Parameters:
-    """As many variants a coefficient as this ring holds, columns in so many digits."""
+    """As many variants per coefficient as this ring holds, columns in so many digits."""
     w = Workload(SAMPLES, 10_000, 4, bits, dosage_max=2 * grid, squares=squares)
     digits = next(d for d in w.digits(columns) if d.fine == columns and d.coarse == columns)
     found = fit(dataclasses.replace(Ring.standard(n, primes), lanes=LANES), pack, digits, w)

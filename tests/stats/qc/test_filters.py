@@ -54,13 +54,14 @@ def test_as_the_reports_of_plink2(filters, any_cohort, kept, gold):
 
 
 def test_frequencies_of_filters_are_over_founders(tmp_path, frame):
-    """An allele that only a child carries is filtered as absent, as in plink2."""
+    """An allele that only a child carries is filtered as absent, as in plink2; missing calls count in everybody."""
     n = 30
     samples = sg.model.Samples(
         np.full(n, "0", object), np.array([f"P{i}" for i in range(n)], object), np.arange(n) < 20
     )  # fmt: skip
-    dosage = np.zeros((2, n), int)
+    dosage = np.zeros((2, n))
     dosage[0, 20:] = 1  # children only
+    dosage[0, 25] = np.nan
     dosage[1, 5:25] = 1
     variants = {"chromosome": ["1"] * 2, "position": [1, 2], "id": ["children", "both"], "effect_allele": ["A"] * 2,
                 "other_allele": ["C"] * 2}  # fmt: skip
@@ -73,6 +74,7 @@ def test_frequencies_of_filters_are_over_founders(tmp_path, frame):
     assert list(frame(summary.path).index) == ["both"]
     paths = write_plain_qc(study, str(tmp_path / "t"))
     assert list(frame(paths[0]).ALT_FREQS) == [0.0, 15 / 40] and list(frame(paths[0]).OBS_CT) == [40, 40]
+    assert list(frame(paths[1]).MISSING_CT) == [1, 0] and list(frame(paths[1]).F_MISS) == [1 / 30, 0.0]
 
 
 def test_hardy_weinberg_over_controls(reference, frame, gold, tmp_path):

@@ -1,7 +1,7 @@
 """Appending to an encrypted cohort: chromosomes that arrive later, encrypted as further blocks under the same key.
 
-Blocks that are there keep their files, their numbers and their checks, and need not be here: the server has them. What the
-cohort is called by changes (its manifest names every block, and what it was before), so designs and results of before are
+Blocks that are there keep their files, their numbers and their checks, and need not be here: the server has them. The
+cohort's digest changes, since its manifest names every block, and what it was before. So earlier designs and results are
 refused by name. Until the last new block is done everything is as it was; a killed run goes on when it runs again.
 
 Who learns what: the server sees that the cohort grew, and by how many variants in which blocks.

@@ -221,7 +221,7 @@ def _taken_out(state: OwnerState) -> str:
     except ArtefactError:
         return ""
     return (
-        f"; people who withdrew were taken out of the cohort on {times[-1]}, and designs of before ended"
+        f"; people who withdrew were taken out of the cohort on {times[-1]}, and the designs made before that ended"
         if times
         else ""
     )

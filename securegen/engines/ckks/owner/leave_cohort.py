@@ -1,7 +1,7 @@
 """Taking people out of an encrypted cohort: everybody else is encrypted again, under the same key, with fresh randomness.
 
 Every block is new, so that its files say nothing of who left; the server sees how many. The record of the cohort takes the
-name LEAVING first, and from then on nothing of before is decrypted, and no design is made. The new cohort is made whole
+name LEAVING first, and from then on no earlier result is decrypted and no design is made. The new cohort is made whole
 beside the old one. Its checks are compared with the old ones, person by person (h_i = Σ_j r_j g_ij): nobody's genotypes
 changed on the way. Then old checks, designs and digests are deleted, and the new ones take their place. Each step may be
 repeated; a run that was killed goes on when it runs again.
@@ -123,7 +123,7 @@ def _remaining(reader: SelectableReader, info: CohortInfo, stay: np.ndarray) -> 
 def _refuse_other_genotypes(
     state: OwnerState, after: OwnerState, info: CohortInfo, stay: np.ndarray, beside: Path
 ) -> None:
-    """Raise ArtefactError where a person's checks are not what they were: other genotypes than those of before."""
+    """Raise ArtefactError where a person's checks are not what they were: the genotypes are others."""
     for index in range(len(info.blocks)):
         before, now = (of.read(f"block-{block_name(index)}")[1]["h"] for of in (state, after))
         if not np.array_equal(before[:, stay], now):

@@ -226,7 +226,7 @@ def decrypt_scores(
     if digits > header.get("digits", DIGITS):
         refuse_small_models(plan, digits=digits)
     model = public_model.Model(plan, header["cohort_variants"], header["digest"])
-    owner_side.read_results(Path(results), key, info, model)  # what is of before is named so
+    owner_side.read_results(Path(results), key, info, model)  # an earlier result is refused by that name
     pass_scores(
         gate_of_asked(state, info.digest, info.samples, gate or gate_of_key(key, owner, digits=digits)),
         plan.names,

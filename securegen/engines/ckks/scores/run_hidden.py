@@ -86,6 +86,16 @@ class HiddenModel:
             "client": self.client, "ledger": ledger, "allow_model": self.allow_model or None, "reply_cap": self.reply_cap,
         }  # fmt: skip
 
+    def ask(
+        self, genotypes: Inputs, inputs: ScoreInputs, study: ScoreStudy | None, gate: Gate, log: RunLog, request: Path
+    ) -> tuple[SelectableReader, Gate]:  # fmt: skip
+        """The genotype owner's request, and its genotypes, behind the door that lets scores of these people out."""
+        with held(genotypes, log) as waiting:
+            reader = genotypes_of(genotypes, study, waiting)
+        gate = door_of_scores(gate, waiting, reader, inputs.imputation)
+        write_request(make_request(reader, inputs.imputation), request)
+        return reader, gate
+
     def encrypted(
         self, invitation: Invitation, reader: SelectableReader, owner: Path, log: RunLog, bars: Bars
     ) -> SecretKey:
@@ -141,10 +151,7 @@ class PrivateModelScores(HiddenModel):
         with party_folders(out, "owner", "modeller", keep=self.keep_files, log=log) as at:
             owner, modeller = at["owner"], at["modeller"]
             with log.stage("match"):
-                with held(genotypes, log) as waiting:
-                    reader = genotypes_of(genotypes, study, waiting)
-                gate = door_of_scores(gate, waiting, reader, inputs.imputation)
-                write_request(make_request(reader, inputs.imputation), modeller / "study.request")
+                reader, gate = self.ask(genotypes, inputs, study, gate, log, modeller / "study.request")
                 run_inside(modeller, "prs-step", "invite", request="study.request", out="study", **told)
             invitation = read_invitation(modeller / "study.invitation")
             log(private.describe(invitation))
@@ -186,10 +193,7 @@ class EncryptedModelScores(HiddenModel):
         with party_folders(out, "owner", "modeller", "evaluator", keep=self.keep_files, log=log) as at:
             owner, modeller, evaluator = at["owner"], at["modeller"], at["evaluator"]
             with log.stage("match"):
-                with held(genotypes, log) as waiting:
-                    reader = genotypes_of(genotypes, study, waiting)
-                gate = door_of_scores(gate, waiting, reader, inputs.imputation)
-                write_request(make_request(reader, inputs.imputation), modeller / "study.request")
+                reader, gate = self.ask(genotypes, inputs, study, gate, log, modeller / "study.request")
                 run_inside(evaluator, "prs-step", "challenge", out="study")
                 copy_file(evaluator / "study.challenge", modeller / "study.challenge")
                 run_inside(
@@ -243,10 +247,7 @@ class VendorKeyScores(HiddenModel):
         with party_folders(out, "hospital", "vendor", keep=self.keep_files, log=log) as at:
             hospital, vendor = at["hospital"], at["vendor"]
             with log.stage("match"):
-                with held(genotypes, log) as waiting:
-                    reader = genotypes_of(genotypes, study, waiting)
-                gate = door_of_scores(gate, waiting, reader, inputs.imputation)
-                write_request(make_request(reader, inputs.imputation), vendor / "study.request")
+                reader, gate = self.ask(genotypes, inputs, study, gate, log, vendor / "study.request")
                 challenge(hospital / "study.challenge")
                 copy_file(hospital / "study.challenge", vendor / "study.challenge")
             # keys and the encrypted model are made by one step of the vendor

@@ -186,7 +186,7 @@ def blind(
 def answer(
     blinded: Name, private_folder: Name, inputs: ScoreInputs, rules: PrivacyRules, folder: Name, *, passphrase: bytes
 ) -> None:  # fmt: skip
-    """Vendor: charge the replies, round one coefficient a person, forget the keys."""
+    """Vendor: charge the replies, round one coefficient per person, forget the keys."""
     vendor_model.answer(Path(blinded), Path(private_folder), inputs, rules, Path(folder), passphrase=passphrase)
 
 

@@ -212,7 +212,7 @@ def blind_scores(
 def answer(
     blinded: Path, private: Path, inputs: ScoreInputs, rules: PrivacyRules, folder: Path, *, passphrase: bytes
 ) -> None:  # fmt: skip
-    """Vendor: charge the other replies, round one coefficient a person and score, forget the keys.
+    """Vendor: charge the other replies, round one coefficient per person and score, forget the keys.
 
     Raises ArtefactError when the offer is not outstanding, ProtocolError when the hospital sent more than was offered.
     """
