@@ -42,7 +42,7 @@ def option(
     )
 
 
-KEEP_FILES = "Keep the files of the roles (keys are deleted all the same)."
+KEEP_FILES = "Keep the files of every role (keys are deleted all the same)."
 
 
 @dataclass(frozen=True)
