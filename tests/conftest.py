@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from forked_roles import Nursery
 from hypothesis import settings
-from object_stores import attacked, attackers, google_stand_in, gs, memory, no_pause, s3, stand_in, store  # noqa: F401
+from object_stores import attacked, attackers, flaky, google_stand_in, gs, memory, no_pause, s3, stand_in, store  # noqa: F401
 from order import pytest_collection_modifyitems  # noqa: F401
 from reference_data import Reference
 from skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
@@ -22,7 +22,9 @@ from securegen.engines.ckks.owner import retirement
 from securegen.io import envelope
 from securegen.local import processes
 
-settings.register_profile("tests", deadline=None, print_blob=True)  # a shared machine has no deadlines
+# A shared machine has no deadlines, and the same tree has the same examples; `make fuzz` draws others.
+settings.register_profile("tests", deadline=None, print_blob=True, derandomize=True)
+settings.register_profile("long", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile("tests")
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
+import http.client
 import logging
 import os
+import random
 import re
+import socket
 import socketserver
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -73,13 +77,12 @@ def google_stand_in() -> Iterator[str]:
 
     class Handler(emulator.RequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            name = re.search(rb'"name": "([^"]+)"', body)
+            asked = parse_qs(urlsplit(self.path).query)
             bucket = self.path.partition("/b/")[2].partition("/")[0]
-            if "ifGenerationMatch=0" in self.path and name[1].decode() in self.storage.objects.get(bucket, {}):
+            if "ifGenerationMatch" in asked and asked["name"][0] in self.storage.objects.get(bucket, {}):
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 self.send_error(412)
                 return
-            self.rfile = io.BytesIO(body)
             super().do_POST()
 
     server.start()
@@ -156,10 +159,14 @@ class AttackersStore(BaseHTTPRequestHandler):
 class _Threads(socketserver.ThreadingMixIn, HTTPServer):
     daemon_threads = True
     attack: Attack
+    losses: Losses
+
+    def handle_error(self, *_: object) -> None:
+        """Whoever asked has gone."""
 
 
-def _serving() -> _Threads:
-    server = _Threads(("127.0.0.1", 0), AttackersStore)
+def _serving(kind: type[BaseHTTPRequestHandler]) -> _Threads:
+    server = _Threads(("127.0.0.1", 0), kind)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server
 
@@ -167,7 +174,7 @@ def _serving() -> _Threads:
 @pytest.fixture(scope="session")
 def attackers() -> Iterator[tuple[_Threads, _Threads]]:
     """Two servers of an attacker: the one that is asked, and one elsewhere."""
-    servers = _serving(), _serving()
+    servers = _serving(AttackersStore), _serving(AttackersStore)
     yield servers
     for server in servers:
         server.shutdown()
@@ -193,6 +200,83 @@ def attacked(request, attackers, monkeypatch, no_pause) -> Callable[..., tuple[S
         return StoreFolder(f"{request.param}://bucket/lab/a"), made
 
     return attack
+
+
+@dataclass
+class Losses:
+    """What a flaky store loses: of its requests a tenth before they are done, and a tenth of the answers to others.
+
+    One is lost or not by its words and by how often it came, whatever else comes meanwhile.
+    """
+
+    seed: int
+    to: str = ""
+    share: float = 0.0
+    seen: Counter[str] = field(default_factory=Counter)
+    lost: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def of(self, method: str, path: str) -> tuple[bool, bool]:
+        """Whether a request, and whether its answer is lost."""
+        words = f"{method} {re.sub('lab-[0-9a-f]+', 'lab', path.partition('upload_id')[0])}"
+        with self.lock:
+            self.seen[words] += 1
+            drawn = random.Random(f"{self.seed} {words} {self.seen[words]}").random()
+            found = drawn < self.share, self.share <= drawn < 2 * self.share
+            if any(found):
+                self.lost[method, found[1]] += 1
+        return found
+
+
+class FlakyStore(BaseHTTPRequestHandler):
+    """One request to a store behind a line that breaks."""
+
+    protocol_version = "HTTP/1.1"
+
+    def pass_on(self) -> None:
+        losses: Losses = self.server.losses
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        before, after = losses.of(self.command, self.path)
+        if not before:
+            line = http.client.HTTPConnection(losses.to.removeprefix("http://"), timeout=30)
+            line.request(self.command, self.path, body, dict(self.headers))
+            answer = line.getresponse()
+            content = answer.read()
+            line.close()
+        if before or after:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.send_response_only(answer.status)
+        own = {"transfer-encoding", "connection"} | ({"content-length"} if self.command != "HEAD" else set())
+        for name, value in answer.getheaders():
+            if name.lower() not in own:
+                self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(params=["s3", "gs"])
+def flaky(request, monkeypatch, no_pause) -> Iterator[tuple[str, Losses]]:
+    """The URL of a bucket behind a line that breaks, and what it loses: nothing until its `share` is set."""
+    place = request.getfixturevalue(request.param)
+    name = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST"}[request.param]
+    server = _serving(FlakyStore)
+    losses = server.losses = Losses(1, os.environ[name])
+    monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
+    kind = type(store_requests.file_system(request.param))
+    kind.clear_instance_cache()
+    yield place, losses
+    kind.clear_instance_cache()
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(params=["memory", "s3", "gs"])

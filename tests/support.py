@@ -16,6 +16,7 @@ from unittest import mock
 
 import numpy as np
 from bed_reader import to_bed
+from scipy.special import gammainccinv, gammaincinv
 
 import securegen as sg
 from securegen.cli.main import entry
@@ -144,6 +145,20 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
     )  # fmt: skip
 
 
+def killed_at(folder: Path, name: str) -> dict[str, str]:
+    """Variables of a Python process that is killed, by SIGKILL, where it first opens a file whose path has `name`. folder: a new
+    one, of what makes it so."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "def hook(event, args):\n"
+        f"    if event == 'open' and isinstance(args[0], (str, bytes, os.PathLike)) and {name!r} in os.fsdecode(args[0]):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(hook)\n"
+    )
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *(p or os.getcwd() for p in sys.path)])}
+
+
 def left(folder: Path) -> list[str]:
     """What commands left in a folder, without their logs: a run that fails leaves its log alone."""
     return sorted(p.name for p in folder.glob("*") if p.suffix != ".log")
@@ -254,3 +269,15 @@ def solve_exactly(a: Sequence[Sequence[int | Fraction]], b: Sequence[Sequence[in
         right.append([int(v * whole) for v in q])
     numerators, denominator = fraction_free(left, right)
     return [[Fraction(v, denominator) for v in row] for row in numerators]
+
+
+def spread_is(distances: np.ndarray, deviation: np.ndarray | float, *, laplace: bool) -> bool:
+    """Whether draws of noise on whole numbers, (draws, numbers), lie as far from their centres as this deviation says.
+
+    The mean of n distances, each in units of its expectation, has tails like those of n exponential ones, or lighter ones, and
+    those have a gamma distribution: a bound on squares would need their own far heavier tails. Wrong once in 10^10.
+    """
+    expected = deviation / np.sqrt(2 + 1 / np.square(deviation)) if laplace else deviation * math.sqrt(2 / math.pi)
+    n = distances.size
+    low, high = gammaincinv(n, 1e-11) / n, gammainccinv(n, 1e-11) / n
+    return bool(low < (distances / expected).mean() < high)

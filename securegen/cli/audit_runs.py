@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from securegen.cli.config import command_words, digest_of, path_options
+from securegen.cli.config import command_words, path_options
 from securegen.errors import SecuregenError
 
 _COUNTS = ("samples", "variants", "covariates")
@@ -38,19 +38,18 @@ class RunAudit:
         self._run, self._command = secrets.token_hex(8), " ".join(command_words(ctx))
         self._tell({"phase": "start"})
 
-    def end(self, record: dict[str, Any], digests: Iterable[str], outputs: Iterable[str]) -> list[dict[str, Any]]:
-        """That the run ended; returns the witnesses for its record. digests, outputs: of what was read, paths written."""
+    def end(self, record: dict[str, Any], read: Iterable[str], written: Iterable[str | None]) -> list[dict[str, Any]]:
+        """That the run ended; returns the witnesses for its record. read, written: digests."""
         if not self.logs:
             return []
         from securegen.governance.signing import canonical, sha256
 
         found = {name: record[name] for name in _COUNTS if isinstance(record.get(name), int)}
-        written = sorted(d for path in outputs if (d := digest_of(path)))
+        told = sorted(digest for digest in written if digest)
         engine = record.get("engine")
         found |= {"engine": engine} if engine in ("plain", "ckks", "federated", "mpc") else {}
         self._tell(
-            {"phase": "end", "inputs": sha256(canonical(sorted(digests))), "outputs": sha256(canonical(written))}
-            | found
+            {"phase": "end", "inputs": sha256(canonical(sorted(read))), "outputs": sha256(canonical(told))} | found
         )
         return [log.witness().to_json() for log in self.logs]
 

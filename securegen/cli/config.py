@@ -181,13 +181,13 @@ def store_options(ctx: click.Context) -> Iterator[tuple[str, str]]:
                 yield str(p.name), place
 
 
-def digests_of(ctx: click.Context, read: Mapping[str, str] | None = None) -> dict[str, str]:
+def digests_of(ctx: click.Context, read: Mapping[str, str], noted: Mapping[str, str]) -> dict[str, str]:
     """Path or URL -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half. With
-    noise on phenotypes no table of people is told. read: those of them that are known already."""
+    noise on phenotypes no table of people is told. read: those of them that are known already; noted: as `digest_used`."""
     named: list[tuple[str, str | Path]] = [*path_options(ctx), *store_options(ctx)]
     noisy = ctx.params.get("dp_epsilon") is not None
     found = {
-        str(place): (read or {}).get(str(place)) or digest_of(place)
+        str(place): read.get(str(place)) or digest_used(place, noted)
         for name, place in named
         if name not in NOT_DIGESTED and (not noisy or is_told(name, place))
     }
@@ -210,8 +210,16 @@ def untold_of(ctx: click.Context, told: Mapping[str, str]) -> dict[str, Any]:
     return {"untold": untold, "draws": os.path.relpath(draws), "marks": marks_of(draws, untold)}
 
 
+def digest_used(place: str | Path, noted: Mapping[str, str]) -> str | None:
+    """The digest of what this command read or wrote there. noted: of manifests (`io.looks`); one in a store that the command did
+    not open is not looked at."""
+    from securegen.engines.ckks.artefact import MANIFEST
+
+    return noted.get(folder_of(place).at(MANIFEST)) or (None if is_url(place) else digest_of(place))
+
+
 def digest_of(place: str | Path) -> str | None:
-    """As `digests_of`; None for what cannot be read, has no manifest, or is secret and has no fingerprint."""
+    """The digest of what lies there now; None for what cannot be read, has no manifest, or is secret and has no fingerprint."""
     from securegen.engines.ckks.artefact import MANIFEST, MOST_MANIFEST
     from securegen.inspection import is_secret, key_fingerprint
 

@@ -15,22 +15,26 @@ from securegen.cli.form_options import form_from, table_options
 from securegen.cli.mask_options import mask_options
 from securegen.cli.part_options import JOIN, part_options, part_out, spread
 from securegen.cli.progress import progress
+from securegen.cli.public_option import public_option, warn_without
 from securegen.cli.runlog import CommandLog
 from securegen.cli.stores import refuse_store, stores
 from securegen.errors import ArtefactError, UsageError
+from securegen.io.folders import place_of
 from securegen.io.genotypes import genotypes_given
 from securegen.io.store_urls import is_url
 from securegen.record.run_log import RunLog, folder_bytes
 from securegen.results.forms import TableForm
+from securegen.study.parts import part_of
 
 if TYPE_CHECKING:
     from securegen.engines.ckks.cohort import EncryptedCohort
+    from securegen.engines.ckks.studydesign import EncryptedDesign
 
 
 @click.command()
 @click.option("--cohort", metavar="FOLDER", help="Encrypted cohort (server side).")
 @click.option("--design", metavar="FOLDER", help="Encrypted design for that cohort.")
-@click.option("--public", metavar="FILE", help="KEY.public of the owner: refuse a cohort signed by anybody else.")
+@public_option
 @opt.genotype_options()
 @opt.design_options(required=False)
 @mask_options
@@ -68,22 +72,25 @@ def command(
 def _serve(
     cohort: str, design: str, public: str | None, log: CommandLog, memory: int | None, blocks: str | None
 ) -> None:
-    from securegen.engines.ckks import steps
-    from securegen.engines.ckks.server.associate import load_kernels
+    from securegen.engines.ckks.cohort import cohort_of
+    from securegen.engines.ckks.server.associate import associate, load_kernels
+    from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
+    from securegen.engines.ckks.studydesign import open_design
 
     cohort, design = folder_there(cohort, "cohort"), folder_there(design, "design")
-    if not public:
-        log("WARNING: without --public KEY.public the signature of the cohort is checked under the key that the cohort "
-            "itself names, which anybody could have made")  # fmt: skip
+    warn_without(public, log)
+    opened = cohort_of(cohort, public)  # once: a store may show another one to the next look
+    sent = open_design(design, opened.public)
     if dry_run():
-        _check(cohort, design, public)
+        _check(opened, sent)
         stop_rehearsal([f"{log.place}.results", *log.files])
     load_kernels()
-    _say_memory(cohort, design, public, memory, log)
+    _say_memory(opened, sent, memory, log)
+    results = place_of(f"{log.place}.results")
     with log.stage("gwas"), progress("associating", unit="chunks", quiet=log.quiet) as report:
-        results = steps.associate(
-            cohort, design, f"{log.place}.results", progress=report, memory_bytes=memory and memory << 20, blocks=blocks,
-            public=public,
+        associate(
+            opened, sent, results, progress=report, batch_bytes=memory << 20 if memory else WORKING_BYTES,
+            part=None if blocks is None else part_of(blocks),
         )  # fmt: skip
     size = folder_bytes(results)
     log.stored = [os.fspath(results)] if is_url(results) else []
@@ -91,21 +98,19 @@ def _serve(
         log(f"wrote {results} ({size / 1e6:.1f} MB); {JOIN}")
         log.write(engine="ckks", role="server", bytes={"results": size}, blocks=blocks)
         return
-    sent = results.name if isinstance(results, Path) else str(results)
+    back = results.name if isinstance(results, Path) else str(results)
     log(f"wrote {results} ({size / 1e6:.1f} MB), which goes back to the owner; next, there: securegen decrypt --key "
-        f"KEY.secret --owner OUT.owner --results {shlex.quote(sent)} --out RESULT")  # fmt: skip
+        f"KEY.secret --owner OUT.owner --results {shlex.quote(back)} --out RESULT")  # fmt: skip
     log.write(engine="ckks", role="server", bytes={"results": size})
 
 
-def _say_memory(cohort: str, design: str, public: str | None, memory: int | None, log: RunLog) -> None:
+def _say_memory(cohort: EncryptedCohort, design: EncryptedDesign, memory: int | None, log: RunLog) -> None:
     """What the pass will take, before it begins."""
-    from securegen.engines.ckks.server import associate
+    from securegen.engines.ckks.server.associate import memory_of
     from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
-    from securegen.engines.ckks.studydesign import open_design
 
-    opened = _opened(cohort, public)
     limit = memory << 20 if memory else WORKING_BYTES
-    planned = associate.memory_of(opened, open_design(design, opened.public), limit)
+    planned = memory_of(cohort, design, limit)
     if planned.working > limit:
         log(
             f"WARNING: {planned.working / 2**20:.0f} MB of working memory are the least for this design, more than --memory "
@@ -117,23 +122,12 @@ def _say_memory(cohort: str, design: str, public: str | None, memory: int | None
     )
 
 
-def _opened(cohort: str, public: str | None) -> EncryptedCohort:
-    """The cohort. public: file with the key that signed it. Raises ArtefactError."""
-    from securegen.engines.ckks.cohort import open_cohort
-    from securegen.engines.ckks.keys import read_public
-
-    return open_cohort(cohort, read_public(public) if public else None)
-
-
-def _check(cohort: str, design: str, public: str | None) -> None:
+def _check(cohort: EncryptedCohort, design: EncryptedDesign) -> None:
     """Whole folders that belong together. Raises ArtefactError."""
-    from securegen.engines.ckks.studydesign import open_design
-
-    for folder in (cohort, design):
-        if not is_url(folder):
-            check_input(Path(folder))
-    opened = _opened(cohort, public)
-    if open_design(design, opened.public).body["cohort"] != opened.digest:
+    for folder in (cohort.folder, design.folder):
+        if isinstance(place := place_of(folder), Path):
+            check_input(place)
+    if design.body["cohort"] != cohort.digest:
         raise ArtefactError("the design was made for another cohort, or for another version of this one")
 
 

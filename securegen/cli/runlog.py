@@ -18,10 +18,11 @@ from click.core import ParameterSource
 
 from securegen.cli.audit_runs import RunAudit
 from securegen.cli.command import RECORD, Function, dry_run, failure
-from securegen.cli.config import arguments_of, command_words, digests_of, options_of, untold_of
+from securegen.cli.config import arguments_of, command_words, digest_used, digests_of, options_of, untold_of
 from securegen.cli.flags import speaks_of_flags, with_flags
 from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
+from securegen.io.looks import noting
 from securegen.io.store_urls import local_prefix
 from securegen.record.run_log import RunLog
 
@@ -49,6 +50,7 @@ class CommandLog(RunLog):
             lock = only_one(f"{out}{f'.{party}' if party else ''}.lock", f"{out}.*")
             self.lock = ctx.find_root().with_resource(lock)
         super().__init__(out, command, quiet=quiet, private=private)
+        self._noted = ctx.find_root().with_resource(noting())
         self.stored: list[str] = []
         self.read: dict[str, str] = {}
         self.audit = None if dry_run() else RunAudit(ctx)
@@ -65,12 +67,15 @@ class CommandLog(RunLog):
         ctx = click.get_current_context()
         call: dict[str, Any] = {
             "command": " ".join(command_words(ctx)), "options": options_of(ctx),
-            "digests": digests_of(ctx, self.read) if self.digests else {},
+            "digests": digests_of(ctx, self.read, self._noted) if self.digests else {},
         }  # fmt: skip
         call |= untold_of(ctx, call["digests"])
         outputs = [*self._outputs(record), *self.stored]
-        if self.audit is not None and (witnesses := self.audit.end(record, call["digests"].values(), outputs)):
+        digests = {path: digest_used(path, self._noted) for path in outputs}
+        if self.audit is not None and (witnesses := self.audit.end(record, call["digests"].values(), digests.values())):
             record["audit"] = witnesses
+        if self.stored:
+            record["stored"] = {url: digest for url in self.stored if (digest := digests[url])}
         super().write(call=call, outputs=outputs, **record)
         if (identity := ctx.meta.get(SIGN)) is not None:
             from securegen.record import receipt_steps

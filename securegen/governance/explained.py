@@ -1,6 +1,7 @@
 """What a policy would decide of a request, before anything runs: from facts that somebody names, beside its log and ledger.
 
-Both are read alone. Nothing is entered, and nothing is said of who is in the ledger beyond what a refusal of the run would say.
+The ledger is read alone. Nothing is said of who is in it beyond what a refusal of the run would say, and such a refusal counts as
+one of a run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from securegen.governance.ledger_file import open_ledger
 from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL, REVEALS, ROLES
 from securegen.governance.policy_file import read_policy
+from securegen.governance.refusals import LOOKING, SETS
 from securegen.governance.visa import read_visas
 from securegen.governance.visa_roles import best_role
 from securegen.io.tables import read_ids
@@ -42,7 +44,8 @@ def explain(
     releases: int | None = None, epsilon: float | None = None, delta: float | None = None, today: datetime.date | None = None,
     visa: Sequence[Name] = (), people: Name | None = None,
 ) -> Decision:  # fmt: skip
-    """What would be decided for a request of these facts, rule by rule, before anything runs. Nothing is entered anywhere.
+    """What would be decided for a request of these facts, rule by rule, before anything runs. Nothing is entered in the ledger; a
+    refusal of named people, which tells as much as that of a run, is in the log and counts.
 
     Rules of alerts, releases, columns and sets of samples are asked beside the policy's log and ledger, where these can be read.
 
@@ -97,7 +100,11 @@ def explain(
         history = replace(history, day=releases, month=releases, ever=releases)
     request = replace(request, history=history)
     alerts = unread or audit_release.unusual_reasons(request, entries)
-    return release(replace(request, reasons=(*said, *alerts)))
+    decision = release(replace(request, reasons=(*said, *alerts)))
+    looked = [r.rule for r in decision.refusals if r.rule in SETS | LOOKING]
+    if named is not None and looked and os.path.lexists(folder / LEDGER):
+        audit_beside.log_of(Path(path)).append("refusal", {"rules": looked, "policy": policy.digest})
+    return decision
 
 
 def _entries(folder: Path) -> tuple[list[Entry], tuple[Reason, ...]]:

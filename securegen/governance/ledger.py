@@ -21,7 +21,7 @@ import numpy as np
 
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.leverage import Part, part_of, raised_leverage
-from securegen.governance.openings import CONSENTED, FEWEST, OF_SETS, SITE_SHARE, set_fault, sets_fault
+from securegen.governance.openings import CONSENTED, FEWEST, OF_FEWEST, OF_SETS, SITE_SHARE, set_fault, sets_fault
 from securegen.governance.pin import LedgerPlace
 from securegen.governance.same_people import Prints
 from securegen.governance.site_sets import ReadAlone, StudySites, alone
@@ -249,7 +249,7 @@ class Entries:
         same = [p for p in self.products if p.mark == mark]
         if any(p.what == what for p in same):
             return None
-        other = (p for p in self.products if p.mark != mark and not p.what.startswith(OF_SETS))
+        other = (p for p in self.products if p.mark != mark and not p.what.startswith((OF_SETS, OF_FEWEST)))
         others = [p for p in other if (padded(p.members, len(mine)) & mine).any()]
         if others and not consent:
             return (

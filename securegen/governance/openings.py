@@ -24,6 +24,7 @@ LARGEST_SUM = 1 << 22  # people of all sites together
 SITE_SHARE, POOLED_SHARE = 0.16, 0.10  # columns that a person's genotypes may be summed with, over people
 STRUCTURE_SHARE = 0.05  # of the pooled people: columns of components, or of a whole-genome model
 OF_SETS = "rows of sets, "  # begins in the ledger what rows that several variants make are for
+OF_FEWEST = "fewest people, "  # the same, of how many people are few in a study
 RANK = 1e-11  # smallest part of a column outside the span of others that is not float64's rounding
 
 

@@ -15,9 +15,9 @@ from securegen.governance.audit_entry import Entry, moment
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.policy import Policy
 
-SETS: Final = frozenset({"policy.differing_people", "policy.rows_between", "consent.withdrawn"})
+SETS: Final = frozenset({"policy.differing_people", "policy.rows_between", "consent.withdrawn", "budget.columns"})
 LOOKING: Final = frozenset({
-    "policy.smallest_cohort", "policy.smallest_cases", "policy.degrees_of_freedom", "policy.columns_per_person", "budget.columns",
+    "policy.smallest_cohort", "policy.smallest_cases", "policy.degrees_of_freedom", "policy.columns_per_person"
 })  # fmt: skip
 DESIGN: Final = "policy.design"  # a design that these people's values do not allow, found before the door
 RULE, KEY = "budget.refusals", "budgets.refusals_per_month"

@@ -54,8 +54,8 @@ class Folder(Protocol):
     def make(self) -> None:
         """Make it, where folders are made."""
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of every file in it."""
+    def sizes(self, most: int = ...) -> dict[str, int]:
+        """Bytes of every file in it. most: names that a store may list. Raises StorageError where there are more."""
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, None where it is absent."""
@@ -92,9 +92,6 @@ class Folder(Protocol):
 
     def settle(self) -> None:
         """Have the names of its files on the disk."""
-
-    def changed(self, name: str) -> bool:
-        """Whether a file is known to be another one than when the folder was listed."""
 
     def claimed(self, writer: Callable[[], str], *, keep: bool = False) -> AbstractContextManager[None]:
         """Keep all but the one whom the word of `writer` names from writing in it until the block ends; keep: and after it, until

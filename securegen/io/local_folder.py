@@ -41,7 +41,7 @@ class LocalFolder:
     def make(self) -> None:
         make_folder(self.path, FOLDER_FOR_OTHERS)
 
-    def sizes(self) -> dict[str, int]:
+    def sizes(self, most: int = 0) -> dict[str, int]:
         try:
             with os.scandir(self.path) as found:
                 return {e.name: e.stat().st_size for e in found if e.is_file()}
@@ -103,9 +103,6 @@ class LocalFolder:
 
     def settle(self) -> None:
         sync_folder(self.path)
-
-    def changed(self, name: str) -> bool:
-        return False
 
     @contextlib.contextmanager
     def claimed(self, writer: Callable[[], str], *, keep: bool = False) -> Iterator[None]:

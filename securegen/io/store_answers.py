@@ -7,16 +7,15 @@ names another place is refused.
 
 from __future__ import annotations
 
+import asyncio
 import functools
-import time
 from typing import Any
 
 from aiohttp import ClientResponse
+from yarl import URL
 
 from securegen.errors import StorageError
-from securegen.io.store_allowance import Allowance, current
-
-SECONDS = 600  # of one answer, from its first byte to its last
+from securegen.io.store_allowance import Allowance, AnswerRefusedError, current
 
 
 class _Counted:
@@ -24,7 +23,6 @@ class _Counted:
 
     def __init__(self, answer: ClientResponse, stream: Any, allowance: Allowance) -> None:
         self._answer, self._stream, self._allowance = answer, stream, allowance
-        self._end = time.monotonic() + SECONDS
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -34,8 +32,6 @@ class _Counted:
         while most and (part := await (self._stream.readany() if most < 0 else self._stream.read(most))):
             try:
                 self._allowance.take(len(part))
-                if time.monotonic() > self._end:
-                    self._allowance.refuse(f"the store's answer took more than {SECONDS} seconds")
             except Exception:
                 self._answer.close()  # what else is on its way is not waited for
                 raise
@@ -46,16 +42,33 @@ class _Counted:
 
 
 class StoreAnswer(ClientResponse):
-    """An answer that ends, and comes from where it was asked for."""
+    """An answer that begins and ends, and names no place but the one that was asked."""
 
     async def start(self, connection: Any) -> ClientResponse:
-        await super().start(connection)
         allowance = current()
-        if 300 <= self.status < 400 and "Location" in self.headers:
+        try:
+            async with asyncio.timeout(allowance.seconds) as clock:  # heads may come without end
+                await super().start(connection)
+            if any(_elsewhere(self.url, self.status, place) for place in self.headers.getall("Location", ())):
+                allowance.refuse("the store names another place, where nothing is asked")
+        except TimeoutError:
+            if clock.expired():
+                self.close()
+                allowance.refuse_slow()
+            raise
+        except AnswerRefusedError:
             self.close()
-            allowance.refuse("the store names another place, where nothing is asked")
+            raise
         self.content = _Counted(self, self.content, allowance)  # type: ignore[assignment]
         return self
+
+
+def _elsewhere(asked: URL, status: int, place: str) -> bool:
+    """Whether an answer sends to another place: by a redirect, or by one for what follows, as the address of an upload."""
+    try:
+        return 300 <= status < 400 or asked.join(URL(place)).origin() != asked.origin()
+    except ValueError:
+        return True
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from securegen.errors import ArtefactError, StorageError
@@ -17,18 +16,6 @@ def size_of(described: dict[str, Any], where: str) -> int:
     if type(size) is not int or not 0 <= size <= MOST_SIZE:
         raise StorageError(f"{where} cannot be read: the store says it has {shown(size)} bytes")
     return size
-
-
-def mark_of(described: dict[str, Any]) -> str:
-    """What changes with the content of an object: its ETag, generation or time."""
-    names = ("ETag", "etag", "md5Hash", "generation", "created")
-    return str(next((described[k] for k in names if described.get(k)), ""))
-
-
-def last_names(found: Iterable[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
-    """name -> what is said of it, of all "file" or "directory" entries of a listing whose names are ordinary ones."""
-    named = {str(o["name"]).rstrip("/").rpartition("/")[2]: o for o in found if o["type"] == kind}
-    return {name: named[name] for name in sorted(named) if is_plain(name)}
 
 
 def is_plain(name: str) -> bool:

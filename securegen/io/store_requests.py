@@ -23,7 +23,6 @@ from securegen.io.store_urls import without_secrets
 TRIES = 4
 PAUSE = 0.25  # seconds before the second try, doubled for each one after it
 SECONDS = 30  # without an answer
-_CHUNK = 32 << 20  # bytes of one request to Google's store, which takes multiples of 256 KiB
 _LONGEST = 2000  # characters of a foreign error that are looked at
 _BACKENDS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gs"), "gcs": ("gcsfs", "gs"), "memory": ("fsspec", "stores")}
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "DefaultCredentialsError")
@@ -91,23 +90,14 @@ def _gs() -> Any:
     return found
 
 
-def how_to_put(scheme: str, content: bytes) -> dict[str, int]:
-    """Options of a backend's `pipe_file`, so that the body of a request has the bytes of an object and nothing else.
-
-    gcsfs puts small objects between lines of text: one that ends in a carriage return loses it, and one that has such a line
-    in it ends there. The other way it has, for objects of a chunk and more, sends bytes alone.
-    """
-    return {"chunksize": min(max(len(content), 1), _CHUNK)} if scheme in ("gs", "gcs") else {}
-
-
-def asked(where: str, done: str, request: Callable[[], T], most: int = 0) -> T:
-    """What a request returns. done: as "read", for messages; most: bytes that its answer may have.
+def asked(where: str, done: str, request: Callable[[], T], most: int = 0, sent: int = 0) -> T:
+    """What a request returns. done: as "read", for messages; most: bytes that its answer may have; sent: bytes that it has.
 
     Raises FileNotFoundError and FileExistsError as the backend does, StorageError when it is refused, when its answer goes on or
     names another place, or all tries failed.
     """
     for attempt in range(TRIES):
-        with allowed(most) as allowance:
+        with allowed(most, sent) as allowance:
             try:
                 return request()
             except _OURS:

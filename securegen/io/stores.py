@@ -18,13 +18,14 @@ from blake3 import blake3
 from securegen.errors import ArtefactError, StorageError
 from securegen.io.folder import ByteStream, FilePart, Folder, Parts
 from securegen.io.read_ahead import RangeStream, ReadAhead
-from securegen.io.store_objects import last_names, mark_of, plain_name, size_of
-from securegen.io.store_requests import ShortReadError, asked, behind_the_end, file_system, how_to_put
+from securegen.io.store_listing import MOST_NAMES, listing
+from securegen.io.store_objects import plain_name, size_of
+from securegen.io.store_requests import ShortReadError, asked, behind_the_end, file_system
+from securegen.io.store_uploads import upload
 from securegen.io.store_urls import checked_url
 
 RANGE = 8 << 20  # bytes of one request
 CLAIM = ".writer"
-MOST_LISTED = 1 << 29  # bytes of a listing: some 300 an object on S3, some 1,000 on Google's store
 T = TypeVar("T")
 
 
@@ -34,7 +35,6 @@ class StoreFolder:
     def __init__(self, url: str) -> None:
         self._scheme, self._path = checked_url(url.rstrip("/"))
         self._fs = file_system(self._scheme)
-        self._marks: dict[str, str] = {}
         self._ahead: ReadAhead | None = None
         self._lock = threading.Lock()
         self.fetched = 0
@@ -68,10 +68,8 @@ class StoreFolder:
     def make(self) -> None:
         """A folder is there with its first object."""
 
-    def sizes(self) -> dict[str, int]:
-        found = self._listed()
-        self._marks = {name: mark for name, (_, mark) in found.items()}
-        return {name: size for name, (size, _) in found.items()}
+    def sizes(self, most: int = MOST_NAMES) -> dict[str, int]:
+        return {name: size for name, size in self._listed(most).items() if name != CLAIM}
 
     def size(self, name: str) -> int | None:
         found = self._info(name)
@@ -111,8 +109,7 @@ class StoreFolder:
 
     def write(self, name: str, parts: Parts) -> None:
         content = b"".join(parts)
-        options = how_to_put(self._scheme, content)
-        self._put(name, "written", lambda: self._fs.pipe_file(self._key(name), content, **options))
+        self._put(name, "written", content)
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -127,17 +124,13 @@ class StoreFolder:
         source.remove([name])
 
     def discard(self) -> None:
-        self.remove(self._listed(hidden=True))
+        self.remove(self._listed(MOST_NAMES))
 
     def require_space(self, size: int) -> None:
         """A store does not say how much it takes."""
 
     def settle(self) -> None:
         """An object that was written is there."""
-
-    def changed(self, name: str) -> bool:
-        known, now = self._marks.get(name), self._info(name)
-        return bool(known) and now is not None and mark_of(now) != known
 
     @contextlib.contextmanager
     def claimed(self, writer: Callable[[], str], *, keep: bool = False) -> Iterator[None]:
@@ -166,9 +159,7 @@ class StoreFolder:
         found = self._claimed()
         if not found:
             with contextlib.suppress(FileExistsError):
-                self._put(
-                    CLAIM, "claimed", lambda: self._fs.pipe_file(self._key(CLAIM), writer.encode(), mode="create")
-                )
+                self._put(CLAIM, "claimed", writer.encode(), create=True)
             found = self._claimed()
         if found != writer:
             raise StorageError(
@@ -189,23 +180,21 @@ class StoreFolder:
             if self._claimed() == writer:
                 self.remove([CLAIM])
 
-    def _put(self, name: str, done: str, request: Callable[[], object]) -> None:
-        try:
-            self._asked(done, name, request)
-        except FileNotFoundError:
-            raise StorageError(f"{self.at(name)} cannot be {done}: there is no such bucket") from None
+    def _put(self, name: str, done: str, content: bytes, *, create: bool = False) -> None:
+        def put() -> None:
+            try:
+                upload(self._fs, self._scheme, self._key(name), content, create=create)
+            except FileNotFoundError:  # or an upload that ended, and whose answer was lost
+                raise OSError("there is no such bucket, or the upload is not known any more") from None
+
+        self._asked(done, name, put, sent=len(content))
 
     def _key(self, name: str) -> str:
         return f"{self._path}/{plain_name(name, self)}"
 
-    def _listed(self, *, hidden: bool = False) -> dict[str, tuple[int, str]]:
-        """name -> size and mark of every object whose name is an ordinary one: others are nobody's here."""
-        try:
-            found = self._asked("listed", "", lambda: self._fs.ls(self._path, detail=True), MOST_LISTED)
-        except FileNotFoundError:
-            return {}
-        named = last_names(found, "file")
-        return {n: (size_of(o, self.at(n)), mark_of(o)) for n, o in named.items() if hidden or n != CLAIM}
+    def _listed(self, most: int) -> dict[str, int]:
+        found = listing(self._fs, self._scheme, f"{self._path}/", str(self), most)
+        return {name: size for name, size in found if size is not None}
 
     def _info(self, name: str) -> dict[str, Any] | None:
         try:
@@ -262,17 +251,13 @@ class StoreFolder:
         if found is not None and found != size:
             raise ArtefactError(f"{self.at(name)} has {found} bytes, its manifest says {size}: truncated or replaced")
 
-    def _asked(self, done: str, name: str, request: Callable[[], T], most: int = 0) -> T:
-        return asked(self.at(name) if name else str(self), done, request, most)
+    def _asked(self, done: str, name: str, request: Callable[[], T], most: int = 0, sent: int = 0) -> T:
+        return asked(self.at(name) if name else str(self), done, request, most, sent)
 
 
 def stored_beside(prefix: str) -> list[StoreFolder]:
     """The folders in a store whose URL begins with PREFIX and a dot."""
-    base, scheme = StoreFolder(prefix), checked_url(prefix)[0]
-    above = base._path.rpartition("/")[0]
-    try:
-        found = base._asked("listed", "", lambda: base._fs.ls(above, detail=True), MOST_LISTED)
-    except FileNotFoundError:
-        return []
-    names = last_names(found, "directory")
-    return [StoreFolder(f"{scheme}://{above}/{n}") for n in names if n.startswith(f"{base.name}.")]
+    base = StoreFolder(prefix)
+    above = str(base).rpartition("/")[0]
+    found = listing(base._fs, base._scheme, f"{base._path}.", str(base), MOST_NAMES)
+    return [StoreFolder(f"{above}/{name}") for name in sorted({name for name, size in found if size is None})]

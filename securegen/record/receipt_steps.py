@@ -34,6 +34,7 @@ from securegen.governance.signing import (
 )
 from securegen.io.output import write_text
 from securegen.io.secret_files import is_secret
+from securegen.io.store_urls import is_url
 from securegen.io.strict_json import open_regular, parse_json, read_regular
 from securegen.record.run_log import read_records
 from securegen.record.statement import PAYLOAD, RunStatement, names, record_digest, statement_of
@@ -173,9 +174,10 @@ def records_as_signed(where: str) -> list[dict[str, Any]]:
 
 
 def _digests(where: str, record: dict[str, Any]) -> dict[str, str]:
-    """Name and SHA-256 of every file that a run wrote beside its record: of a folder its manifest, or all its files."""
+    """Name and SHA-256 of every file that a run wrote beside its record: of a folder its manifest, or all its files. What it
+    wrote into a store stands in the record itself (`stored`)."""
     folder, out = Path(where).parent, {}
-    for name in sorted({Path(str(p)).name for p in record.get("outputs") or ()}):
+    for name in sorted({Path(str(p)).name for p in record.get("outputs") or () if not is_url(str(p))}):
         path = folder / name
         found = [path]
         if os.path.isdir(path):

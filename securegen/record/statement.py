@@ -64,6 +64,7 @@ _PREDICATE = has(
     parameters=map_of(anything, 256), record=_DIGEST, signedOn=text(64),
     inputs=list_of(has("name", "digest", name=_WORD, digest=map_of(text(255), 4)), 0, MOST_FILES),
     learned=_LEARNED, governance=map_of(anything, 64), audit=list_of(anything, 0, 64),
+    stored=map_of(hex_text(32), 64, name=text(4096)),
     **_COUNTED, **{name: list_of(text(255), 0, 1 << 14) for name in _LISTS},
 )  # fmt: skip
 _STATEMENT = has(
@@ -115,7 +116,9 @@ class RunStatement:
         out += [", ".join([*([f"engine {said['engine']}"] if said.get("engine") else []), *counted])]
         out += [f"options: {' '.join(f'{k}={_short(v)}' for k, v in sorted(said['options'].items()))}"]
         out += [f"read {i['name']} {' '.join(i['digest'].values())}" for i in said["inputs"]]
-        out += [f"wrote {name} {digest}" for name, digest in sorted(self.subjects.items())]
+        out += [
+            f"wrote {name} {digest}" for name, digest in sorted({**(said.get("stored") or {}), **self.subjects}.items())
+        ]
         out += self.learned.lines() if self.learned else ["the run does not say who learned what"]
         policy = (said.get("governance") or {}).get("policy")
         if isinstance(policy, dict):
@@ -144,7 +147,7 @@ def statement_of(prefix: str, record: Mapping[str, Any], subjects: Mapping[str, 
         "run": Path(prefix).name, "command": record["command"], "version": record["version"], "options": options,
         "inputs": inputs, "record": {"sha256": record_digest(record)}, "signedOn": _now(),
     }  # fmt: skip
-    kept = {"engine", "parameters", *_COUNTS, *_LISTS, "governance", "audit"}
+    kept = {"engine", "parameters", *_COUNTS, *_LISTS, "governance", "audit", "stored"}
     said |= {name: record[name] for name in sorted(kept) if record.get(name) is not None}
     if (learned := record.get("receipt")) is not None:
         released = [Path(w).name if Path(w).name in written else w for w in learned.get("released") or ()]

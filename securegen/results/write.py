@@ -61,20 +61,21 @@ class _Collector:
         for flag, count in counts.items():
             self.filtered[flag] = self.filtered.get(flag, 0) + count
 
-    def columns(self, stratum: Stratum, sums: Sums | OpenedSums, grid: int, gate: Gate) -> dict[str, np.ndarray] | None:
-        """Columns of the block in this stratum; None where the test is not done there. gate: what is not shown."""
+    def columns(
+        self, stratum: Stratum, sums: Sums | OpenedSums, grid: int, gate: Gate, rare: np.ndarray | None
+    ) -> dict[str, np.ndarray] | None:  # fmt: skip
+        """Columns of the block in this stratum; None where the test is not done there. gate: what is not shown; rare: by filters
+        neither. No such row is corrected, since it is told how many rows are."""
         name = self.analysis.test, self.analysis.phenotype
         here = stratum.analysis(*name)
         if here is not None:
             told = {"grid": grid * stratum.unit, "copies": stratum.copies}
             found = result_columns(here, sums, **told)
-            if self.correct is not None:
-                found = self.correct.columns(stratum, name, sums, found)
-            if not (floor := gate.minor_alleles):
-                return found
-            hidden = gate.hidden(name[1], stratum.place, sums.start, sums.start + len(sums))
-            hidden |= few_uncalled(here, sums, floor) | (fewest_carriers(here, sums, **told) < floor)
-            return without(found, hidden)
+            if floor := gate.minor_alleles:
+                hidden = gate.hidden(name[1], stratum.place, sums.start, sums.start + len(sums))
+                hidden |= few_uncalled(here, sums, floor) | (fewest_carriers(here, sums, **told) < floor)
+                found = without(found, hidden if rare is None else hidden | rare)
+            return found if self.correct is None else self.correct.columns(stratum, name, sums, found)
         refused = stratum.refusal(*name)
         if refused is None:
             return None
@@ -168,19 +169,18 @@ def write_tables(
         for stream, c in zip(streams, collectors, strict=True):
             stream.write(("\t".join(c.record.columns) + "\n").encode())
         for stratum, (sums, here) in _with_variants(blocks, variants, strata):
-            keep = None
+            keep, rare = None, None
             if sifting and filters is not None:
                 quality = _quality(stratum, sums, grid)
                 keep, left_out, rare = _sift(filters, quality, _rare(gate, stratum, sums, quality))
             for stream, collector in zip(streams, collectors, strict=True):
-                columns, rows = collector.columns(stratum, sums, grid, gate), here
+                columns, rows = collector.columns(stratum, sums, grid, gate, rare), here
                 if columns is None:
                     continue
                 each = len(collector.rows)
                 if keep is not None:
                     collector.leave_out(left_out)
                     kept = (keep[:, None] * each + np.arange(each)).reshape(-1)
-                    columns = without(columns, rare)
                     columns, rows = {n: c[kept] for n, c in columns.items()}, here.take(keep)
                 collector.add(stratum, rows, columns)
                 if each > 1:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,16 @@ def test_filters_are_counted_one_after_the_other(small, tmp_path):
         f"{rows[0] - rows[2]} left out by filters ({rows[0] - rows[1]} by --geno, {rows[1] - rows[2]} by --maf)" in text
     )
     assert "--geno 0.02 --maf 0.1: applied where the tables are written" in text
+
+
+def test_a_name_that_is_no_utf_8_does_not_empty_a_log(small, tmp_path, monkeypatch):
+    """What another command wrote under the prefix stays, byte for byte, whatever the locale."""
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"p\xff\xc3\xa9.tsv")
+    shutil.copy(small.pheno, name)
+    words = ["plan", "--bfile", small.bfile, "--pheno", name, "--pheno-name", "QT", "--out", "r"]
+    assert securegen(*words).code == 0
+    before = Path("r.log").read_bytes()
+    assert b"--pheno=p\xff\xc3\xa9.tsv" in before or b"p\xff\xc3\xa9.tsv" in before
+    assert securegen("gwas", *small.options(), "--chr", "1", "--out", "r", "--quiet").code == 0
+    assert Path("r.log").read_bytes().startswith(before.rstrip())

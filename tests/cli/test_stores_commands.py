@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,15 @@ from object_stores import KEYS
 from support import left, securegen, simulate
 
 import securegen as sg
+from securegen.cli import runlog
+from securegen.cli.config import digest_of, store_options
 from securegen.engines.ckks import artefact, keys
 from securegen.engines.ckks import cohort as cohorts
 from securegen.engines.ckks.owner import secret_key
+from securegen.governance import signing
 from securegen.io.folders import folder_of
 from securegen.io.stores import CLAIM, StoreFolder
+from securegen.record import receipt_steps as receipt
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -194,17 +200,86 @@ def test_the_cohort_that_was_checked_is_the_one_that_is_used(study, s3, monkeypa
     monkeypatch.setattr(StoreFolder, "read", read)
     words = ["--cohort", str(cohort), "--design", f"{s3}/others.design", "--public", "k.public", "--out", "run"]
     done = securegen("gwas", *words)
-    assert done.code == 7 and "belongs to key" in done.err, done.err
+    assert done.code == 7 and "belongs to key" in done.err and len(looks) == 1, done.err
     opens = cohorts.open_cohort
 
     def once(folder, owner=None):
-        if not looks:
-            artefact.read_manifest(folder, "cohort", owner)
+        artefact.read_manifest(folder, "cohort", owner)
         return opens(folder)
 
     monkeypatch.setattr(cohorts, "open_cohort", once)  # as it was: the key is asked for at the first look
     looks.clear()
+    done = securegen("gwas", *words)
+    assert done.code == 7 and "manifest.json changed while this ran" in done.err, done.err
+    monkeypatch.setattr(artefact.looks, "was_read", lambda *_: None)
+    looks.clear()
     assert securegen("gwas", *words).code == 0
+
+
+def test_digests_are_of_what_was_read_and_written(study, s3, tmp_path, monkeypatch):
+    """Records and signed receipts: a store shows other bytes to whoever looks again, which are whole manifests too."""
+    key, flags = study
+    place = f"{s3}/lab/study"
+    assert securegen("encrypt", *key, *flags, "--out", place).code == 0
+    signing.write_identity("anna.secret", signing.generate())
+    looks, shown, real = Counter(), {}, StoreFolder.read
+
+    def read(folder, name, what, most):
+        raw, where = real(folder, name, what, most), folder.at(name)
+        if name != "manifest.json":
+            return raw
+        looks[where] += 1
+        if looks[where] > 1:
+            raw = json.dumps(json.loads(raw)).encode()
+        shown.setdefault(where, hashlib.sha256(raw).hexdigest())
+        return raw
+
+    monkeypatch.setattr(StoreFolder, "read", read)
+    served = ["--cohort", f"{place}.cohort", "--design", f"{place}.design", "--out", f"{s3}/lab/run"]
+    results = f"{s3}/lab/run.results"
+    opened = ["--owner", "study.owner", "--results", results, "--out", "table"]
+    for command, words, inputs in (
+        ("gwas", [*served, "--sign", "anna.secret"], [f"{place}.cohort", f"{place}.design"]),
+        ("decrypt", [*key, *opened], [results]),
+    ):
+        looks.clear(), shown.clear()
+        done = securegen(command, *words)
+        assert done.code == 0, done.err
+        record = json.loads(Path("table.run.json" if command == "decrypt" else "run.run.json").read_bytes())
+        for place_of_input in inputs:
+            assert record["call"]["digests"][place_of_input] == shown[f"{place_of_input}/manifest.json"]
+        assert max(looks.values()) == 1
+        if command == "gwas":
+            written = real(folder_of(results), "manifest.json", "a manifest", 1 << 20)
+            assert record["stored"] == {results: hashlib.sha256(written).hexdigest()}
+            assert receipt.show("run").statement.predicate["stored"] == record["stored"]
+    monkeypatch.setattr(runlog, "digests_of", lambda ctx, *_: {p: digest_of(p) for _, p in store_options(ctx)})
+    looks.clear(), shown.clear()
+    assert securegen("decrypt", *key, *opened).code == 0
+    record = json.loads(Path("table.run.json").read_bytes())
+    assert record["call"]["digests"][results] != shown[f"{results}/manifest.json"] and max(looks.values()) == 2
+
+
+def test_a_server_of_scores_can_insist_on_its_owner(study, s3):
+    """--public: whoever may write in the bucket puts a whole cohort and model of a key of their own there."""
+    score = Path("w.tsv")
+    flags = study[1][:2]
+    bim = [line.split() for line in Path(f"{flags[1]}.bim").read_text().splitlines()][:20]
+    score.write_text("ID\tA1\tWEIGHT\n" + "".join(f"{b[1]}\t{b[4]}\t0.5\n" for b in bim))
+    for who in ("mine", "theirs"):
+        made = securegen("prs-step", "encrypt", *flags, "--score", score, "--passphrase-file", "pass", "--out", who)
+        assert made.code == 0, made.err
+    for part in ("cohort", "model"):
+        for path in Path(f"theirs.{part}").iterdir():
+            folder_of(f"{s3}/lab/s.{part}").write(path.name, [path.read_bytes()])
+    words = ["--cohort", f"{s3}/lab/s.cohort", "--model", f"{s3}/lab/s.model", "--out", "r"]
+    bare = securegen("prs", *words)
+    assert bare.code == 0 and bare.err.count("WARNING: without --public KEY.public") == 1
+    for more in ([], ["--dry-run"]):
+        refused = securegen("prs", *words, "--public", "mine.public", *more)
+        assert refused.code == 7 and "belongs to key" in refused.err, refused.err
+    done = securegen("prs", *words, "--public", "theirs.public")
+    assert done.code == 0 and "WARNING" not in done.err, done.err
 
 
 def _planned(flags):

@@ -51,12 +51,12 @@ def test_a_release_and_its_witness(ruled):
 
 
 def test_a_refusal_names_its_rules(ruled):
-    ruled.write(limits__degrees_of_freedom=1000, purposes__allowed=["HMB"])
+    ruled.write(limits__most_variants=1, purposes__allowed=["HMB"])
     assert gwas(ruled, "--purpose", "POA").code == PolicyError.exit_code
     (entry,) = entries(ruled, "refusal")
-    assert set(entry["rules"]) >= {"policy.purpose", "policy.degrees_of_freedom"} and entry["purpose"] == "POA"
+    assert set(entry["rules"]) >= {"policy.purpose", "policy.most_variants"} and entry["purpose"] == "POA"
     assert [e["exit_code"] for e in entries(ruled, "run") if e["phase"] == "failed"] == [PolicyError.exit_code]
-    assert "policy.degrees_of_freedom" in securegen("audit", "show", ruled.folder, "--kind", "refusal").out
+    assert "policy.most_variants" in securegen("audit", "show", ruled.folder, "--kind", "refusal").out
 
 
 def test_nothing_personal_is_in_the_log(ruled):

@@ -57,8 +57,12 @@ def test_run_json_and_the_receipt_have_the_decision(ruled):
     assert decision.allowed and {r.rule for r in decision.reasons} >= {"policy.purpose", "budget.columns"}
     assert any("policy.smallest_cohort" in line for line in said["receipt"]["decisions"])
     assert "policy.smallest_cohort" in (ruled.folder / "out.log").read_text()
-    everything = (ruled.folder / "out.run.json").read_bytes() + (ruled.folder / LEDGER).read_bytes()
-    assert b"I12" not in everything and b"F12" not in everything  # no ids
+    record, ledger = ((ruled.folder / name).read_bytes() for name in ("out.run.json", LEDGER))
+    ids = [f"{letter}{i}".encode() for letter in "FI" for i in range(10, 90)]
+    assert not any(name in record for name in ids)
+    assert (
+        sum(name in ledger for name in ids) < 9
+    )  # its bytes are marks: three spell one of 160 ids once in ten ledgers
 
 
 REFUSALS = {
@@ -559,3 +563,19 @@ def test_the_genotype_owner_of_mpc_counts_one_copy_on_mt_once(ruled):
     assert rare_rows(block, everybody, 1, door).tolist() == [True, False, True, False]
     ones = GenotypeBlock(0, (dosage == 2).astype(np.int8), None, dosage)  # of a genetic model
     assert rare_rows(ones, everybody, 1, door).tolist() == [True, False, True, False]
+
+
+def test_how_many_rows_were_corrected_says_nothing_of_those_that_are_not_shown(ruled, monkeypatch):
+    """By one threshold after the other it told the P of a rare row, and so whether its one carrier is a case."""
+    ruled.write(limits__minor_alleles=25)
+    rare = sg.run(ruled.study("CC", purpose="HMB", qc=False, **FEW))["CC"]
+    rare = rare["ID"][rare["ERRCODE"] == "FEW_CARRIERS"][:20]
+    (ruled.folder / "rare").write_text("\n".join(rare) + "\n")
+
+    def corrected(threshold):
+        more = {"statistic": "regenie", "correction": "spa", "p_thresh": threshold, "extract": ruled.folder / "rare"}
+        return sg.run(ruled.study("CC", purpose="HMB", **more)).record["correction"]
+
+    assert {tuple(corrected(p)[what].values()) for p in (0.9, 0.2) for what in ("corrected", "uncorrected")} == {(0,)}
+    monkeypatch.setattr(write, "without", lambda columns, hidden: columns)  # the protection
+    assert corrected(0.9)["corrected"]["CC"] > corrected(0.2)["corrected"]["CC"]

@@ -9,7 +9,7 @@ from support import securegen
 
 import securegen as sg
 from securegen.errors import InputError, UsageError
-from securegen.governance import explained
+from securegen.governance import audit_release, explained
 from securegen.governance.door import History
 
 FACTS = {"purpose": "HMB", "variants": 20, "columns": 1}
@@ -53,9 +53,10 @@ def test_a_set_that_differs_by_one_is_refused_before_it_runs(ruled, monkeypatch)
     one = listed(ruled, 7)
     assert "policy.differing_people" in run_of(ruled, one)
     before = bytes_of(ruled)
-    assert refusals(ruled, people=one) == {"policy.differing_people"}
     assert refusals(ruled, people=listed(ruled)) == set() == refusals(ruled, people=listed(ruled, *range(20)))
     assert bytes_of(ruled) == before  # neither ledger nor log knows of it
+    assert refusals(ruled, people=listed(ruled, 7)) == {"policy.differing_people"}
+    assert (ruled.folder / explained.LEDGER).read_bytes() == before[ruled.folder / explained.LEDGER]
     said = sg.policy.explain(ruled.policy, samples=89, kind="quality", **FACTS)
     assert said.allowed and any(r.rule == "ledger.samples" and "1 sets" in r.text for r in said.reasons)
     unasked(monkeypatch)
@@ -104,3 +105,22 @@ def test_by_command(ruled):
     done = securegen(*words, "--people", listed(ruled, 7))
     assert done.code == 0 and "REFUSED  policy.differing_people" in done.out and "decision: refused" in done.out
     assert "decision: allowed" in securegen(*words, "--people", listed(ruled)).out
+
+
+def test_who_was_analysed_is_not_asked_without_end(ruled, monkeypatch):
+    """Nine who were and many strangers, with one person more: whether these are ten."""
+    ruled.write(budgets__refusals_per_month=3)
+    run_of(ruled)
+    fam = [line.split()[:2] for line in Path(f"{ruled.cohort.bfile}.fam").read_text().splitlines()]
+
+    def asked(n, one):
+        names = [*fam[:9], one, *([f"X{n}-{i}", "S"] for i in range(30))]
+        path = ruled.folder / "asked"
+        path.write_text("".join(f"{f} {i}\n" for f, i in names))
+        return refusals(ruled, people=path)
+
+    assert asked(0, fam[20]) == set() and asked(1, ["nobody", "here"]) == {"policy.differing_people"}
+    assert asked(2, ["nobody", "else"]) and asked(3, ["nobody", "ever"])
+    assert asked(4, fam[21]) == asked(5, ["nobody", "now"]) == {"budget.refusals"}
+    monkeypatch.setattr(audit_release, "refusal_reasons", lambda *_: [])  # the protection
+    assert asked(4, fam[21]) != asked(5, ["nobody", "now"])

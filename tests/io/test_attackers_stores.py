@@ -5,14 +5,17 @@ Each attack is made twice: with the protection off it does what the attacker wan
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import time
+import tracemalloc
 
 import pytest
 from object_stores import TOKEN
 
 from securegen.errors import StorageError
-from securegen.io import store_allowance, store_answers, store_objects, stores
+from securegen.io import store_allowance, store_answers, store_listing, stores
 from securegen.io.folder import FilePart
 from securegen.io.store_requests import brief
 from securegen.io.stores import StoreFolder
@@ -48,9 +51,9 @@ def test_an_answer_without_end_is_not_read_on(attacked, monkeypatch, status):
 def test_an_answer_in_drops_ends(attacked, monkeypatch):
     folder, _ = attacked(lambda h: h.pour(206, bytes(20), 50, pause=0.02))
     assert len(read(folder)) == 1000  # slow, and what was asked for
-    monkeypatch.setattr(store_answers, "SECONDS", 0.2)
+    monkeypatch.setattr(store_allowance, "SECONDS", 0.2)
     folder, _ = attacked(lambda h: h.pour(206, bytes(20), 50, pause=0.02))
-    with pytest.raises(StorageError, match="took more than 0.2 seconds"):
+    with pytest.raises(StorageError, match="took more than 0.2.* seconds"):
         read(folder)
 
 
@@ -69,9 +72,9 @@ def test_nobody_is_sent_elsewhere(attacked, monkeypatch):
     assert str(folder).startswith("gs") or tokens == {TOKEN}
 
 
-def listing(handler: object, page: int) -> bytes:
+def listing(handler: object, page: int, names: int = 200, end: str = "") -> bytes:
     """A page of a listing that never ends, as either store writes it."""
-    names = [f"lab/a/{page}-{i}" for i in range(200)]
+    names = [f"lab/a/{page}-{i}{end}" for i in range(names)]
     if "list-type" in handler.path:
         objects = "".join(f"<Contents><Key>{name}</Key><Size>1</Size></Contents>" for name in names)
         return (
@@ -83,24 +86,47 @@ def listing(handler: object, page: int) -> bytes:
     ).encode()
 
 
-def test_a_listing_without_end_is_not_read_on(attacked, monkeypatch):
-    monkeypatch.setattr(stores, "MOST_LISTED", 0)
-    monkeypatch.setattr(store_allowance, "BESIDE", 1 << 16)
-    folder, store = attacked(lambda h: h.say(200, listing(h, len(h.attack.asked))))
-    with pytest.raises(StorageError, match="cannot be listed: the store sent more than"):
-        folder.sizes()
-    assert len(store.asked) < 11
-    off(monkeypatch)
+@pytest.mark.parametrize("names", [200, 0], ids=["names", "pages that are empty"])
+def test_a_listing_without_end_is_not_read_on(attacked, monkeypatch, names):
+    folder, store = attacked(lambda h: h.say(200, listing(h, len(h.attack.asked), names)))
+    monkeypatch.setattr(store_listing, "PAGE", 1 << 10)
+    monkeypatch.setattr(store_listing, "MORE_PAGES", 3)
+    with pytest.raises(StorageError, match="cannot be listed: the store names more than 1,000 objects there"):
+        folder.sizes(1000)
+    assert len(store.asked) == (6 if names else 7)
 
     def until(handler):  # the attacker's patience, not ours
-        handler.say(200, listing(handler, len(handler.attack.asked))) if len(
-            handler.attack.asked
-        ) < 12 else handler.say(400)
+        page = len(handler.attack.asked)
+        handler.say(*((200, listing(handler, page, names)) if page < 40 else (403,)))
 
     folder, store = attacked(until)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match="does not let you"):
+        folder.sizes(1 << 40)
+    assert len(store.asked) == 40
+
+
+def test_a_page_of_a_listing_has_the_size_of_one(attacked, monkeypatch):
+    folder, _ = attacked(lambda h: h.say(200, listing(h, 1, 9000, "-" * 1000)))
+    with pytest.raises(StorageError, match="cannot be listed: the store sent more than 5,"):
         folder.sizes()
-    assert len(store.asked) >= 12
+
+
+def test_of_a_listing_only_names_are_kept_that_are_asked_for(attacked):
+    """Every page is let go: of a hundred with two hundred names that nobody has, none is kept."""
+
+    def pages(handler):
+        page = len(handler.attack.asked)
+        handler.say(200, listing(handler, page, 200, "~" * 500).replace(b"true", b"true" if page < 100 else b"false")
+                    .replace(b'"nextPageToken"', b'"nextPageToken"' if page < 100 else b'"no"'))  # fmt: skip
+
+    folder, store = attacked(pages)
+    folder.sizes(20_000)  # what is loaded once
+    folder, store = attacked(pages)
+    tracemalloc.start()
+    assert folder.sizes(20_000) == {} and len(store.asked) == 100
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most - kept < 4 << 20  # a page has 0.1 MB, all of them have 10
 
 
 @pytest.mark.parametrize("size", [-5, "5", None, True, 1.5, 1 << 63])
@@ -157,7 +183,7 @@ def test_names_that_are_none_are_nobodys(memory, monkeypatch):
     assert [f.name for f in stores.stored_beside(f"{memory}/run")] == ["run.1of2.results"]
     folder.discard()  # what is not ours stays
     assert len(fs.ls(folder._path)) == 3
-    monkeypatch.setattr(store_objects, "is_plain", lambda _: True)
+    monkeypatch.setattr(store_listing, "is_plain", lambda _: True)
     assert len(folder.sizes()) == 3
 
 
@@ -236,3 +262,71 @@ def test_one_that_fails_is_tried_four_times(attacked):
         if method == "GET" and ("alt=media" in path or path == "/bucket/lab/a/x")
     ]
     assert len(asked) == 4
+
+
+def test_no_upload_goes_elsewhere(attacked, monkeypatch):
+    """Google's store names the address to which the bytes of an object go: elsewhere it would have them, and the token."""
+    _, inside = attacked(lambda h: h.say(200, b"{}"), elsewhere=True)
+    folder, store = attacked(lambda h: h.say(200, b"{}", Location=f"{inside.url}/upload/of/the/attacker"))
+    with pytest.raises(StorageError, match="x cannot be written: the store names another place"):
+        folder.write("x", [b"bytes of an object"])
+    assert len(store.asked) == 1 and inside.asked == []
+    off(monkeypatch)
+    with contextlib.suppress(StorageError):
+        folder.write("x", [b"bytes of an object"])
+    if str(folder).startswith("gs"):
+        assert inside.asked[0][:2] == ("POST", "/upload/of/the/attacker")
+
+
+@pytest.mark.parametrize(
+    "place, elsewhere",
+    [
+        ("http://h:1/upload?id=1", False), ("/upload", False), ("http://h:1", False), ("HTTP://H:1/", False),
+        ("http://h/upload", True), ("https://h:1/", True), ("//evil/", True), ("http://h:1@evil/", True),
+        ("file:///etc/hostname", True), ("http://[", True),
+    ],
+)  # fmt: skip
+def test_what_is_another_place(place, elsewhere):
+    URL = pytest.importorskip("yarl").URL
+    assert store_answers._elsewhere(URL("http://h:1/b/x"), 200, place) == elsewhere
+    assert store_answers._elsewhere(URL("http://h:1/b/x"), 307, place)
+
+
+def test_heads_without_end_end(attacked, monkeypatch):
+    """No byte of a body comes, so that nothing which is counted grows."""
+
+    def answer(handler):
+        begun = time.monotonic()
+        while time.monotonic() - begun < 1:
+            handler.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+            time.sleep(0.02)
+        handler.say(206, bytes(1000))
+
+    folder, _ = attacked(answer)
+    begun = time.monotonic()
+    assert len(read(folder)) == 1000 and time.monotonic() - begun > 1  # as long as the attacker likes
+    monkeypatch.setattr(store_allowance, "SECONDS", 0.3)
+    folder, _ = attacked(answer)
+    with pytest.raises(StorageError, match="the store took more than 0.3.* seconds"):
+        read(folder)
+
+
+def test_a_copy_without_end_ends(attacked, monkeypatch):
+    """Google's store says of each piece that another one follows; S3's is asked once."""
+    answer = json.dumps({"done": False, "rewriteToken": "t"}).encode()
+
+    def slow(handler):
+        time.sleep(0.02)
+        handler.say(
+            200 if len(handler.attack.asked) < 60 else 403, answer, Last_Modified="Mon, 30 Nov 2026 00:00:00 GMT"
+        )
+
+    folder, store = attacked(slow)
+    with contextlib.suppress(StorageError):
+        folder.take("x", StoreFolder(f"{folder}.part"))
+    assert len(store.asked) == 60 or str(folder).startswith("s3")
+    monkeypatch.setattr(store_allowance, "SECONDS", 0.3)
+    folder, store = attacked(slow)
+    with pytest.raises(StorageError):
+        folder.take("x", StoreFolder(f"{folder}.part"))
+    assert len(store.asked) < 20

@@ -22,6 +22,7 @@ from blake3 import blake3
 
 from securegen.engines.ckks.keys import PublicKey
 from securegen.errors import ArtefactError
+from securegen.io import looks
 from securegen.io.envelope import canonical
 from securegen.io.folder import Folder
 from securegen.io.folders import Place, folder_of
@@ -112,6 +113,7 @@ def open_manifest(folder: Place, role: str | None = None) -> Manifest:
     path = folder.at(MANIFEST)
     try:
         raw = folder.read(MANIFEST, "a manifest", MOST_MANIFEST)
+        looks.was_read(path, raw)
         if raw.count(b",") > MOST_VALUES:
             raise ArtefactError(f"{path} is damaged: it has more than {MOST_VALUES} values")
         content = parse_json(raw, f"{path}, a manifest,", _MANIFEST)
@@ -157,7 +159,9 @@ def write_manifest(folder: Place, role: str, body: dict[str, Any], key: Signer |
     """Write the manifest last, so that a folder with one is complete. Returns its digest."""
     signed = _signed(role, body)
     signature = key.sign(canonical(signed)).hex() if key is not None else ""
-    folder_of(folder).write(MANIFEST, [json_bytes({"body": signed, "signature": signature})])
+    folder, raw = folder_of(folder), json_bytes({"body": signed, "signature": signature})
+    looks.was_written(folder.at(MANIFEST), raw)
+    folder.write(MANIFEST, [raw])
     return digest_of(role, body)
 
 
@@ -256,8 +260,9 @@ def require_whole(
 ) -> None:
     """Raise ArtefactError unless what was read has the digest of its entry, and begins as such an array does."""
     if digest != entry["blake3"]:
-        when = "changed while this ran" if folder.changed(name) else "was altered"
-        raise ArtefactError(f"{folder.at(name)} does not have the digest its manifest names: it {when}")
+        raise ArtefactError(
+            f"{folder.at(name)} does not have the digest its manifest names: it was altered, or changed while this ran"
+        )
     if header != npy_header(shape, dtype):
         raise ArtefactError(f"{folder.at(name)} is not a {dtype} array of shape {shape}")
 

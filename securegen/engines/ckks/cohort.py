@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from securegen.engines.ckks import artefact, bodies, codec
 from securegen.engines.ckks.blocks import starts_of
 from securegen.engines.ckks.ciphertexts import shares_public_half
 from securegen.engines.ckks.codec import chunks
-from securegen.engines.ckks.keys import PublicKey
+from securegen.engines.ckks.keys import PublicKey, read_public
 from securegen.engines.ckks.parameters import Parameters
 from securegen.engines.ckks.slices import HalvesInSlices, Slice, parts_of_slice
 from securegen.errors import ArtefactError
 from securegen.io.folder import Folder
 from securegen.io.folders import Place, folder_of
 from securegen.model import IntArray
+
+OTHERS = 1 << 16  # files that may lie beside those of a cohort, as of an append that runs
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,9 @@ class EncryptedCohort:
 
     def require_files(self) -> None:
         """Raise ArtefactError naming the first file that is not there, before hours of work on those before it."""
-        there = self.folder.sizes()
-        for entry in self.stored():
-            name = artefact.name_of(self.folder, entry)
+        names = [artefact.name_of(self.folder, entry) for entry in self.stored()]
+        there = self.folder.sizes(2 * len(names) + OTHERS)
+        for name in names:
             if name not in there and self.folder.size(name) is None:
                 raise ArtefactError(
                     f"{self.folder.at(name)} cannot be read: No such file or directory: copy all that its owner sent; "
@@ -87,6 +91,11 @@ class EncryptedCohort:
             for stream in part["streams"].values():
                 for chunk in stream:
                     yield from chunk
+
+
+def cohort_of(folder: Place, public: str | os.PathLike[str] | None) -> EncryptedCohort:
+    """As `open_cohort`. public: file with the key of its owner."""
+    return open_cohort(folder, None if public is None else read_public(Path(public)))
 
 
 def open_cohort(folder: Place, owner: PublicKey | None = None) -> EncryptedCohort:

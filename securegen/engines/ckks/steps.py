@@ -277,13 +277,12 @@ def associate(
     blocks: i/n, the i-th of n parts of the cohort's blocks alone; PREFIX.1of22.results and so on are joined by `sg.merge`.
     public: KEY.public of the owner, where a cohort that anybody else signed is refused.
     """
-    from securegen.engines.ckks.cohort import open_cohort
-    from securegen.engines.ckks.keys import read_public
+    from securegen.engines.ckks.cohort import cohort_of
     from securegen.engines.ckks.server import associate
     from securegen.engines.ckks.server.pass_memory import WORKING_BYTES
     from securegen.engines.ckks.studydesign import open_design
 
-    opened = open_cohort(cohort, None if public is None else read_public(Path(public)))
+    opened = cohort_of(cohort, public)
     associate.associate(
         opened,
         open_design(design, opened.public),

@@ -20,6 +20,7 @@ from securegen.engines.federated.studyfile import StudyFile
 from securegen.engines.federated.tilts import most_columns
 from securegen.errors import StorageError
 from securegen.governance import openings
+from securegen.governance.fewest import enter_fewest
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
 from securegen.governance.ledger import Entries, padded
@@ -69,6 +70,9 @@ def admit(
         _refuse_older(ledger, state)
         rows = ledger.rows(samples, None if reader is None else Fingerprints(reader))
         _refuse_alone(ledger, sites, guard)
+        few = enter_fewest(ledger, rows, study.fewest_people, study.consent_openings) if guard.on else None
+        if few is not None:
+            guard.refuse("fewest people", few)
         known = [(what, padded(people, len(ledger.spent))[rows]) for what, people in ledger.sets]
         guard.look_between(_by_place(sets, known))
         for what, people in sets:

@@ -181,7 +181,7 @@ def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:
     found = []
     for site in sites:
         path = work / site.name / "result.log"
-        lines = path.read_text().splitlines() if path.is_file() else []
+        lines = path.read_bytes().decode(errors="replace").split("\n") if path.is_file() else []
         found += [f"{site.name}: {line[line.index(REFUSED) :]}" for line in lines if REFUSED in line]
     return found
 
@@ -210,5 +210,5 @@ def message_table(shared: Path, study: StudyFile) -> list[tuple[str, int, int]]:
             row[0] = min(row[0], status.st_mtime_ns)
             row[1] += 1
             row[2] += status.st_size
-    ordered = sorted(steps.items(), key=lambda item: item[1][0])
+    ordered = sorted(steps.items(), key=lambda item: (item[1][0], item[0]))
     return [(step, int(row[1]), int(row[2])) for step, row in ordered]

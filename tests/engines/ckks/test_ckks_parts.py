@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from securegen.engines.ckks.owner import state as owner_state
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.io.locks import only_one
+
+SUMMED = Path("r.results", "manifest.json")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,55 @@ def test_a_killed_join_goes_on(made, whole, tmp_path, monkeypatch):
         sg.merge(tmp_path / "r")
     assert not (tmp_path / "r.results" / "manifest.json").exists()
     monkeypatch.undo()
+    sg.merge(tmp_path / "r")
+    assert bytes_of(tmp_path / "r.results") == whole
+
+
+@pytest.mark.parametrize("protected", [True, False])
+@pytest.mark.parametrize("before", [True, False], ids=["before it", "after it"])
+@pytest.mark.parametrize("number", range(4))
+def test_a_join_that_was_killed_while_parts_went_ends(made, whole, tmp_path, monkeypatch, number, before, protected):
+    """Its results are whole, and two parts or one are left: they are not asked for those that went."""
+    from securegen.engines.ckks.server import results_parts
+
+    served(made, tmp_path / "r", "1/2", "2/2")
+    (tmp_path / "r.1of2.results" / "stray.npy").write_bytes(b"of a run before")
+    took, left = {"unlink": Path.unlink, "rmdir": Path.rmdir}, [number]
+
+    def killed(name: str, path: Path, **options: object) -> None:
+        if f"of2{os.sep}" not in f"{path}{os.sep}".replace(".results", "") or not (tmp_path / SUMMED).exists():
+            took[name](path, **options)
+            return
+        left[0] -= 1
+        if left[0] >= 0 or not before:
+            took[name](path, **options)
+        if left[0] < 0:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", lambda path, **options: killed("unlink", path, **options))
+        patched.setattr(Path, "rmdir", lambda path: killed("rmdir", path))
+        with pytest.raises(KeyboardInterrupt):
+            sg.merge(tmp_path / "r")
+    assert bytes_of(tmp_path / "r.results") == whole
+    if not protected:
+        monkeypatch.setattr(results_parts, "_is_joined", lambda *_: False)
+    first, second = (tmp_path / f"r.{n}of2.results" / "manifest.json" for n in (1, 2))
+    if not protected and second.exists() and not first.exists():
+        with pytest.raises(ArtefactError, match="1 of 2 parts are not there"):
+            sg.merge(tmp_path / "r")
+        return
+    with contextlib.suppress(UsageError):  # where no part is left
+        sg.merge(tmp_path / "r")
+    assert bytes_of(tmp_path / "r.results") == whole
+    assert all(not list(folder.iterdir()) for folder in tmp_path.glob("r.*of2.results"))
+
+
+def test_a_part_that_ran_again_mends_results_that_were_joined(made, whole, tmp_path):
+    served(made, tmp_path / "r", "1/3", "2/3", "3/3")
+    sg.merge(tmp_path / "r")
+    (tmp_path / "r.results" / "block-000001.npy").write_bytes(b"damaged")
+    served(made, tmp_path / "r", "2/3")
     sg.merge(tmp_path / "r")
     assert bytes_of(tmp_path / "r.results") == whole
 

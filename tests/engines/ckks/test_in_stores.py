@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from append_tools import Growing, growing
+from ckks_tools import rewrite_manifest
 from object_stores import counted
 
 import securegen as sg
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.cohort import open_cohort
-from securegen.engines.ckks.owner import design_secrets, secret_key
+from securegen.engines.ckks.owner import design_secrets, retirement, secret_key
 from securegen.engines.ckks.owner import encrypt_cohort as encrypting
 from securegen.engines.ckks.owner.state import OwnerState
 from securegen.engines.ckks.server import associate as server
@@ -163,6 +164,37 @@ def test_damaged_results_are_refused_and_retire_nothing(
     with pytest.raises(ArtefactError, match="block-000001.npy"):
         list(sg.ckks.decrypt_sums(place, small_key, small_encrypted.owner))
     assert list(sg.ckks.decrypt_sums(small_results, small_key, small_encrypted.owner))
+
+
+OTHER = {
+    "cohort": "1" * 64,
+    "design": "1" * 64,
+    "nonce": "1" * 32,
+    "key": "1" * 64,
+    "blocks": [],
+    "role": "part of results",
+}
+
+
+@pytest.mark.parametrize("field", [*OTHER, "residues"])
+def test_results_of_something_else_retire_nothing(small_encrypted, small_results, dishonest, small_key, memory, field):
+    """Whoever may write where results lie puts some there that would fail verification: what is not of this cohort and design is
+    refused before it is decrypted, and the key lives. Only who names both, and the nonce, ends its life."""
+    crafted = dishonest(lambda index, array: array[0].fill(0xFFFFFFFF if field == "residues" else index == 0))
+    honest = json.loads((crafted / "manifest.json").read_bytes())["body"]
+    marks = retirement._all_marks(small_key, small_encrypted.owner)
+    if field in OTHER:
+        rewrite_manifest(crafted, **{field: OTHER[field]})
+    with pytest.raises(ArtefactError):
+        list(sg.ckks.decrypt_sums(put(crafted, f"{memory}/r"), small_key, small_encrypted.owner))
+    assert not any(mark.exists() for mark in marks)
+    assert list(sg.ckks.decrypt_sums(small_results, small_key, small_encrypted.owner))
+    if field == "residues":
+        return
+    artefact.write_manifest(crafted, "results", honest, None)  # as if nobody asked what they are of
+    with pytest.raises(VerificationError):
+        list(sg.ckks.decrypt_sums(put(crafted, f"{memory}/r"), small_key, small_encrypted.owner))
+    assert any(mark.exists() for mark in marks)
 
 
 def test_a_crafted_result_in_a_store_is_found_by_verification(small_encrypted, dishonest, small_key, memory):
@@ -346,6 +378,20 @@ def test_nothing_is_written_into_a_folder_that_is_named_like_a_store(study, here
     monkeypatch.setattr(output, "refuse_url", lambda *_: None)
     secret_key.write_secret("s3://bucket/k.secret", study.key, passphrase=b"long enough a word")
     assert (here / "s3:" / "bucket" / "k.secret").exists()
+
+
+def test_a_design_is_not_replaced_because_a_store_shows_another_one(study, memory, here, monkeypatch):
+    """There lies, it says, a design of before an append: in its place a new one would be encrypted without a question, and
+    results of the one that is there could not be read any more."""
+    made = sg.ckks.encrypt(study.study("1"), study.key, f"{memory}/s")
+    old = made.design.read("manifest.json", "a manifest", 1 << 20)
+    sg.ckks.append_cohort(study.part("2"), study.key, f"{memory}/s")
+    study.design(f"{memory}/s", "1", "2", overwrite=True)
+    made.design.write("manifest.json", [old])
+    with pytest.raises(StorageError, match="which is not overwritten"):
+        study.design(f"{memory}/s", "1", "2")
+    monkeypatch.setattr(design_secrets, "all_designs", lambda _: [])
+    study.design(f"{memory}/s", "1", "2")
 
 
 def test_a_design_is_named_by_its_url(study, memory, here):

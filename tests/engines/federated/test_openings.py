@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.federated import association, variant_sums
+from securegen.engines.federated import admission, association, variant_sums
 from securegen.engines.federated.admission import admit, charge, guard_of_study
 from securegen.engines.federated.association import federated_sums
 from securegen.engines.federated.cohort import _unlike, federated_strata, places_at, plan_analyses, sample_sets
@@ -393,3 +393,23 @@ def test_rows_of_large_cohorts_are_read_few_at_a_time_and_tables_stay(level, tmp
     assert max(sizes) == 7 and whole.keys() == few.keys()
     for name, column in whole.items():
         assert np.array_equal(column, few[name], equal_nan=column.dtype.kind == "f"), name
+
+
+def test_how_many_carry_a_variant_at_a_site_is_not_bisected(tmp_path, monkeypatch):
+    """Studies that differ in the fewest people alone: the votes say at which number a site begins to withhold."""
+    reader, x, y = small(people=900, variants=20)
+    dosage = reader.read(0, 20).dosage.copy()
+    dosage[5] = np.arange(dosage.shape[1]) % 2
+    dosage[5, 0::SITES] = 0
+    dosage[5, np.arange(12) * SITES] = 1  # at the first site
+    reader = in_memory(dosage)
+
+    def closed(fewest):
+        study = study_of(TWO[:1], fewest_people=fewest)
+        return Run(reader, traits_of(x, y[:, 0]), study, tmp_path).blocks[0].withheld[5]
+
+    assert not closed(10) and not closed(10)
+    with pytest.raises(PolicyError):
+        closed(12)
+    monkeypatch.setattr(admission, "enter_fewest", lambda *_: None)  # the protection
+    assert [bool(closed(k)) for k in (11, 12, 13)] == [False, False, True]

@@ -168,9 +168,9 @@ def all_designs(state: OwnerState) -> list[DesignSecrets]:
 def is_known(state: OwnerState, folder: Folder) -> bool:
     """Whether a design was encrypted into this folder, or one lies there, that is not of the cohort before an append."""
     ended, here = state.earlier(), folder.place
-    if folder.size(artefact.MANIFEST) is not None:
-        return artefact.open_manifest(folder).body.get("cohort") not in ended
-    return any(s.folder == here and s.cohort_digest not in ended for s in all_designs(state))
+    if any(s.folder == here and s.cohort_digest not in ended for s in all_designs(state)):
+        return True  # whatever lies there now: whoever keeps a store may put another one there
+    return folder.size(artefact.MANIFEST) is not None and artefact.open_manifest(folder).body.get("cohort") not in ended
 
 
 def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None) -> DesignSecrets:

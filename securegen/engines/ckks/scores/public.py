@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from securegen.engines.ckks.cohort import open_cohort
+from securegen.engines.ckks.cohort import cohort_of
 from securegen.engines.ckks.owner.asked import gate_of_asked, keep_asked_of
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encryption import make_encryptor
@@ -164,13 +164,15 @@ def score_encrypted(
     *,
     progress: Progress = no_progress,
     blocks: str | None = None,
+    public: str | os.PathLike[str] | None = None,
 ) -> Path | Folder:
     """The server's step, without any key: encrypted scores of every sample. Returns the folder.
 
     blocks: i/n, the i-th of n parts of the chunks of people alone; PREFIX.1of4.results and so on are joined by `sg.merge`.
+    public: KEY.public of the owner, where a cohort or model that anybody else signed is refused.
     """
     part = None if blocks is None else part_of(blocks)
-    server.score(open_cohort(cohort), model, out, progress=progress, part=part)
+    server.score(cohort_of(cohort, public), model, out, progress=progress, part=part)
     return place_of(out)
 
 

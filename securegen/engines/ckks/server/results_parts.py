@@ -105,30 +105,35 @@ def join_results(prefix: str | os.PathLike[str]) -> JoinedResults:
 
     A killed join goes on. Raises UsageError where no part is there, ArtefactError where one is absent or of another pass.
     """
-    folders = parts_of_results(prefix)
+    folders = [folder for folder in parts_of_results(prefix) if folder.sizes()]  # a kill may leave an empty one
     if not folders:
         raise UsageError(
             f"no part of {os.fspath(prefix)}.results is here: run securegen gwas or prs with `blocks` first"
         )
     parts = sorted((_read(folder) for folder in folders), key=lambda p: (p.body["of"], p.body["part"]))
-    _refuse_others(parts)
     kind = parts[0].kind
     target = folder_of(f"{os.fspath(prefix)}.results")
+    whole_before = all(_is_joined(part, target) for part in parts)
+    if not whole_before:
+        _refuse_others(parts)
     target.make()
     whole = {name: parts[0].body[name] for name in kind.head}
     with target.claimed(writer := artefact.writer_of(*(whole[name] for name in kind.head[1:3]), "joined")):
-        target.remove([artefact.MANIFEST])
-        entries = [(part.folder, entry) for part in parts for entry in part.body[kind.files]]
+        if not whole_before:
+            target.remove([artefact.MANIFEST])
         there = target.sizes()
-        for folder in (part.folder for part in parts):
-            here = folder.sizes()
-            for entry in (entry for own, entry in entries if own is folder):
-                _move(folder, target, entry, here, there)
+        for part in parts:
+            here = part.folder.sizes()
+            for entry in part.body[kind.files]:
+                _move(part.folder, target, entry, here, there)
         target.settle()
-        target.confirm(writer)
-        artefact.write_manifest(target, kind.role, whole | {kind.files: [entry for _, entry in entries]}, None)
-    for part in parts:
-        part.folder.discard()
+        if not whole_before:
+            target.confirm(writer)
+            entries = [entry for part in parts for entry in part.body[kind.files]]
+            artefact.write_manifest(target, kind.role, whole | {kind.files: entries}, None)
+    for folder in folders:
+        folder.remove([name for name in folder.sizes() if name != artefact.MANIFEST])  # then what is left is known
+        folder.discard()
     return JoinedResults(place_of(f"{os.fspath(prefix)}.results"), len(parts), kind.opened_by)
 
 
@@ -141,6 +146,17 @@ def _read(folder: Folder) -> ResultsPart:
     if folder.name.split(".")[-2] != f"{body['part']}of{body['of']}":
         raise ArtefactError(f"{folder} holds part {body['part']} of {body['of']}: it was renamed")
     return ResultsPart(folder, kind, body)
+
+
+def _is_joined(part: ResultsPart, target: Folder) -> bool:
+    """Whether results are whole and name all files of a part, which was left by a join that was killed after its manifest."""
+    try:
+        body, kind = artefact.open_manifest(target).body, part.kind
+    except ArtefactError:
+        return False
+    first, own, files = part.body["first"], part.body[kind.files], body.get(kind.files)
+    same = body.get("role") == kind.role and all(body.get(name) == part.body[name] for name in kind.head)
+    return same and isinstance(files, list) and files[first : first + len(own)] == own
 
 
 def _refuse_others(parts: Sequence[ResultsPart]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from securegen.engines.ckks import artefact, steps
+from securegen.engines.ckks import artefact, keys, steps
 from securegen.engines.ckks.cohort import open_cohort
 from securegen.engines.ckks.owner import verify
 from securegen.engines.ckks.owner.secret_key import generate
@@ -29,7 +30,8 @@ from securegen.engines.ckks.scores.public import (
 from securegen.engines.ckks.scores.public_model import read_model, write_model
 from securegen.engines.ckks.scores.server import terms
 from securegen.engines.ckks.scores.weights import cohort_weights, stored_weights, weight_polynomials
-from securegen.errors import ArtefactError, PlanError, PolicyError, VerificationError
+from securegen.errors import ArtefactError, PlanError, PolicyError, StorageError, VerificationError
+from securegen.io import store_requests
 from securegen.io.arrays import from_arrays
 from securegen.io.folders import folder_of
 from securegen.kernels.ntt import forward, inverse
@@ -77,6 +79,42 @@ def test_a_server_reads_and_writes_in_an_object_store(run, store):
     with pytest.raises(ArtefactError, match=name):
         score_encrypted(f"{store}/lab/c", f"{store}/lab/m", f"{store}/lab/s")
     assert folder_of(f"{store}/lab/s").sizes() == {}
+
+
+def test_a_server_on_a_store_that_loses_requests_and_answers(run, flaky, monkeypatch):
+    """Run again until it ends, it writes the same bytes."""
+    _, _, sent, results = run
+    store, losses = flaky
+    for folder, name in ((sent.cohort, "c"), (sent.model, "m")):
+        for path in folder.iterdir():
+            folder_of(f"{store}/lab/{name}").write(path.name, [path.read_bytes()])
+    losses.share = 0.15
+    monkeypatch.setattr(store_requests, "TRIES", 2)
+    for _ in range(30):
+        with contextlib.suppress(StorageError):
+            out = score_encrypted(f"{store}/lab/c", f"{store}/lab/m", f"{store}/lab/r")
+            break
+    losses.share = 0
+    assert sum(losses.lost.values()) > 3
+    assert {p.name: p.read_bytes() for p in results.iterdir()} == {
+        name: out.read(name, "a file", 1 << 30) for name in out.sizes()
+    }
+
+
+def test_a_server_can_insist_on_its_owner(study, run, tmp_path):
+    """`public`: somebody who may write where cohort and model lie puts whole ones of a key of their own there."""
+    _, key, sent, results = run
+    other = generate_score_key(study.plan, len(study.reader.samples))
+    theirs = encrypt_scores(study, other, tmp_path / "theirs")
+    keys.write_public(tmp_path / "key.public", key.public)
+    with pytest.raises(ArtefactError, match="belongs to key"):
+        score_encrypted(theirs.cohort, theirs.model, tmp_path / "r", public=tmp_path / "key.public")
+    with pytest.raises(ArtefactError, match="belongs to key"):
+        score_encrypted(sent.cohort, theirs.model, tmp_path / "r", public=tmp_path / "key.public")
+    assert not (tmp_path / "r").exists()
+    score_encrypted(theirs.cohort, theirs.model, tmp_path / "r")  # without it
+    mine = score_encrypted(sent.cohort, sent.model, tmp_path / "m", public=tmp_path / "key.public")
+    assert (mine / "manifest.json").read_bytes() == (results / "manifest.json").read_bytes()
 
 
 @pytest.mark.parametrize(("samples", "pack"), [(1, 1), (5, 1), (5, 4), (14, 16)])
