@@ -63,10 +63,7 @@ def genotype_files(*, several: bool = False) -> list[Function]:
                             help=o.help)  # fmt: skip
 
     files = [named(f.flag, f.metavar, f"{f.help} @ in the name: one file per chromosome.") for f in FORMATS.values()]
-    lists = [
-        named(f"{f.flag}-list", "FILE", f"A file with one {f.metavar} of --{f.flag} per line.")
-        for f in FORMATS.values()
-    ]
+    lists = [named(f"{f.flag}-list", "FILE", f"One {f.metavar} of --{f.flag} per line.") for f in FORMATS.values()]
     grid = click.option("--dosage-grid", type=click.IntRange(1), metavar="D",
                         help="Round dosages to steps of 1/D [1 where all are hard calls, else 256].")  # fmt: skip
     return [*files, *lists, *map(option, OPTIONS.values()), grid]
