@@ -131,9 +131,7 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
     case = 1 + (rng.normal(size=samples) + 0.5 * effect > 0.5)
     people = [(f"F{i}", f"I{i}") for i in range(samples)]
     hide = lambda values, every: ["NA" if i % every == 3 else v for i, v in enumerate(values)]  # noqa: E731
-    pheno = [
-        (*p, *v) for p, *v in zip(people, hide(qt, 29), case, hide((qt / 7).round(4), 5), strict=True)
-    ]  # fmt: skip
+    pheno = [(*p, *v) for p, *v in zip(people, hide(qt, 29), case, hide((qt / 7).round(4), 5), strict=True)]
     covar = [(*p, *v) for p, *v in zip(people, hide(age, 31), sex, pc, strict=True)]
     stranger = ("F9999", "I9999")
     order = rng.permutation(samples)  # tables are matched on ids, not on line numbers

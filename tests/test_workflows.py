@@ -157,7 +157,7 @@ def test_what_cannot_be_submitted_is_refused(submit, arguments):
     assert done.returncode == 2 and "usage: submit.sh" in done.stderr and not (submit.folder / "options").exists()
 
 
-def test_a_job_that_is_no_part_says_so(tmp_path):
+def test_a_job_that_is_no_part_says_so():
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
     done = subprocess.run(
         ["bash", SLURM / "part.sbatch", "gwas"], env=clean, capture_output=True, text=True, check=False

@@ -63,9 +63,7 @@ def request(folder: str, name: str, passphrase_file: str | None) -> None:
 @passphrases.passphrase_options
 @common_options
 @writes("the certificate")
-def issue(
-    ca: str, csr: str, name: str, rank: int, out: str | None, days: int, passphrase_file: str | None
-) -> None:  # fmt: skip
+def issue(ca: str, csr: str, name: str, rank: int, out: str | None, days: int, passphrase_file: str | None) -> None:
     """Sign a party's request, bound to its name and rank.
 
     Before the certificate expires, sign the same request again into another file, and replace the old one by it. The key

@@ -41,7 +41,7 @@ def command(
 
     A and B may list different variants, in a different order, and test the other allele. The exit code is 0 when no
     difference is beyond the tolerance, 1 when one is.
-    """  # fmt: skip
+    """
     if exact:
         found = compare(a, b, exact=True, plot=plot)
         where = found.reasons[0] if found.reasons else None

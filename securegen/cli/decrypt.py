@@ -100,7 +100,7 @@ def command(
         if qc_tables:
             of_quality = gate.joined(
                 steps.gate_of_results(key, owner, opened.digest, asking, qc_only=True, log=log, genotypes=genotypes)
-            )  # fmt: skip
+            )
             of_quality.check(quality(opened.strata, len(info.variants), gate.minor_alleles))
         paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.association]
         stop_rehearsal([*paths, *log.files], design=opened.record())

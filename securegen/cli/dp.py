@@ -98,9 +98,7 @@ def histogram(edges: str, **options: Any) -> None:
     _run("histogram", options, edges=edges)
 
 
-def _run(
-    kind: str, options: dict[str, Any], **more: Any
-) -> None:  # fmt: skip
+def _run(kind: str, options: dict[str, Any], **more: Any) -> None:
     from securegen.governance.people_noise import people_noise_of
     from securegen.noisy.release import asked_of, write_summary
     from securegen.noisy.summary import ENDINGS

@@ -106,9 +106,7 @@ def decrypt(
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         gate = steps.gate_of_key(key, owner, asking_from(options), digits=digits, log=log)
-        samples, sums = steps.decrypt(
-            results, key, owner, still_trusted=key_still_trusted, digits=digits, gate=gate
-        )  # fmt: skip
+        samples, sums = steps.decrypt(results, key, owner, still_trusted=key_still_trusted, digits=digits, gate=gate)
     write_scores(out, samples, sums, ScoreInputs((), digits=digits, gzip=gzip), log, gate=gate)
     log.write(engine="ckks", scores=list(sums.plan.names), **gate.record())
 
@@ -124,9 +122,7 @@ def decrypt(
 )
 @opt.run_options
 @writes("{out}.request", "{out}.log", "{out}.run.json")
-def request(
-    imputation: str, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
-) -> None:  # fmt: skip
+def request(imputation: str, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any) -> None:
     """Genotype owner, private model: OUT.request, the variants of the cohort, for the model owner."""
     from securegen.engines.ckks.scores import steps
     from securegen.study.genotypes import held_genotypes
@@ -152,16 +148,14 @@ def request(
 @writes("{out}.invitation", "{out}.private", "{out}.log", "{out}.run.json")
 def invite(
     request: str, challenge: str | None, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
-) -> None:  # fmt: skip
+) -> None:
     """Model owner, private or encrypted model: OUT.invitation for the genotype owner; OUT.private stays."""
     from securegen.engines.ckks.scores import steps
 
     log = CommandLog(out, "prs-step invite", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("match"):
-        made = steps.invite(
-            request, inputs, rules, f"{out}.invitation", f"{out}.private", challenge=challenge, log=log
-        )  # fmt: skip
+        made = steps.invite(request, inputs, rules, f"{out}.invitation", f"{out}.private", challenge=challenge, log=log)
     p = made.parameters
     log.write(engine="ckks", parameters=p.to_json(), cap=made.cap, deviation=made.blinding.blur)
 

@@ -31,7 +31,7 @@ from securegen.cli.structure_options import run_structure
 @rehearses
 def command(
     block: int, write_score: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
-) -> None:  # fmt: skip
+) -> None:
     """The whole-genome model of your own phenotypes, in the clear: stacked ridge regression, as regenie's step 1 --loocv.
 
     Writes OUT_pred.list and a .loco file for each phenotype, which --pred reads (and regenie). Autosomes; choose common

@@ -262,7 +262,7 @@ def status(folder: str) -> None:
     lines = [
         f"study {study.name} {study.digest[:16]}: {len(study.sites)} sites, {len(variants)} variants, coordinator "
         f"{coordinator}"
-    ]  # fmt: skip
+    ]
     found = steps.progress(folder)
     for p in found:
         state = (

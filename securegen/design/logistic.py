@@ -79,9 +79,7 @@ class _Fine:
     def quantised(self, bits: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Integers, 2^bits/5 per scale, their rounding errors in units of 2^-30 of one, and the value of one."""
         integers = self.scaling.integers(self.values, 1 << bits, 5)
-        return (
-            integers, self.scaling.errors(self.values, integers, 1 << bits, 5), self.scaling.scale * 5 / 2.0**bits
-        )  # fmt: skip
+        return (integers, self.scaling.errors(self.values, integers, 1 << bits, 5), self.scaling.scale * 5 / 2.0**bits)
 
 
 def logistic(group: DesignData, total: fp.SumOverSites) -> Design:

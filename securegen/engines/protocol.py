@@ -230,9 +230,7 @@ def part_facts(study: Study, out: str, tables: Sequence[str]) -> dict[str, Any]:
     """The key of run.json that says which part of the variants a run had; nothing where it had all."""
     if study.part is None or not isinstance(study.reader, PartReader):
         return {}
-    return part_record(
-        study.part.number, study.part.of, study.reader.start, len(study.reader.variants), out, tables
-    )  # fmt: skip
+    return part_record(study.part.number, study.part.of, study.reader.start, len(study.reader.variants), out, tables)
 
 
 def strata_facts(strata: Sequence[Stratum]) -> dict[str, Any]:

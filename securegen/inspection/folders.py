@@ -50,7 +50,7 @@ def parameters_facts(parameters: Parameters) -> dict[str, Any]:
         "scales": f"genotypes 2^{p.genotype_scale}, columns 2^{p.design_scale}, stored values up to {p.dosage_max}",
         "noise_margin": f"{p.margin_bits:.1f} bits between 15 standard deviations of the noise and ½, as planned "
         f"(error of a coefficient at most {ERROR_MAX})",
-    }  # fmt: skip
+    }
 
 
 def _bits(p: Parameters) -> int:

@@ -36,7 +36,7 @@ def refusal(version: str, mark: str) -> tuple[int, str] | None:
         return InputError.exit_code, (
             f"a worker on {platform.node()} does not see {mark}, which this command made: let all workers mount that folder "
             "under the same path"
-        )  # fmt: skip
+        )
     return None
 
 

@@ -94,7 +94,7 @@ class _Group:
 
     def __init__(
         self, reader: SelectableReader, traits: Traits, planned: Sequence[Planned], block: int, log: Log
-    ) -> None:  # fmt: skip
+    ) -> None:
         analysed = planned[0].mask
         counts = OwnTotals(reader, analysed).counts()
         varies = (counts.dosage > 0) & (counts.dosage < 2 * reader.dosage_grid * counts.called)

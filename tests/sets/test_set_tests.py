@@ -61,7 +61,7 @@ def test_sums_give_what_every_person_gives(whole, trait, predicted):
         pred = {
             int(n): np.array([dict(zip(lines[0][1:], map(float, row), strict=True)).get(i, np.nan) for i in ids])
             for n, *row in lines[1:6]
-        }  # fmt: skip
+        }
     ours = table_of(opened(whole, trait, aaf_bins=0.05, vc_tests=("skat", "acatv"), **options), trait)
     for name, (s, k, share) in by_person(whole, trait, pred).items():
         w = 25 * (1 - np.minimum(share, 1 - share)) ** 24
@@ -367,7 +367,7 @@ def test_sums_that_could_wrap_are_refused(small, sets):
         next(results_of_sets(huge))
 
 
-def test_a_set_that_nothing_can_be_tested_of_is_said(small, sets, tmp_path):
+def test_a_set_that_nothing_can_be_tested_of_is_said(small, sets):
     """One variant of the set is the covariate that it is conditioned on."""
     Path(sets["set_list"]).write_text("S0 1 1 rs0\nS1 1 2 rs9,rs10\n")
     study = sg.open_study(

@@ -300,7 +300,7 @@ def test_only_y_and_no_male_ends_the_run(cohort):
 
 
 def test_blocks_stay_within_runs_and_files():
-    made = alone((), 4)[0]
+    made = alone(None, 4)[0]
     a = Stratum("a", runs_where(np.array([1, 1, 1, 0, 0, 1], bool)), made.design)
     b = Stratum("b", ((3, 5),), made.design)
     found = [(s.name, first, last) for s, first, last in blocks_of((a, b), 2, (0, 1, 6))]

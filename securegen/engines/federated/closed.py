@@ -105,9 +105,7 @@ def _sites_with(opened: np.ndarray, own: np.ndarray, mine: np.ndarray) -> list[i
     return [int(v) for v in totals.sum(axis=1)]
 
 
-def _members(
-    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples
-) -> Iterator[_Member]:  # fmt: skip
+def _members(study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples) -> Iterator[_Member]:
     male, female = samples.sex == MALE, samples.sex == FEMALE
     for kind in (k for k in (X, Y) if NAMES[k] in study.strata):
         for p in planned if kind == Y or not study.x_as_stored else ():
@@ -176,9 +174,7 @@ def _people_fault(study: StudyFile, m: _Member) -> str | None:
     return None
 
 
-def _set_fault(
-    study: StudyFile, accepted: NamedSets, new: NamedSets, rows: np.ndarray, ledger: Entries
-) -> str | None:  # fmt: skip
+def _set_fault(study: StudyFile, accepted: NamedSets, new: NamedSets, rows: np.ndarray, ledger: Entries) -> str | None:
     known = [people for _, people in accepted]
     for _, people in new:
         faults = (openings.set_fault(a, people, study.fewest_people) for a in known)
@@ -194,7 +190,7 @@ def _set_fault(
 
 def _columns_fault(
     study: StudyFile, m: _Member, together: np.ndarray, summed: int, rows: np.ndarray, ledger: Entries
-) -> str | None:  # fmt: skip
+) -> str | None:
     """What can be told of columns before scales, centres and null models are known."""
     people = m.sets[0][1]
     for column in m.columns[people].T:

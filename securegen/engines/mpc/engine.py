@@ -207,7 +207,7 @@ def _columns(study: Study) -> int:
 
 def run_parties(
     work: Path, options: Mapping[str, Mapping[str, Any]], roles: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:  # fmt: skip
+) -> dict[str, dict[str, Any]]:
     """Every party's run.json, by name. options: of each party; roles: of each. Raises the error of the party that failed
     first of itself, with its exit code."""
     parties = []

@@ -74,7 +74,7 @@ def test_the_record_says_how_x_was_counted(owner, plain_owner):
         ({"xchr_model": 0}, "`xchr_model` is 0, and X"),
         ({"statistic": "regenie"}, "`xchr_model` is not given"),
     ],
-)  # fmt: skip
+)
 def test_a_design_that_counts_otherwise_is_refused(options, told, owner, tmp_path):
     with pytest.raises(DesignError, match=told):
         owner.later(**options)

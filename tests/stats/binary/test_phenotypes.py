@@ -140,7 +140,7 @@ def test_binary_traits_with_equal_samples_share_their_indicator(cohort):
     assert quality.columns.squared == (True, False, False, False, False)
 
 
-def test_rint_in_the_design(cohort, tmp_path):
+def test_rint_in_the_design(cohort):
     """--apply-rint is the analysis of the transformed column, over the analysed samples; traits of cases are left alone."""
     columns = {"A": numbers(1, [5, 6]), "E": cases(5)}
     study, log = cohort(columns, apply_rint=True)
@@ -158,7 +158,7 @@ def test_categories_become_indicators(cohort):
     columns = {"A": numbers(1), "SITE": sites, "AGE": numbers(2)}
     study, log = cohort(
         columns, pheno_name=("A",), covar="table", covar_name=("SITE", "AGE"), covar_categorical=("SITE",)
-    )  # fmt: skip
+    )
     assert study.design.columns.names == ("INTERCEPT", "SITE=North", "SITE=South", "AGE", "A")
     assert "covariate SITE: categories, 2 indicator columns (SITE=North, SITE=South)" in log
     assert study.design.analyses[0].model.samples == 79, "a missing category is a missing covariate"

@@ -178,7 +178,7 @@ def decrypt(
 
 def _decrypt(
     folder: Folder, key: SecretKey, info: CohortInfo, secrets: DesignSecrets, state: OwnerState
-) -> Iterator[Sums]:  # fmt: skip
+) -> Iterator[Sums]:
     body = artefact.read_manifest(folder, "results", None, bodies.RESULTS)
     if body["key"] != key.public.fingerprint:
         raise ArtefactError(f"{folder} belongs to another key")
