@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from securegen.cli.audit_runs import RunAudit
 from securegen.cli.command import RECORD, Function, dry_run, failure
-from securegen.cli.config import arguments_of, command_words, digest_used, digests_of, options_of, untold_of
+from securegen.cli.config import arguments_of, command_words, digest_used, digests_of, file_marks, options_of, untold_of
 from securegen.cli.flags import speaks_of_flags, with_flags
 from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
@@ -56,6 +56,7 @@ class CommandLog(RunLog):
         self.audit = None if dry_run() else RunAudit(ctx)
         ctx.meta[LOG] = self
         self.written, self.digests = False, digests
+        self._marks = {} if dry_run() else file_marks(ctx)
         self.note(_circumstances(ctx))
         hear_kernels(self)
 
@@ -69,6 +70,9 @@ class CommandLog(RunLog):
             "command": " ".join(command_words(ctx)), "options": options_of(ctx),
             "digests": digests_of(ctx, self.read, self._noted) if self.digests else {},
         }  # fmt: skip
+        changed = self._leave_out_changed(ctx, call["digests"])
+        if record.get("inputs"):
+            record["inputs"] = {name: digest for name, digest in record["inputs"].items() if digest not in changed}
         call |= untold_of(ctx, call["digests"])
         outputs = [*self._outputs(record), *self.stored]
         digests = {path: digest_used(path, self._noted) for path in outputs}
@@ -84,6 +88,14 @@ class CommandLog(RunLog):
             self(f"signed {signed.path} with the key {', '.join(signed.signers)}")
         ctx.meta[RECORD] = self.record
         self.written = True
+
+    def _leave_out_changed(self, ctx: click.Context, digests: dict[str, str]) -> set[str]:
+        """Digests of files that changed, which are not those of what was read."""
+        now, out = file_marks(ctx), set[str]()
+        for path in (path for path, mark in self._marks.items() if now.get(path, mark) != mark):
+            out |= {digests.pop(path, "")}
+            self(f"WARNING: {path} changed while this ran: what was read is not told by digest")
+        return out
 
     def save_lines(self, *, replace: bool = True) -> None:
         assert not dry_run(), "a rehearsal writes nothing"
