@@ -20,7 +20,7 @@ from securegen.results.forms import TableForm
 
 @click.group(cls=Group)
 def command() -> None:
-    """Run every role of a study on this machine, each as a process of its own."""
+    """Run every role of a study on this machine, each as its own process."""
 
 
 command.add_command(prs)
@@ -32,9 +32,11 @@ command.add_command(prs)
 @opt.design_options()
 @mask_options
 @opt.filter_options
-@click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
+@click.option("--hwe-controls", is_flag=True, help="Test --hwe in controls only.")
 @table_options
-@click.option("--compare-plain", is_flag=True, help="Also run the plain engine; say whether the tables are identical.")
+@click.option(
+    "--compare-plain", is_flag=True, help="Also run the plain engine, and say whether the tables are identical."
+)
 @part_options
 @opt.run_options
 @rehearses
@@ -59,7 +61,7 @@ def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None,
 @engine_options(quality=True)
 @opt.genotype_options()
 @click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls and --sex-name.")
-@click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
+@click.option("--hwe-controls", is_flag=True, help="Test Hardy–Weinberg in controls only (first binary phenotype).")
 @opt.sex_option
 @gzip_option
 @part_options

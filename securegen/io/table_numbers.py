@@ -55,4 +55,4 @@ def _hint(text: str, advice: str) -> str:
         return "; the minus sign is written -"
     if text[:1].isdigit():
         return ""
-    return advice or "; use --covar-categorical for a column of categories"
+    return advice or "; use `covar_categorical` for a column of categories"
