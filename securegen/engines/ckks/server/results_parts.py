@@ -191,7 +191,10 @@ def _move(folder: Folder, target: Folder, entry: dict[str, Any], here: dict[str,
     """
     name = artefact.name_of(folder, entry)
     found, size = (folder, here[name]) if name in here else (target, there.get(name))
-    if size is None or size != entry["size"] or found.digest(name, size) != entry["blake3"]:
-        raise ArtefactError(f"{folder.at(name)} is not what its manifest names: run its part again")
-    if found is folder:
-        target.take(name, folder)
+    try:
+        if size is None or size != entry["size"] or found.digest(name, size) != entry["blake3"]:
+            raise ArtefactError(f"{folder.at(name)} is not what its manifest names: run its part again")
+        if found is folder:
+            target.take(name, folder)
+    except FileNotFoundError:
+        raise ArtefactError(f"{folder.at(name)} went while it was moved: run its part again") from None
