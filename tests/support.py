@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -141,6 +142,12 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
                       [*(pheno[i] for i in order), (*stranger, 1, 1, 1)])),
         str(write_tsv(folder / "covar.tsv", ("#FID", "IID", "AGE", "SEX", "PC1"), [*covar[::-1], (*stranger, 1, 1, 1)])),
     )  # fmt: skip
+
+
+def program(name: str) -> str | None:
+    """Where a program of others is: what SECUREGEN_NAME says, beside this Python, or on the path."""
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return os.environ.get(f"SECUREGEN_{name.upper()}") or shutil.which(name, path=beside)
 
 
 def killed_at(folder: Path, name: str) -> dict[str, str]:
