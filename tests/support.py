@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -131,9 +132,7 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
     case = 1 + (rng.normal(size=samples) + 0.5 * effect > 0.5)
     people = [(f"F{i}", f"I{i}") for i in range(samples)]
     hide = lambda values, every: ["NA" if i % every == 3 else v for i, v in enumerate(values)]  # noqa: E731
-    pheno = [
-        (*p, *v) for p, *v in zip(people, hide(qt, 29), case, hide((qt / 7).round(4), 5), strict=True)
-    ]  # fmt: skip
+    pheno = [(*p, *v) for p, *v in zip(people, hide(qt, 29), case, hide((qt / 7).round(4), 5), strict=True)]
     covar = [(*p, *v) for p, *v in zip(people, hide(age, 31), sex, pc, strict=True)]
     stranger = ("F9999", "I9999")
     order = rng.permutation(samples)  # tables are matched on ids, not on line numbers
@@ -143,6 +142,12 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
                       [*(pheno[i] for i in order), (*stranger, 1, 1, 1)])),
         str(write_tsv(folder / "covar.tsv", ("#FID", "IID", "AGE", "SEX", "PC1"), [*covar[::-1], (*stranger, 1, 1, 1)])),
     )  # fmt: skip
+
+
+def program(name: str) -> str | None:
+    """Where a program of others is: what SECUREGEN_NAME says, beside this Python, or on the path."""
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return os.environ.get(f"SECUREGEN_{name.upper()}") or shutil.which(name, path=beside)
 
 
 def killed_at(folder: Path, name: str) -> dict[str, str]:

@@ -25,11 +25,13 @@ def command() -> None:
 @click.argument("log", metavar="FOLDER|PROOF")
 @SEEN
 @click.option("--auditor", metavar="FILE", help="The auditor's own file: compared, then it remembers this log.")
-@click.option("--key", metavar="FILE", help="The log's key, from elsewhere: the file key of its folder, or its text.")
+@click.option(
+    "--key", metavar="FILE", help="The log's key, obtained from its owner: the file `key` of its folder, or its text."
+)
 @click.option("--fingerprint", help="The fingerprint of the log's key, as heard from its owner.")
 @json_option
 def verify(log: str, seen: tuple[str, ...], auditor: str | None, key: str | None, fingerprint: str | None) -> None:
-    """Whether a log is whole, and the one that its witnesses saw.
+    """Check that a log is whole, and that it is the one its witnesses saw.
 
     An edited, cut or re-ordered log is named with its place. Whether it was put back to an earlier day, or shown in two
     versions, only a witness can tell: what receipts and records say of the log, or the auditor's own file. A proof of
@@ -74,9 +76,15 @@ def show(log: str, kind: str | None, since: str | None, last: int | None) -> Non
 
 @command.command()
 @LOG
-@click.option("--entry", type=click.IntRange(0), required=True, metavar="N", help="The entry, as show numbers it.")
+@click.option(
+    "--entry",
+    type=click.IntRange(0),
+    required=True,
+    metavar="N",
+    help="Number of the entry, as `audit show` prints it.",
+)
 @click.option("--from", "sizes", type=click.IntRange(0), multiple=True, metavar="SIZE",
-              help="Also that the log only grew since it had so many entries; several.")  # fmt: skip
+              help="Also prove that the log only grew since it had SIZE entries; may be repeated.")  # fmt: skip
 @SEEN
 @click.option("--out", required=True, metavar="FILE", help="The proof to write, as a rule NAME.tlog-proof.")
 @common_options

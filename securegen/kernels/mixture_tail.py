@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numba import njit
 
-SETTLED = 1e-7  # relative change at the last doubling of nodes: what is left is about its square
+SETTLED = 1e-7  # relative change at the last doubling of nodes, and its root before: what is left is about its square
 _FIRST, _MOST = 12, 768  # steps of the trapezoidal rule
 _DECAY = 80.0  # twice the exponent at which the contour ends
 _SAFE = 300.0  # ln of the size of a product, whose square is a float64
@@ -173,12 +173,14 @@ def log_tail(q, w, g, settled):
     work = np.empty((8, _MOST))
     steps = _FIRST
     total = _sum_of_nodes(0.0, top / steps, steps + 1, c, s, q, w, g, log_base, run, work)
-    value = total * top / steps
+    value, change = total * top / steps, np.inf
     while steps < _MOST:
         total += _sum_of_nodes(0.5 * top / steps, top / steps, steps, c, s, q, w, g, log_base, run, work)
         steps *= 2
-        before, value = value, total * top / steps
-        if abs(value - before) <= settled * abs(value):
+        last, before, value = change, value, total * top / steps
+        change, size = abs(value - before), settled * abs(value)
+        # an error that oscillates may pass a single comparison by chance
+        if change <= settled * size or (change <= size and last * math.sqrt(settled) <= size):
             break
     log_scale = -c * q - 0.5 * log_base
     if c > 0:

@@ -290,7 +290,7 @@ def test_conditions_hold_by_other_visas_of_the_same_person(tmp_path, monkeypatch
         BROKER.visa("anna", {**STAFF, "value": "student@med.example"}),
         BROKER.visa("anna", {**STAFF, "conditions": [[{"type": "ResearcherStatus", "by": "const:so"}]]}),
         HOME.visa("anna", STAFF),  # of an issuer whom nobody named
-    ):  # fmt: skip
+    ):
         assert role(f"{asks} {other}", tmp_path) == "none"
     monkeypatch.setattr(visa_roles, "conditions_hold", lambda visa, own: True)
     assert role(asks, tmp_path) == "analyst"

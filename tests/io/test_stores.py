@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import sys
 import threading
@@ -290,6 +292,36 @@ def test_another_writer_is_refused_and_the_same_goes_on(store):
         pass
 
 
+def test_of_writers_that_begin_at_once_one_goes_on(store):
+    """Each looks, finds none, and asks for a claim: the store makes one."""
+    folders, wrote = [StoreFolder(f"{store}/lab/a") for _ in range(4)], []
+    together = threading.Barrier(4, timeout=20)
+
+    def begin(number: int) -> None:
+        folder = folders[number]
+        counted(folder, info=lambda real, *a, **o: real(*a, **o))
+        first = [True]
+        looked = folder._claimed
+
+        def look() -> str:
+            found = looked()
+            if first and first.pop():
+                together.wait()
+            return found
+
+        folder._claimed = look
+        with contextlib.suppress(StorageError), folder.claimed(lambda: f"writer {number}", keep=True):
+            wrote.append(number)
+
+    threads = [threading.Thread(target=begin, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(wrote) == 1
+    assert folders[0].read(stores.CLAIM, "a claim", 99) == f"writer {wrote[0]}".encode()
+
+
 def test_where_a_store_makes_a_second_claim_the_first_writer_finds_it(memory):
     """A store that does not know of conditional writing: without `confirm`, two manifests of two writers would mix."""
     one, two = StoreFolder(f"{memory}/a"), StoreFolder(f"{memory}/a")
@@ -394,3 +426,29 @@ def test_a_file_url_is_the_folder_on_the_disk(tmp_path):
     assert place_of(f"file://{tmp_path}/a") == tmp_path / "a"
     with pytest.raises(UsageError, match="refused"):
         folder_of("http://localhost/a")
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_the_body_of_an_upload_is_the_object_over_tls_too(s3, monkeypatch, protected):
+    """botocore frames it in chunks by itself, with a sum behind them: a store that does not know that keeps the frame. The
+    digest of the bytes is signed instead, so that a store which checks signatures keeps no others."""
+    s3fs = pytest.importorskip("s3fs")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://store.example")
+    if not protected:
+        monkeypatch.setattr(store_requests, "_CHECKSUMS", {})
+    s3fs.S3FileSystem.clear_instance_cache()
+    fs, sent = store_requests.file_system("s3"), []
+
+    def ends(request, **_):
+        sent.append({name.lower(): str(value) for name, value in request.headers.items()})
+        raise KeyError("seen")
+
+    fs.connect()
+    fs.s3.meta.events.register("before-send.s3.PutObject", ends)
+    with contextlib.suppress(Exception):
+        fs.pipe_file("bucket/x", b"abc")
+    (head,) = sent
+    framed = "aws-chunked" in head.get("content-encoding", "b''")
+    assert framed is not protected
+    digest = hashlib.sha256(b"abc").hexdigest()
+    assert (digest in head["x-amz-content-sha256"]) is protected

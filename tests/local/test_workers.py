@@ -54,7 +54,7 @@ def test_a_part_that_fails_is_named_with_its_exit_code(cohort, tmp_path):
         (["--workers", 2], "--workers is for --executor"),
         (["--executor", "processes", "--blocks", "1/2"], "leave --blocks out"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_go_together(cohort, tmp_path, told, message):
     done = securegen("gwas", *cohort.options(), *told, "--out", tmp_path / "p")
     assert done.code == UsageError.exit_code and message in done.err and left(tmp_path) == []
@@ -88,7 +88,7 @@ def dies(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_part_whose_process_was_killed_is_run_again(dies, tmp_path):
+def test_a_part_whose_process_was_killed_is_run_again(dies):
     said: list[str] = []
     with ThreadPoolExecutor(2) as threads:
         pool = workers.Pool(threads)
@@ -127,7 +127,7 @@ def test_a_step_ends_with_its_worker(tmp_path):
     pytest.fail("the step lives on")
 
 
-def test_dask_runs_parts_on_its_workers(dies, tmp_path, monkeypatch):
+def test_dask_runs_parts_on_its_workers(dies, monkeypatch):
     distributed = pytest.importorskip("distributed")
     said: list[str] = []
     with (

@@ -337,7 +337,7 @@ def test_what_the_store_holds_is_no_number_of_a_person(inputs):
     + [("k", v) for v in (0, -1, 1.5, "3", True, 101, None)]
     + [("bounds", v) for v in ("5", "2,1", (1,), 3, "0,inf")]
     + [("sexes", 1), ("called", "yes")],
-)  # fmt: skip
+)
 def test_an_argument_that_protects_nothing_or_means_nothing_is_refused(name, value, inputs):
     asked = {"epsilon": 1.0} | {name: value}
     call = {"edges": sg.dp.histogram, "k": sg.dp.hits, "bounds": sg.dp.hits}.get(name, sg.dp.counts)

@@ -119,7 +119,7 @@ def test_sums_are_unbiased_with_the_deviation_that_is_printed(noise, tmp_path):
         "counts": [n, *((third == c).sum() for c in (1, 2, 0)), n // 2, n // 2, 0, called.sum()],
         "frequencies": alleles.reshape(-1).tolist(),
         "histogram": [0, n // 2, n // 2, 0, 0, 0],
-    }  # fmt: skip
+    }
     asked = {
         "counts": counts(inputs, whole(reader), sexes=True, called=True),
         "frequencies": frequencies(whole(reader)),

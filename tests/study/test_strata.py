@@ -266,7 +266,7 @@ def test_sexes_from_a_table(cohort):
     true, cohort.sex = cohort.sex, np.zeros(N, np.int8)
     cohort.covariates["S"] = np.where(true == 1, "m", "F")
     study, log = cohort.open(sex_name="S")
-    assert "--sex-name S: 60 males, 60 females, 0 unknown" in log and "has the sex: no covariate unless" in log
+    assert "--sex-name S: 60 males, 60 females, 0 unknown" in log and "gives the sex: it is a covariate only if" in log
     assert frame(study)[CALLS[2:]].equals(told[CALLS[2:]])
     cohort.sex = 3 - true
     assert "120 people have another sex in the genotype file: the table counts" in cohort.open(sex_name="S")[1]
@@ -300,7 +300,7 @@ def test_only_y_and_no_male_ends_the_run(cohort):
 
 
 def test_blocks_stay_within_runs_and_files():
-    made = alone((), 4)[0]
+    made = alone(None, 4)[0]
     a = Stratum("a", runs_where(np.array([1, 1, 1, 0, 0, 1], bool)), made.design)
     b = Stratum("b", ((3, 5),), made.design)
     found = [(s.name, first, last) for s, first, last in blocks_of((a, b), 2, (0, 1, 6))]

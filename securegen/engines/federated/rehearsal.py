@@ -130,7 +130,7 @@ def set_up(
 
 def site_role(
     work: Path, inputs: Inputs, site: LocalSite, filters: Filters, *, wait: float = WAIT, **more: Any
-) -> Role:  # fmt: skip
+) -> Role:
     """One site as its owner would start it. more: options of its table."""
     private = work / site.name
     options: dict[str, Any] = {
@@ -148,9 +148,7 @@ def run_sites(roles: Sequence[Role]) -> None:
     launch(roles)
 
 
-def run_here(
-    work: Path, inputs: Inputs, sites: Sequence[LocalSite], seen: Callable[[OpenedSums], None]
-) -> None:  # fmt: skip
+def run_here(work: Path, inputs: Inputs, sites: Sequence[LocalSite], seen: Callable[[OpenedSums], None]) -> None:
     """Run all sites in this process, in turn, until each has finished. seen: is shown what is opened, once."""
     left = list(sites)
     while left:

@@ -27,7 +27,7 @@ def register(tmp_path) -> Path:
 def study(small: Cohort, **more) -> sg.Study:
     return sg.open_study(
         small.bfile, pheno=small.pheno, pheno_name="QT", covar=small.covar, chr="1", to_bp=1200, **more
-    )  # fmt: skip
+    )
 
 
 def others(tmp_path: Path) -> Path:

@@ -134,9 +134,7 @@ def test_a_killed_site_resumes(tmp_path, cohort, monkeypatch):
         for process in running:
             process.kill()
     records = rehearsal.results(tmp_path, sites)
-    expected = plain_text(
-        tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",)
-    )  # fmt: skip
+    expected = plain_text(tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
     assert {t["phenotype"]: Path(t["path"]).read_bytes() for t in records[0]["summaries"]} == expected
 
 
@@ -252,7 +250,7 @@ def restart(work: Path, cohort, sites, loadings: str = "", **changes) -> studyfi
         changes |= {"loadings_digest": hashlib.sha256(loadings.encode()).hexdigest(), "components": 2}
     study = make_study(
         keys, coordinator, covariates=("AGE", "SEX"), variants=len(v), variants_digest=v.digest(), **changes
-    )  # fmt: skip
+    )
     study = study_toml.write_study(work / "shared", study, coordinator)
     write_variants(work / "shared" / studyfile.VARIANTS, v)
     if loadings:
@@ -283,7 +281,7 @@ def test_site_indicators_and_components_are_covariates(tmp_path, cohort):
     (tmp_path / "covar.tsv").write_text("\n".join(out) + "\n")
     expected = plain_text(
         tmp_path, cohort.bfile, pheno=cohort.pheno, covar=str(tmp_path / "covar.tsv"), pheno_name=("QT",)
-    )  # fmt: skip
+    )
     assert (tmp_path / "site1" / "result.QT.glm.linear").read_bytes() == expected["QT"]
 
 

@@ -156,7 +156,7 @@ def test_modes_that_open_what_they_check_are_refused(mode):
         setattr(crypten.cfg.debug, mode, False)
 
 
-def test_shipped_crypten_draws_from_a_mersenne_twister_and_the_poison_finds_it(tmp_path):
+def test_shipped_crypten_draws_from_a_mersenne_twister_and_the_poison_finds_it():
     """The control of the tests above: the same poison stops CrypTen as shipped at once."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"

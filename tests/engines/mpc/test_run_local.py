@@ -238,7 +238,7 @@ def test_a_horizontal_split_is_the_federated_engine(tmp_path):
         (["--split", "horizontal", "--sites", "2"], PolicyError, "--two-sites-learn-each-other"),
         (["--split", "horizontal", "--apply-rint"], UsageError, "not a sum over sites"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_go_together_is_refused_and_nothing_is_written(tmp_path, more, error, text):
     with pytest.raises(error, match=text) as caught:
         run("run-local", "gwas", "--engine", "mpc", *more, *COHORT, "--quiet", "--out", tmp_path / "r")

@@ -355,9 +355,7 @@ class Exchange:
 
     def answer(self, kept: str = "kept", to: str = "rounded") -> None:
         f = self.folder
-        vendor_model.answer(
-            f / "blinded", f / kept, self.study.inputs, self.rules, f / to, passphrase=b"correct horse"
-        )  # fmt: skip
+        vendor_model.answer(f / "blinded", f / kept, self.study.inputs, self.rules, f / to, passphrase=b"correct horse")
 
     def unmask(self):
         f = self.folder
