@@ -173,7 +173,7 @@ def logistic_design(
     fp.check_sum_bound(8 * count << max(bits, weight_bits), f"the sums of {phenotype}")
     analysis = Analysis("logistic", phenotype, tuple(range(len(names))), (0, 1) if coded else (0,), model)
     if corrected:
-        firth = fit_penalised_null(cases, x, null.beta, phenotype, total, offset) if penalised else None
+        firth = fit_penalised_null(cases, x, null.beta, phenotype, total, count, offset) if penalised else None
         kept = NullPeople(np.flatnonzero(analysed), cases == 1, exact, null.mean, firth)
         analysis = replace(analysis, null=kept)
     return Design(Columns(names, scatter(values, analysed), squared), (analysis,))
