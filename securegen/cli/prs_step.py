@@ -76,7 +76,8 @@ def encrypt(
         sent = steps.encrypt(study, key, out, encryptor=encryptor, progress=report, log=log)
     if steps.tells_means(study):  # which passed the door
         waiting.tell()
-    log(f"for the server: {sent.cohort}, {sent.model}; keep {out}.secret and {sent.owner}")
+    log(f"for the server: {sent.cohort}, {sent.model}, and {out}.public to know them by (securegen prs --public); keep "
+        f"{out}.secret and {sent.owner}")  # fmt: skip
     log.write(engine="ckks", parameters=key.public.parameters.to_json(), **study.record())
 
 
@@ -84,7 +85,7 @@ def encrypt(
 @click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step encrypt.")
 @passphrases.passphrase_options
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of prs-step encrypt.")
-@click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
+@click.option("--results", required=True, metavar="FOLDER", help="The results that the server returned.")
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @click.option("--digits", type=click.IntRange(1, 17), default=6, show_default=True, help="Significant digits.")
 @opening_options
@@ -118,7 +119,7 @@ def decrypt(
     type=click.Choice(["cohort", "file", "none"]),
     default="cohort",
     show_default=True,
-    help="Missing calls; the cohort's means need allele counts of 50 people or more.",
+    help="How to fill missing calls; the cohort's means need 50 people or more.",
 )
 @opt.run_options
 @writes("{out}.request", "{out}.log", "{out}.run.json")
@@ -140,8 +141,8 @@ def request(imputation: str, out: str, threads: int | None, memory: int | None, 
 
 
 @command.command(cls=ScoreCommand)
-@folder_option("request", "What the genotype owner sent.")
-@click.option("--challenge", metavar="FILE", help="The evaluator's, where the model is to be encrypted.")
+@folder_option("request", "The folder that the genotype owner sent.")
+@click.option("--challenge", metavar="FILE", help="The evaluator's challenge, where the model is to be encrypted.")
 @score_options()
 @privacy_options
 @opt.run_options
@@ -161,7 +162,7 @@ def invite(
 
 
 @command.command()
-@folder_option("invitation", "What the model owner sent.")
+@folder_option("invitation", "The folder that the model owner sent.")
 @opt.genotype_options()
 @opt.encryptor_option
 @passphrases.passphrase_options
@@ -220,8 +221,8 @@ def reply(
 @click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step accept.")
 @passphrases.passphrase_options
 @folder_option("owner", "OUT.owner of prs-step accept.")
-@folder_option("invitation", "What the model owner sent first.")
-@folder_option("replies", "What it sent last.")
+@folder_option("invitation", "The invitation that the model owner sent.")
+@folder_option("replies", "The replies that the model owner sent.")
 @opt.genotype_options()
 @gzip_option
 @opt.run_options

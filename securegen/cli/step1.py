@@ -20,10 +20,12 @@ from securegen.cli.structure_options import run_structure
     default=1000,
     show_default=True,
     metavar="B",
-    help="Variants that are fitted together.",
+    help="Number of variants fitted together.",
 )
 @click.option(
-    "--write-score", is_flag=True, help="Also the model as a polygenic score, OUT.<PHENO>.score.txt, for other people."
+    "--write-score",
+    is_flag=True,
+    help="Also write the model as a polygenic score for other people, OUT.<PHENO>.score.txt.",
 )
 @opt.run_options
 @rehearses

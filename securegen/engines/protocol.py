@@ -42,7 +42,7 @@ def option(
     )
 
 
-KEEP_FILES = "Keep the files of the roles (keys are deleted all the same)."
+KEEP_FILES = "Keep the files of every role (keys are deleted all the same)."
 
 
 @dataclass(frozen=True)
@@ -268,4 +268,5 @@ def covariates_of(inputs: Inputs) -> tuple[str, ...]:
     if not inputs.covar:
         return ()
     names = read_header(inputs.covar)
-    return tuple(used_columns(names, inputs.covar, inputs.covar_name, inputs.sex_name, silent, "covariate"))
+    named = (inputs.covar_name, inputs.sex_name, silent, "covariate", inputs.covar_categorical)
+    return tuple(used_columns(names, inputs.covar, *named))

@@ -125,4 +125,4 @@ def check_path(path: str | Path, run: Run) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from None
     if run.identity.encode() not in head:
         what = "the report of another run" if b'name="securegen-run"' in head else "not a report of this run"
-        raise StorageError(f"{path} exists and is {what}: choose another name (--out), or --overwrite to replace it")
+        raise StorageError(f"{path} exists and is {what}: choose another name (`out`), or `overwrite` to replace it")

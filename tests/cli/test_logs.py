@@ -152,7 +152,7 @@ def test_filters_are_counted_one_after_the_other(small, tmp_path):
     assert (
         f"{rows[0] - rows[2]} left out by filters ({rows[0] - rows[1]} by --geno, {rows[1] - rows[2]} by --maf)" in text
     )
-    assert "--geno 0.02 --maf 0.1: applied to the finished sums" in text
+    assert "--geno 0.02 --maf 0.1: applied where the tables are written" in text
 
 
 def test_a_file_that_changed_while_it_was_read_is_told_by_no_digest(small, tmp_path, monkeypatch):

@@ -125,3 +125,11 @@ def test_from_the_command_line(tmp_path):
     assert (wide["SE"] >= plain["SE"]).all() and (wide["SE"] > plain["SE"]).any()
     rehearsed = securegen("meta", *TABLES, "--dry-run", "--out", tmp_path / "dry")
     assert "would write" in rehearsed.out and not list(tmp_path.glob("dry*"))
+
+
+def test_a_report_and_pictures_of_a_meta_analysis_show_its_table(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert securegen("meta", *TABLES, "--out", tmp_path / "m").code == 0
+    assert "m.meta" in Path(sg.write_report(tmp_path / "m")).read_text()
+    drawn = [sg.draw(tmp_path / name, only="qq") for name in ("m", "m.meta")]
+    assert [[Path(path).name for path in paths] for paths in drawn] == [["m.meta.qq.png"]] * 2

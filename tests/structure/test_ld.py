@@ -316,7 +316,7 @@ def test_what_cannot_be_right_is_refused_before_a_file_is_written(whole, tables,
     with pytest.raises(UsageError, match="prior_variance"):
         sg.clump(inputs, tmp_path / "s.tsv", tmp_path / "x", window=5)
     monkeypatch.setattr("securegen.structure.fine_mapping.LARGEST", 36)
-    with pytest.raises(UsageError, match="37 variants, 36 are the most"):
+    with pytest.raises(UsageError, match="37 variants, and a matrix may have 36"):
         sg.ld(sg.Inputs(whole.bfile, **REGION))
     big = MemoryReader(np.zeros((1, 2000), np.int16), 1 << 21)
     with pytest.raises(DesignError, match="63 bits"):

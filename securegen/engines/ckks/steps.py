@@ -247,7 +247,7 @@ def encrypt_design(
     if not overwrite and is_known(state, folder_of(folder)):
         raise StorageError(
             f"{folder} has a design of {owner}, which is not overwritten: its results could not be read any more. Choose "
-            "another --out, or `overwrite`"
+            "another `out`, or `overwrite`"
         )
     if reader is not None and not info.same_people_and_variants(reader):
         raise ArtefactError(

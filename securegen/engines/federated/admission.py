@@ -154,7 +154,8 @@ def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state:
             spent = int(ledger.spent[analysed].max(initial=0)) + later
             if later and len(ledger.charged) > before and spent > share * len(analysed) > 0:
                 guard.refuse(
-                    "columns", f"{spent}, corrections among them, for {len(analysed)} people; {share:.0%} are the most"
+                    "columns",
+                    f"{spent}, corrections among them, for {len(analysed)} people; at most {share:.0%} are allowed",
                 )
 
 
@@ -241,7 +242,7 @@ def charge_numbers(
         spent = ledger.spend_once(f"study {study.digest}, {what}", rows, columns, share * len(people))
     if spent <= share * len(people):
         return True
-    guard.log(f"{what}: {spent} columns for {len(people)} people; {share:.0%} are the most without consent")
+    guard.log(f"{what}: {spent} columns for {len(people)} people; at most {share:.0%} are allowed without consent")
     return False
 
 

@@ -167,7 +167,7 @@ def _over(people: np.ndarray, columns: np.ndarray) -> np.ndarray:
 def _people_fault(study: StudyFile, m: _Member) -> str | None:
     for part in m.parts:
         if openings.too_few(part.sum(), study.fewest_people):
-            return f"{int(part.sum())} people of one sex; none or {study.fewest_people} are the fewest"
+            return f"{int(part.sum())} people of one sex; there must be none, or at least {study.fewest_people}"
     people = int(m.sets[0][1].sum())
     if m.name != QUALITY and 0 < people < study.minimum_cohort:
         return f"{people} people; the study takes no site with fewer than {study.minimum_cohort}"
@@ -204,5 +204,7 @@ def _columns_fault(
     fault = openings.leverage_fault(together[(together != 0).any(axis=1)], limit)
     spent = max((ledger.spent[r] for r in rows[people]), default=0)
     if fault is None and not study.consent_openings and spent + summed > openings.SITE_SHARE * people.sum() > 0:
-        fault = f"{spent + summed} columns for {int(people.sum())} people; {openings.SITE_SHARE:.0%} are the most"
+        fault = (
+            f"{spent + summed} columns for {int(people.sum())} people; at most {openings.SITE_SHARE:.0%} are allowed"
+        )
     return fault

@@ -44,7 +44,7 @@ class Plain(Engine):
     quality: ClassVar[bool] = True
 
     reveal: str | None = option(
-        None, "What is opened of a vertical split [hits]; uv and chi2 also in the clear.", choices=PLAIN
+        None, "What a vertical split opens [hits]; uv and chi2 also work in the clear.", choices=PLAIN
     )
 
     @property

@@ -213,5 +213,5 @@ def _instead(state: OwnerState, named: object) -> str:
     """Which other design the results name, where the owner knows it."""
     found = [s for s in all_designs(state) if s.digest == named]
     return (
-        f". They are of {found[0].line()}: if that is what you want, give --design {found[0].folder}" if found else ""
+        f". They are of {found[0].line()}: if that is what you want, give `design` {found[0].folder}" if found else ""
     )
