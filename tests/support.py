@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -143,6 +144,12 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
     )  # fmt: skip
 
 
+def program(name: str) -> str | None:
+    """Where a program of others is: what SECUREGEN_NAME says, beside this Python, or on the path."""
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return os.environ.get(f"SECUREGEN_{name.upper()}") or shutil.which(name, path=beside)
+
+
 def killed_at(folder: Path, name: str) -> dict[str, str]:
     """Variables of a Python process that is killed, by SIGKILL, where it first opens a file whose path has `name`. folder: a new
     one, of what makes it so."""
@@ -196,7 +203,7 @@ class Sites:
     """Runs one function for every site in a thread of its own and gives each a `total` that sums over all of them."""
 
     def __init__(self, count: int) -> None:
-        self._barrier = threading.Barrier(count, timeout=60)
+        self._barrier = threading.Barrier(count, timeout=300)
         self._values: list[list[int]] = [[] for _ in range(count)]
         self.opened: list[list[int]] = []  # what every site sees
 

@@ -132,7 +132,7 @@ def _check(cohort: EncryptedCohort, design: EncryptedDesign) -> None:
 
 
 def _plain(options: dict[str, Any], out: str, form: TableForm, log: RunLog) -> None:
-    from securegen.cli.run_local import run_engine
+    from securegen.cli.engine_run import run_engine
     from securegen.engines.plain.engine import Plain
 
     if not options["pheno"]:

@@ -155,6 +155,8 @@ def cluster_at(address: str, workers: int, log: Callable[[str], None]) -> Iterat
             logger.setLevel(SILENT)  # tracebacks of what is said here in a line
     with contextlib.ExitStack() as stack:
         if not address:
+            # else a cluster gives up a worker whose next process is not there in 15 s, as on a busy machine, and starts no other
+            stack.enter_context(import_module("dask.config").set({"distributed.deploy.lost-worker-timeout": PATIENCE}))
             own = dask.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,

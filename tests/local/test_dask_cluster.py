@@ -163,6 +163,18 @@ def test_a_scheduler_without_workers_is_named(short, monkeypatch, tmp_path):
         assert "has no worker" in text and empty.scheduler_address in text
 
 
+def test_a_killed_worker_is_replaced_however_long_its_next_process_takes():
+    """By itself a cluster of this machine gives it up after a time, 15 s unless it is told another."""
+    import dask
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": 0.1}), dask_cluster.cluster_at("", 1, print) as own:
+        (before,) = own.client.run(os.getpid).values()
+        os.kill(before, signal.SIGKILL)
+        own.client.submit(os.getpid, pure=False, retries=9).result(timeout=60)
+        (after,) = own.client.run(os.getpid).values()
+    assert after != before
+
+
 def test_a_worker_that_does_not_see_the_folder_is_named(cluster, tmp_path):
     text = refused(cluster.scheduler_address, InputError, tmp_path / "absent")
     assert "does not see" in text and "absent" in text
