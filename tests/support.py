@@ -203,7 +203,7 @@ class Sites:
     """Runs one function for every site in a thread of its own and gives each a `total` that sums over all of them."""
 
     def __init__(self, count: int) -> None:
-        self._barrier = threading.Barrier(count, timeout=60)
+        self._barrier = threading.Barrier(count, timeout=300)
         self._values: list[list[int]] = [[] for _ in range(count)]
         self.opened: list[list[int]] = []  # what every site sees
 

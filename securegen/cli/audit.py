@@ -14,6 +14,9 @@ SEEN = click.option(
     "--seen", multiple=True, metavar="FILE",
     help="A receipt, record, checkpoint or proof that witnessed the log; several.",
 )  # fmt: skip
+RULES = click.option(
+    "--rules", metavar="FILE", help="Changes to the rules of alerts: a TOML file with [alerts.NAME] tables."
+)
 
 
 @click.group(cls=Group)
@@ -108,7 +111,7 @@ def prove(log: str, entry: int, sizes: tuple[int, ...], seen: tuple[str, ...], o
 @click.option("--html", is_flag=True, help="One page for stewards and auditors, that loads nothing.")
 @click.option("--tiles", is_flag=True, help="A folder in the layout of C2SP tlog-tiles, for other tools.")
 @SEEN
-@click.option("--rules", metavar="FILE", help="Changes to the rules of alerts: a TOML file with [alerts.NAME] tables.")
+@RULES
 @click.option("--out", required=True, metavar="FILE", help="The page or the folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a page that is there.")
 @common_options
@@ -143,7 +146,7 @@ def export(
 
 @command.command("alerts")
 @LOG
-@click.option("--rules", metavar="FILE", help="Changes to the rules: a TOML file with [alerts.NAME] tables.")
+@RULES
 @json_option
 def alerts_command(log: str, rules: str | None) -> None:
     """What is unusual in a log, and why: bulk export, bursts, near-identical questions, budgets, new askers, odd hours."""

@@ -13,6 +13,7 @@ from securegen.cli.engine_run import run_engine
 from securegen.cli.form_options import form_from, gzip_option, table_options
 from securegen.cli.mask_options import mask_options
 from securegen.cli.part_options import part_options, part_out, spread
+from securegen.cli.qc import quality_options
 from securegen.cli.run_local_prs import prs
 from securegen.cli.runlog import CommandLog
 from securegen.results.forms import TableForm
@@ -60,9 +61,7 @@ def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None,
 @command.command()
 @engine_options(quality=True)
 @opt.genotype_options()
-@click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls and --sex-name.")
-@click.option("--hwe-controls", is_flag=True, help="Test Hardy–Weinberg in controls only (first binary phenotype).")
-@opt.sex_option
+@quality_options
 @gzip_option
 @part_options
 @opt.run_options

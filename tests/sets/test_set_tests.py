@@ -20,13 +20,19 @@ from securegen.errors import InputError, PlanError, UsageError
 from securegen.io.plink1 import PlinkReader
 from securegen.kernels import rho_mixtures as rho
 from securegen.kernels.carrier_sums import assembled, carriers_of, set_products, totals
-from securegen.kernels.mixture_tail import log_tails
+from securegen.kernels.mixture_tail import NO_RANK, SETTLED, log_tail
 from securegen.model import Samples, Variants
 from securegen.stats.set_scores import SetScores
 from securegen.stats.set_tests import LARGEST_P, NEGLIGIBLE, RHO, acat, set_tests
 from securegen.vocabulary import SET_TESTS
 
 ALL = frozenset(SET_TESTS)
+
+
+def log_tails(q, weights):
+    """ln P(Σ λ_j χ²₁ > q) of each q."""
+    top = weights.max()
+    return np.array([log_tail(x / top, weights / top, NO_RANK, SETTLED) for x in q])
 
 
 @pytest.mark.parametrize(("trait", "file"), [("QT", "qt_vc_QT"), ("CC", "cc_vc_CC")])

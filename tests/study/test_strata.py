@@ -253,6 +253,18 @@ def test_cases_and_controls_on_x_and_y(cohort):
     assert rows["MAC_CASE"]["v1"] == g[called & (cases == 2)].sum()
 
 
+def test_why_cases_and_controls_on_y_have_no_statistics(cohort):
+    """All males are cases: there is nothing to compare. One covariate is another among males: nothing tells them apart."""
+    male, half = cohort.sex == 1, np.arange(N) // 2 % 2 + 1
+    cohort.traits, cohort.covariates = {"CC": np.where(male, 2, half)}, {}
+    told = ["OBS_CT", "CASE_CT", "ERRCODE"]
+    assert frame(cohort.open()[0]).loc["v3", told].tolist() == [60, 60, "SAMPLE_CT<=PREDICTOR_CT"]
+    one, other = np.random.default_rng(8).normal(50, 9, (2, N)).round(1)
+    cohort.traits, cohort.covariates = {"CC": half}, {"ONE": one, "OTHER": np.where(male, one, other)}
+    cases = int((half[male] == 2).sum())
+    assert frame(cohort.open()[0]).loc["v3", told].tolist() == [60, cases, "CORR_TOO_HIGH"]
+
+
 def test_contingency_tests_have_no_rows_there_and_say_so(cohort):
     cohort.traits, cohort.covariates = {"CC": np.arange(N) % 2 + 1}, {}
     study, log = cohort.open(model="trend")

@@ -35,6 +35,7 @@ d, me = Path(sys.argv[1]), sys.argv[2]
 print("started", flush=True)
 with open_session(read_parties(d / "parties.toml"), PartyIdentity.in_directory(d, me), protocol="test/1", dimensions={}) as s:
     s.barrier("ready")
+    s.mesh.flush()  # what the others wait for is out
     print("ready", flush=True)
     s.receive(sys.argv[3], "never")
 """

@@ -26,7 +26,7 @@ class OpenedSum:
         self.sites, self.rounds = sites, 0
         self.pending: list[list[int]] = []
         self.result: list[int] = []
-        self.barrier = threading.Barrier(sites, action=self._add, timeout=60)
+        self.barrier = threading.Barrier(sites, action=self._add, timeout=300)
         self.lock = threading.Lock()
 
     def _add(self) -> None:
