@@ -107,12 +107,12 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
 
 
 def _stands_out(values: np.ndarray) -> str | None:
-    """What is wrong with the first columns of all: a person whose genotypes their sums are."""
+    """What is wrong with the first columns of all: a person whose genotypes their sums are. Where columns are more than a
+    twentieth of the people, the default budget, somebody may have as much by chance: ten times the mean is the most then."""
     analysed = (values != 0).any(axis=1)
-    if analysed.any() and leverages(values[analysed]).max() > CONSENTED:
-        return (
-            f"one person has too large a leverage in these columns; {CONSENTED} is the most (a far value: `apply_rint`)"
-        )
+    most = max(CONSENTED, min(0.9, 10 * values.shape[1] / max(int(analysed.sum()), 1)))
+    if analysed.any() and leverages(values[analysed]).max() > most:
+        return f"one person has too large a leverage in these columns; {CONSENTED}, or ten times the mean, is the most"
     return None
 
 
