@@ -63,8 +63,9 @@ def held(inputs: Inputs, log: Log) -> Iterator[Held]:
         Decision.of(refusal_reasons(policy, entries_beside(folder))).require()
         yield Held(log)
     except (PolicyError, DesignError, InputError) as error:
-        if isinstance(error, InputError) and not _of_people(error):
+        if isinstance(error, InputError) and not _of_people(error) or vars(error).get("told"):
             raise
+        vars(error)["told"] = True  # once, however many wait for it
         rule = RULE.match(str(error)) if isinstance(error, PolicyError) else None
         named = (rule[0] if rule else "policy.request") if isinstance(error, PolicyError) else DESIGN
         audit_beside.log_of(folder / policy_file.POLICY).append("refusal", {"rules": [named], "policy": policy.digest})
