@@ -23,7 +23,7 @@ help:
 	@echo "make demo-mpc  the same cohort by secret sharing between parties"
 	@echo "make test      install every extra, ruff, mypy and the whole test suite"
 	@echo "make test-long kill -9 of every role at random times, KILLS=20 each, and the same command again: hours"
-	@echo "make fuzz      changed files, keys and messages for every parser, SECONDS=600 of them; what fails is kept in fuzz-out/"
+	@echo "make fuzz      changed files, keys and messages for every parser, SECONDS=600 of them; what fails is kept in fuzz-out/; new examples for the property tests"
 	@echo "make lint      ruff and mypy only"
 	@echo "make coverage  the test suite again, measured: slower; fails below the floor in pyproject.toml"
 	@echo "make docs      execute every example of the documentation and make its site, docs-out/index.html"
@@ -95,6 +95,7 @@ test-long: $(VENV)/all.stamp $(VENV)/kernels.stamp
 
 fuzz: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	$(RUN) tests/fuzz --seconds $(SECONDS) --keep fuzz-out
+	$(RUN) -m pytest -q -p no:benchmark --hypothesis-profile long $$(grep -rl '^@given' tests)
 
 coverage: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	$(RUN) -m coverage erase

@@ -79,9 +79,7 @@ class Securegen:
         samples, self.columns = c.shape
         strands = min(STRANDS, len(g) * pack // ring.n)
         norm = float(np.sqrt((c.astype(float) ** 2).sum(0).max()))
-        self.parameters = p = Parameters(
-            ring, pack, GENOTYPE_SCALE, DESIGN_SCALE, int(g.max()), norm, samples, strands
-        )  # fmt: skip
+        self.parameters = p = Parameters(ring, pack, GENOTYPE_SCALE, DESIGN_SCALE, int(g.max()), norm, samples, strands)
         self.key = generate(p)
         width = p.block_variants
         parts = [codec.genotype_messages(g[v : v + width], 0, p.groups, p)[:, :, 0] for v in range(0, len(g), width)]

@@ -121,7 +121,7 @@ def rounded(points: Sequence[tuple[float, float]]) -> list[list[float]]:
 
 def curves(
     name: str, title: str, below: str, along: str, unit: str, members: Sequence[Curve], *, until: float | None = None
-) -> Picture:  # fmt: skip
+) -> Picture:
     """Costs against a size, both logarithmic. below: a line under the title; along: name of the size; unit: seconds or
     bytes; until: how far formulas go on beyond what was measured."""
     ends = {c.name: (min(x for x, _ in c.measured), max(x for x, _ in c.measured)) for c in members}

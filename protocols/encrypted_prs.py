@@ -93,7 +93,7 @@ def copy(source: Path, target: Path) -> int:
 
 def rehearse(
     setting: str, directory: Path, execute: Callable[[Path, list[str]], None], *, bfile: str, score: str, out: str
-) -> list[tuple[str, str, str, int]]:  # fmt: skip
+) -> list[tuple[str, str, str, int]]:
     """Run every step in its party's folder below `directory` and copy the messages: (name, from, to, bytes) of each.
 
     execute: runs a securegen command, its words given, in a folder.

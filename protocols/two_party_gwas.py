@@ -55,9 +55,7 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
             run.deal(session, ROLES)
         elif name == "hospital":
             reader = open_genotypes(Inputs(a.bfile), haploid=True)
-            run.genotype_run(
-                session, ROLES, reader, cohort="cohort", state=state, column_limit=a.column_limit, **terms
-            )  # fmt: skip
+            run.genotype_run(session, ROLES, reader, cohort="cohort", state=state, column_limit=a.column_limit, **terms)
         else:
             inputs = Inputs(
                 "", pheno=a.pheno, pheno_name=a.pheno_name and tuple(a.pheno_name.split(",")), covar=a.covar

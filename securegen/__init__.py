@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from securegen.python import noisy as dp
     from securegen.python.crate import crate
     from securegen.python.ld import clump, ld
+    from securegen.python.meta import meta
     from securegen.python.pages import draw, write_report
     from securegen.python.risk import risk
     from securegen.python.run import Results, open_sites, qc, run
@@ -143,6 +144,10 @@ __all__ = [
     "write_audit_page",
     "write_report",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,9 @@ from securegen.engines.ckks.owner import retirement
 from securegen.io import envelope
 from securegen.local import processes
 
-settings.register_profile("tests", deadline=None, print_blob=True)  # a shared machine has no deadlines
+# A shared machine has no deadlines, and the same tree has the same examples; `make fuzz` draws others.
+settings.register_profile("tests", deadline=None, print_blob=True, derandomize=True)
+settings.register_profile("long", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile("tests")
 
 

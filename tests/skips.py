@@ -11,7 +11,7 @@ import pytest
 
 ABSENT = "outside of the repository: set SECUREGEN_DATA"
 OUTSIDE_CAP = 215  # tests of cohorts that the repository may not hold
-OTHER_CAP = 8  # a tool (snakemake, plink2), a processor, or a user that the machine has not
+OTHER_CAP = 7  # a tool (Slurm, plink2), a processor, or a user that the machine has not
 
 
 def reasons(reports) -> Counter[str]:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from unittest import mock
 
 import numpy as np
 from bed_reader import to_bed
+from scipy.special import gammainccinv, gammaincinv
 
 import securegen as sg
 from securegen.cli.main import entry
@@ -130,9 +132,7 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
     case = 1 + (rng.normal(size=samples) + 0.5 * effect > 0.5)
     people = [(f"F{i}", f"I{i}") for i in range(samples)]
     hide = lambda values, every: ["NA" if i % every == 3 else v for i, v in enumerate(values)]  # noqa: E731
-    pheno = [
-        (*p, *v) for p, *v in zip(people, hide(qt, 29), case, hide((qt / 7).round(4), 5), strict=True)
-    ]  # fmt: skip
+    pheno = [(*p, *v) for p, *v in zip(people, hide(qt, 29), case, hide((qt / 7).round(4), 5), strict=True)]
     covar = [(*p, *v) for p, *v in zip(people, hide(age, 31), sex, pc, strict=True)]
     stranger = ("F9999", "I9999")
     order = rng.permutation(samples)  # tables are matched on ids, not on line numbers
@@ -142,6 +142,26 @@ def simulate(folder: Path, samples: int = 90, variants: int = 1300, seed: int = 
                       [*(pheno[i] for i in order), (*stranger, 1, 1, 1)])),
         str(write_tsv(folder / "covar.tsv", ("#FID", "IID", "AGE", "SEX", "PC1"), [*covar[::-1], (*stranger, 1, 1, 1)])),
     )  # fmt: skip
+
+
+def program(name: str) -> str | None:
+    """Where a program of others is: what SECUREGEN_NAME says, beside this Python, or on the path."""
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return os.environ.get(f"SECUREGEN_{name.upper()}") or shutil.which(name, path=beside)
+
+
+def killed_at(folder: Path, name: str) -> dict[str, str]:
+    """Variables of a Python process that is killed, by SIGKILL, where it first opens a file whose path has `name`. folder: a new
+    one, of what makes it so."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "def hook(event, args):\n"
+        f"    if event == 'open' and isinstance(args[0], (str, bytes, os.PathLike)) and {name!r} in os.fsdecode(args[0]):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(hook)\n"
+    )
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *(p or os.getcwd() for p in sys.path)])}
 
 
 def left(folder: Path) -> list[str]:
@@ -183,7 +203,7 @@ class Sites:
     """Runs one function for every site in a thread of its own and gives each a `total` that sums over all of them."""
 
     def __init__(self, count: int) -> None:
-        self._barrier = threading.Barrier(count, timeout=60)
+        self._barrier = threading.Barrier(count, timeout=300)
         self._values: list[list[int]] = [[] for _ in range(count)]
         self.opened: list[list[int]] = []  # what every site sees
 
@@ -254,3 +274,15 @@ def solve_exactly(a: Sequence[Sequence[int | Fraction]], b: Sequence[Sequence[in
         right.append([int(v * whole) for v in q])
     numerators, denominator = fraction_free(left, right)
     return [[Fraction(v, denominator) for v in row] for row in numerators]
+
+
+def spread_is(distances: np.ndarray, deviation: np.ndarray | float, *, laplace: bool) -> bool:
+    """Whether draws of noise on whole numbers, (draws, numbers), lie as far from their centres as this deviation says.
+
+    The mean of n distances, each in units of its expectation, has tails like those of n exponential ones, or lighter ones, and
+    those have a gamma distribution: a bound on squares would need their own far heavier tails. Wrong once in 10^10.
+    """
+    expected = deviation / np.sqrt(2 + 1 / np.square(deviation)) if laplace else deviation * math.sqrt(2 / math.pi)
+    n = distances.size
+    low, high = gammaincinv(n, 1e-11) / n, gammainccinv(n, 1e-11) / n
+    return bool(low < (distances / expected).mean() < high)

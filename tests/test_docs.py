@@ -153,7 +153,7 @@ def test_examples_of_the_command_line_page_name_commands_and_flags():
             "--directory",
             "--cores",
             "--mem",
-            "--workflow-profile",
+            *("--workflow-profile", "--slurm-status-command"),
             *("--time", "--user", "--volume", "--extra", "--require-hashes", "--no-deps"),
         }
         assert named and named <= known, sorted(named - known)

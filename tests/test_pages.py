@@ -111,7 +111,7 @@ def test_a_page_does_what_it_says(page, walk, request):
         ("<!-- not run: an hour -->\n```sh\nfalse\n```\n", ""),
     ],
     ids=["right", "fails", "background", "guarded", "unset", "not-printed", "file", "program", "python", "not-run"],
-)  # fmt: skip
+)
 def test_a_page_that_is_wrong_is_found(text, wrong, walk, tmp_path):
     page = tmp_path / f"{tmp_path.name}.md"
     page.write_text(text)

@@ -114,7 +114,7 @@ def test_a_bill_of_materials_keeps_to_the_schema(bill):
         (1, "Found 1 known vulnerability in 1 package\nclick 8.1 ConnectionError", None),
         (2, "error: unrecognized arguments", None),
     ],
-)  # fmt: skip
+)
 def test_an_audit_that_did_not_happen_is_said_and_one_that_found_something_fails(
     release, monkeypatch, tmp_path, code, said, expected
 ):

@@ -11,12 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import program
 
 ROOT = Path(__file__).resolve().parent.parent
-# SECUREGEN_SNAKEMAKE: a snakemake of another environment, such as the one that conda made
-SNAKEMAKE = os.environ.get("SECUREGEN_SNAKEMAKE") or shutil.which(
-    "snakemake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-)
+SNAKEMAKE = program("snakemake")
 
 
 @pytest.fixture

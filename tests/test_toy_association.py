@@ -152,7 +152,7 @@ def test_sites(toy, table, small, tmp_path):
 def test_parties(toy, table, small, tmp_path):
     """Genotypes with one party, phenotypes with another, a dealer; the sums are opened by consent."""
     names = {"ada": "genotypes", "bob": "phenotypes", "dan": "dealer"}
-    roles, parties = Roles(*names), loopback_study(tmp_path / "study", names, timeout=20.0)
+    roles, parties = Roles(*names), loopback_study(tmp_path / "study", names, timeout=60.0)
     own = Inputs(pheno=small.pheno, pheno_name="QT", model=toy)
     errors: list[BaseException] = []
     programs = {
@@ -178,6 +178,6 @@ def test_parties(toy, table, small, tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(100)
+        thread.join(300)
     assert not errors, errors
     assert (tmp_path / "mpc.QT.toy").read_bytes() == table

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support import Cohort, securegen
+from support import Cohort, program, securegen
 
 from securegen.cli.main import main
 
@@ -36,8 +36,7 @@ else
 fi
 echo 7
 """
-# SECUREGEN_MINIWDL, SECUREGEN_NEXTFLOW: of another environment
-TOOLS = {name: os.environ.get(f"SECUREGEN_{name.upper()}") or shutil.which(name) for name in ("miniwdl", "nextflow")}
+TOOLS = {name: program(name) for name in ("miniwdl", "nextflow")}
 
 
 @pytest.fixture
@@ -157,7 +156,7 @@ def test_what_cannot_be_submitted_is_refused(submit, arguments):
     assert done.returncode == 2 and "usage: submit.sh" in done.stderr and not (submit.folder / "options").exists()
 
 
-def test_a_job_that_is_no_part_says_so(tmp_path):
+def test_a_job_that_is_no_part_says_so():
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
     done = subprocess.run(
         ["bash", SLURM / "part.sbatch", "gwas"], env=clean, capture_output=True, text=True, check=False
@@ -247,33 +246,35 @@ while words[0].startswith("-"):
 lines += [f"cd {{folder}}", 'exec "$@"']
 os.execvp("unshare", ["unshare", "--mount", "sh", "-c", "; ".join(lines), "task", *words[1:]])
 """
-if TOOLS["miniwdl"] and os.geteuid() == 0 and shutil.which("unshare"):  # mounts need root
 
-    def test_the_wdl_workflow_makes_the_tables_of_one_run(submit, small: Cohort, planned, tmp_path):
-        commands, plan = tmp_path / "bin", json.loads(planned.read_text())
-        (commands / "podman").write_text(CONTAINER.format(python=sys.executable))
-        (commands / "podman").chmod(0o755)
-        plan["steps"]["gwas"]["blocks"] = 2
-        (tmp_path / "plan.json").write_text(json.dumps(plan))
-        settings = tmp_path / "miniwdl.cfg"
-        settings.write_text(
-            f'[scheduler]\ncontainer_backend = podman\n[podman]\nexe = ["{commands}/podman"]\n'
-            f"[call_cache]\nput = false\nget = false\n"
-        )
-        files = {s: f"{small.bfile}.{s}" for s in ("bed", "bim", "fam")} | {"pheno": small.pheno, "covar": small.covar}
-        told = [f"{name}={path}" for name, path in (files | {"plan": tmp_path / "plan.json"}).items()]
-        workflow = ROOT / "workflows/wdl/gwas.wdl"
-        done = subprocess.run(
-            [TOOLS["miniwdl"], "run", "--cfg", settings, "--dir", f"{tmp_path}/run/.", workflow, *told],
-            env=os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}, capture_output=True, text=True,
-            check=False, cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert securegen("gwas", "--bfile", small.bfile, "--pheno", small.pheno, "--covar", small.covar, "--out",
-                         tmp_path / "one").code == 0  # fmt: skip
-        tables = {
-            Path(p).name.removeprefix("study."): Path(p) for p in json.loads(done.stdout)["outputs"]["gwas.tables"]
-        }
-        wanted = {p.name.removeprefix("one."): p for p in tmp_path.glob("one.*.glm.*")}
-        assert tables.keys() == wanted.keys() and len(tables) >= 2
-        assert all(tables[name].read_bytes() == wanted[name].read_bytes() for name in wanted)
+
+@pytest.mark.skipif(
+    not TOOLS["miniwdl"] or os.geteuid() != 0 or not shutil.which("unshare"),
+    reason="needs miniwdl, and root for mounts",
+)
+def test_the_wdl_workflow_makes_the_tables_of_one_run(submit, small: Cohort, planned, tmp_path):
+    commands, plan = tmp_path / "bin", json.loads(planned.read_text())
+    (commands / "podman").write_text(CONTAINER.format(python=sys.executable))
+    (commands / "podman").chmod(0o755)
+    plan["steps"]["gwas"]["blocks"] = 2
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    settings = tmp_path / "miniwdl.cfg"
+    settings.write_text(
+        f'[scheduler]\ncontainer_backend = podman\n[podman]\nexe = ["{commands}/podman"]\n'
+        f"[call_cache]\nput = false\nget = false\n"
+    )
+    files = {s: f"{small.bfile}.{s}" for s in ("bed", "bim", "fam")} | {"pheno": small.pheno, "covar": small.covar}
+    told = [f"{name}={path}" for name, path in (files | {"plan": tmp_path / "plan.json"}).items()]
+    workflow = ROOT / "workflows/wdl/gwas.wdl"
+    done = subprocess.run(
+        [TOOLS["miniwdl"], "run", "--cfg", settings, "--dir", f"{tmp_path}/run/.", workflow, *told],
+        env=os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}, capture_output=True, text=True,
+        check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert securegen("gwas", "--bfile", small.bfile, "--pheno", small.pheno, "--covar", small.covar, "--out",
+                     tmp_path / "one").code == 0  # fmt: skip
+    tables = {Path(p).name.removeprefix("study."): Path(p) for p in json.loads(done.stdout)["outputs"]["gwas.tables"]}
+    wanted = {p.name.removeprefix("one."): p for p in tmp_path.glob("one.*.glm.*")}
+    assert tables.keys() == wanted.keys() and len(tables) >= 2
+    assert all(tables[name].read_bytes() == wanted[name].read_bytes() for name in wanted)

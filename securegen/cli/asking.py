@@ -18,10 +18,10 @@ def purpose_options(command: Function) -> Function:
                 "--purpose", metavar="DUO", help="What the data are used for: HMB, DS:MONDO:0005148,IRB …"
             ),
             click.option(
-                "--consent", metavar="FILE", help="Register of consent (securegen consent): only who allows the --purpose."
+                "--consent", metavar="FILE", help="Register of consent (securegen consent): only people who allow the --purpose."
             ),
             click.option(
-                "--mondo", metavar="FILE", help="Diseases of --purpose: child and parent per line [a shipped table]."
+                "--mondo", metavar="FILE", help="Disease terms for --purpose: child and parent per line [a built-in table]."
             ),
         ]
     ):  # fmt: skip
@@ -36,12 +36,14 @@ def policy_options(command: Function) -> Function:
             click.option(
                 "--policy", metavar="FILE", help="The signed policy that governs the data [the policy.toml beside them]."
             ),
-            click.option("--identity", metavar="FILE", help="Signing key of who asks, whom the policy names."),
+            click.option("--identity", metavar="FILE", help="Signing key of the person who asks; the policy names them."),
             click.option(
-                "--visa", multiple=True, metavar="FILE", help="GA4GH passport or visas (JWT) of who asks, for a role."
+                "--visa", multiple=True, metavar="FILE",
+                help="GA4GH passport or visas (JWT) of the person who asks, which give a role."
             ),
             click.option(
-                "--second-signature", multiple=True, metavar="FILE", help="Of another person, where the policy asks for it."
+                "--second-signature", multiple=True, metavar="FILE",
+                help="Signature of a second person, where the policy asks for one."
             ),
         ]
     ):  # fmt: skip

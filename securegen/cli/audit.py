@@ -14,6 +14,9 @@ SEEN = click.option(
     "--seen", multiple=True, metavar="FILE",
     help="A receipt, record, checkpoint or proof that witnessed the log; several.",
 )  # fmt: skip
+RULES = click.option(
+    "--rules", metavar="FILE", help="Changes to the rules of alerts: a TOML file with [alerts.NAME] tables."
+)
 
 
 @click.group(cls=Group)
@@ -25,11 +28,13 @@ def command() -> None:
 @click.argument("log", metavar="FOLDER|PROOF")
 @SEEN
 @click.option("--auditor", metavar="FILE", help="The auditor's own file: compared, then it remembers this log.")
-@click.option("--key", metavar="FILE", help="The log's key, from elsewhere: the file key of its folder, or its text.")
+@click.option(
+    "--key", metavar="FILE", help="The log's key, obtained from its owner: the file `key` of its folder, or its text."
+)
 @click.option("--fingerprint", help="The fingerprint of the log's key, as heard from its owner.")
 @json_option
 def verify(log: str, seen: tuple[str, ...], auditor: str | None, key: str | None, fingerprint: str | None) -> None:
-    """Whether a log is whole, and the one that its witnesses saw.
+    """Check that a log is whole, and that it is the one its witnesses saw.
 
     An edited, cut or re-ordered log is named with its place. Whether it was put back to an earlier day, or shown in two
     versions, only a witness can tell: what receipts and records say of the log, or the auditor's own file. A proof of
@@ -74,9 +79,15 @@ def show(log: str, kind: str | None, since: str | None, last: int | None) -> Non
 
 @command.command()
 @LOG
-@click.option("--entry", type=click.IntRange(0), required=True, metavar="N", help="The entry, as show numbers it.")
+@click.option(
+    "--entry",
+    type=click.IntRange(0),
+    required=True,
+    metavar="N",
+    help="Number of the entry, as `audit show` prints it.",
+)
 @click.option("--from", "sizes", type=click.IntRange(0), multiple=True, metavar="SIZE",
-              help="Also that the log only grew since it had so many entries; several.")  # fmt: skip
+              help="Also prove that the log only grew since it had SIZE entries; may be repeated.")  # fmt: skip
 @SEEN
 @click.option("--out", required=True, metavar="FILE", help="The proof to write, as a rule NAME.tlog-proof.")
 @common_options
@@ -100,7 +111,7 @@ def prove(log: str, entry: int, sizes: tuple[int, ...], seen: tuple[str, ...], o
 @click.option("--html", is_flag=True, help="One page for stewards and auditors, that loads nothing.")
 @click.option("--tiles", is_flag=True, help="A folder in the layout of C2SP tlog-tiles, for other tools.")
 @SEEN
-@click.option("--rules", metavar="FILE", help="Changes to the rules of alerts: a TOML file with [alerts.NAME] tables.")
+@RULES
 @click.option("--out", required=True, metavar="FILE", help="The page or the folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a page that is there.")
 @common_options
@@ -135,7 +146,7 @@ def export(
 
 @command.command("alerts")
 @LOG
-@click.option("--rules", metavar="FILE", help="Changes to the rules: a TOML file with [alerts.NAME] tables.")
+@RULES
 @json_option
 def alerts_command(log: str, rules: str | None) -> None:
     """What is unusual in a log, and why: bulk export, bursts, near-identical questions, budgets, new askers, odd hours."""

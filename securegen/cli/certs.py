@@ -57,19 +57,17 @@ def request(folder: str, name: str, passphrase_file: str | None) -> None:
 @click.option("--ca", required=True, metavar="FOLDER", help="Folder of ca.pem and ca.key.")
 @click.option("--csr", required=True, metavar="FILE", help="The party's request.")
 @click.option("--name", required=True, metavar="NAME", help="The party's name.")
-@click.option("--rank", required=True, type=click.IntRange(0), help="Its place in parties.toml, from 0.")
+@click.option("--rank", required=True, type=click.IntRange(0), help="The party's place in parties.toml, from 0.")
 @click.option("--out", metavar="FILE", help="The certificate [FOLDER/NAME.pem].")
 @DAYS
 @passphrases.passphrase_options
 @common_options
 @writes("the certificate")
-def issue(
-    ca: str, csr: str, name: str, rank: int, out: str | None, days: int, passphrase_file: str | None
-) -> None:  # fmt: skip
+def issue(ca: str, csr: str, name: str, rank: int, out: str | None, days: int, passphrase_file: str | None) -> None:
     """Sign a party's request, bound to its name and rank.
 
-    Before it ends, sign the same request again into another file and put that in the old one's place: the key, so the pin
-    and parties.toml, stay as they are.
+    Before the certificate expires, sign the same request again into another file, and replace the old one by it. The key
+    does not change, so the pin and parties.toml stay as they are.
     """
     from securegen.engines.mpc.net import certs, pem
 

@@ -29,10 +29,8 @@ from securegen.results.concordance import TOLERANCE, TOP, Concordance
     show_default=True,
     help="Match rows by position and alleles, or by id.",
 )
-@click.option("--common", is_flag=True, help="Variants that only one table has are no difference.")
-@click.option(
-    "--top", type=click.IntRange(1), default=TOP, show_default=True, help="Hits whose membership is compared."
-)
+@click.option("--common", is_flag=True, help="Ignore variants that only one of the tables has.")
+@click.option("--top", type=click.IntRange(1), default=TOP, show_default=True, help="Number of top hits to compare.")
 @click.option("--plot", metavar="FILE", help="Scatter plot of both tables (.png, .svg or .pdf).")
 @common_options
 @rehearses
@@ -41,9 +39,9 @@ def command(
 ) -> None:  # fmt: skip
     """Compare two tables of results: are they the same, and if not, where?
 
-    A and B may list other variants, in another order, with the tested allele turned round. The exit code is 0 when no
+    A and B may list different variants, in a different order, and test the other allele. The exit code is 0 when no
     difference is beyond the tolerance, 1 when one is.
-    """  # fmt: skip
+    """
     if exact:
         found = compare(a, b, exact=True, plot=plot)
         where = found.reasons[0] if found.reasons else None

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
 import json
 import math
 import os
-import re
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import click
 
 from securegen.cli import manners
 from securegen.cli.config import command_words, load_config, path_options
+from securegen.cli.flags import speaks_of_flags
 from securegen.errors import ArtefactError, InputError, SecuregenError, StorageError
 from securegen.io.folders import folder_of
 from securegen.io.schema import one_line
@@ -101,21 +99,6 @@ def failure(error: BaseException) -> tuple[str, int, str]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return "Interrupted", 130, "interrupted"
     return type(error).__name__, getattr(error, "exit_code", 1), str(error)
-
-
-@contextlib.contextmanager
-def speaks_of_flags(command: click.Command) -> Iterator[None]:
-    """An error of the package names arguments in backquotes: here they become the flags of a command."""
-    try:
-        yield
-    except SecuregenError as error:
-        if len(error.args) == 1:
-            from securegen.study.inputs import Inputs
-
-            flags: dict[str | None, str] = {f.name: f"--{f.name.replace('_', '-')}" for f in fields(Inputs)}
-            flags |= {p.name: p.opts[0] for p in command.params if p.param_type_name == "option"}
-            error.args = (re.sub("`([a-z_]+)`", lambda m: flags.get(m[1], m[0]), str(error)),)
-        raise
 
 
 def print_record(ctx: click.Context, error: BaseException | None = None) -> None:
@@ -293,5 +276,5 @@ def common_options(function: Function, *, config: str = "--config") -> Function:
 
 def json_option(function: Function) -> Function:
     """--json alone; `main` prints the record."""
-    text = "One JSON object on standard output, nothing else."
+    text = "Print one JSON object on standard output, nothing else."
     return click.option("--json", is_flag=True, is_eager=True, expose_value=False, help=text)(function)

@@ -181,6 +181,16 @@ def store_options(ctx: click.Context) -> Iterator[tuple[str, str]]:
                 yield str(p.name), place
 
 
+def file_marks(ctx: click.Context) -> dict[str, tuple[int, ...]]:
+    """Path -> size, time and place of every input file, by which one is known that changed while a command read it."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, path in path_options(ctx):
+        if name not in NOT_DIGESTED and path.is_file():
+            status = path.stat()
+            found[str(path)] = (status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
+    return found
+
+
 def digests_of(ctx: click.Context, read: Mapping[str, str], noted: Mapping[str, str]) -> dict[str, str]:
     """Path or URL -> SHA-256 of every input; of a folder its manifest's; of a key only the fingerprint of its public half. With
     noise on phenotypes no table of people is told. read: those of them that are known already; noted: as `digest_used`."""

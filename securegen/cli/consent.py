@@ -17,7 +17,7 @@ REGISTER = click.option(
 
 @click.group(cls=Group)
 def command() -> None:
-    """A register of consent: who allows what, who withdrew. It names nobody, and commands say counts."""
+    """A register of consent: who allows what, who withdrew. It holds no names, and commands print counts."""
 
 
 @command.command("import")
@@ -30,7 +30,7 @@ def command() -> None:
 def import_command(register: str, table: str) -> None:
     """Enter the consents of a table, all or none; the register is made where there is none.
 
-    What is there already is not entered twice. A consent is replaced by one of a later day, and a withdrawal by no older one.
+    Entries that exist are not entered twice. A later consent replaces an earlier one, or an earlier withdrawal.
     """
     from securegen.governance.consent_steps import import_table
 
@@ -40,7 +40,7 @@ def import_command(register: str, table: str) -> None:
 
 @command.command()
 @REGISTER
-@click.option("--people", required=True, metavar="FILE", help="Who withdraws: FID IID, or IID, per line.")
+@click.option("--people", required=True, metavar="FILE", help="People who withdraw: FID IID, or IID, per line.")
 @common_options
 @writes("{register}", "{register}.ledger")
 def withdraw(register: str, people: str) -> None:
@@ -91,11 +91,11 @@ def apply(register: str, key_file: str, passphrase_file: str | None, out: str, *
 @command.command()
 @REGISTER
 @click.option("--purpose", required=True, metavar="DUO", help="HMB, DS:MONDO:0005148,IRB …")
-@click.option("--mondo", metavar="FILE", help="Diseases: child and parent per line [a shipped table].")
+@click.option("--mondo", metavar="FILE", help="Disease terms: child and parent per line [a built-in table].")
 @opt.site_genotypes
 @common_options
 def check(register: str, purpose: str, mondo: str | None, **options: Any) -> None:
-    """Whose consent covers a purpose, of the samples of a genotype file: in counts, and with what it obliges to."""
+    """How many samples of a genotype file have consent for a purpose, and its obligations."""
     from securegen.governance import consent_steps
     from securegen.study.genotypes import open_genotypes
 
@@ -110,7 +110,7 @@ def check(register: str, purpose: str, mondo: str | None, **options: Any) -> Non
 @REGISTER
 @common_options
 def list_command(register: str) -> None:
-    """What people allow, who withdrew and what was released, in counts; and the last mark, a witness of the whole."""
+    """What people allow, who withdrew and what was released, in counts; and the last mark, to check the register by later."""
     from securegen.governance.consent_steps import listing
 
     found = listing(register)

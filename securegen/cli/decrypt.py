@@ -34,7 +34,7 @@ from securegen.results.write import Summary
 @click.option("--key", "key_file", required=True, metavar="FILE", help="KEY.secret.")
 @passphrases.passphrase_options
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of securegen encrypt.")
-@click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
+@click.option("--results", required=True, metavar="FOLDER", help="The results that the server returned.")
 @click.option(
     "--design", metavar="FOLDER", help="OUT.design of the design to open, or its digest [the only one of --owner]."
 )
@@ -43,7 +43,7 @@ from securegen.results.write import Summary
 @click.option(
     "--qc-tables",
     is_flag=True,
-    help="Also write OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x (encrypt --qc).",
+    help="Also write OUT.afreq, OUT.vmiss, OUT.hardy and, for X, OUT.hardy.x (encrypt --qc).",
 )
 @opt.apply_options(opt.genotype_files())
 @opening_options
@@ -59,7 +59,7 @@ def command(
     """Decrypt, verify and write the tables (the owner's side).
 
     Nothing is written before every block is verified. If one fails, the key is retired: docs/explanation/verification.md. Where
-    the owner's folder knows several designs, --design says which one is opened: the results do not choose. A design that was
+    the owner's folder knows several designs, --design says which one to open: the results may not choose it. A design that was
     encrypted with --correction needs the genotypes again (--bfile …): they never left. So does a policy that withholds rare
     rows, where earlier tables are of other people.
     """
@@ -100,7 +100,7 @@ def command(
         if qc_tables:
             of_quality = gate.joined(
                 steps.gate_of_results(key, owner, opened.digest, asking, qc_only=True, log=log, genotypes=genotypes)
-            )  # fmt: skip
+            )
             of_quality.check(quality(opened.strata, len(info.variants), gate.minor_alleles))
         paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.association]
         stop_rehearsal([*paths, *log.files], design=opened.record())

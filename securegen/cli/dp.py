@@ -10,15 +10,21 @@ from securegen.cli import options as opt
 from securegen.cli.command import Function, Group, dry_run, rehearses, stop_rehearsal
 from securegen.cli.runlog import CommandLog
 
-_PHENO = click.option("--pheno", metavar="FILE", help="A table of people: phenotypes, covariates or scores.")
+_PHENO = click.option(
+    "--pheno", metavar="FILE", help="A table with one row per person: phenotypes, covariates or scores."
+)
 _PHENO_NAME = click.option(
-    "--pheno-name", multiple=True, callback=opt.names_of, metavar="A,B", help="Its columns to use."
+    "--pheno-name", multiple=True, callback=opt.names_of, metavar="A,B", help="Columns of that table to use."
 )
 _ZERO_ONE = click.option("--1", "force_01", is_flag=True, help="Cases and controls are 1 and 0, not 2 and 1.")
-_MINUS_NINE = click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value.")
+_MINUS_NINE = click.option(
+    "--no-input-missing-phenotype", is_flag=True, help="Read -9 as a number, not as a missing value."
+)
 _NOISE = [
-    click.option("--epsilon", type=float, required=True, metavar="E", help="ε of each person: of all they bring."),
-    click.option("--delta", type=float, metavar="D", help="δ of each person: Gaussian noise [none: Laplace]."),
+    click.option(
+        "--epsilon", type=float, required=True, metavar="E", help="ε for each person, for everything they contribute."
+    ),
+    click.option("--delta", type=float, metavar="D", help="δ for each person: Gaussian noise [without it: Laplace]."),
 ]
 
 
@@ -37,20 +43,20 @@ def _options(*own: Function) -> Function:
 def command() -> None:
     """Summaries with noise that protects whole people, by differential privacy.
 
-    Each is charged to everybody, and refused when nothing is left. The same question again gets the same answer.
+    Each is charged to everybody's budget, and refused when nothing is left of it. The same question gets the same answer.
     """
 
 
 @command.command()
 @_options(
     _PHENO, _PHENO_NAME, _ZERO_ONE, opt.sex_option, _MINUS_NINE,
-    click.option("--sexes", is_flag=True, help="Also by sex."),
-    click.option("--called", is_flag=True, help="Also called genotypes of all variants."),
+    click.option("--sexes", is_flag=True, help="Count by sex, too."),
+    click.option("--called", is_flag=True, help="Also count the called genotypes of all variants."),
 )  # fmt: skip
 def counts(sexes: bool, called: bool, **options: Any) -> None:
     """How many people; cases, controls and others of each phenotype.
 
-    Writes OUT.noisy.counts.tsv. Who is neither 2 (case) nor 1 (control) is neither, whatever the column holds.
+    Writes OUT.noisy.counts.tsv. People with another value than 2 (case) or 1 (control) count as others.
     """
     _run("counts", options, sexes=sexes, called=called)
 
@@ -60,7 +66,7 @@ def counts(sexes: bool, called: bool, **options: Any) -> None:
 def frequencies(**options: Any) -> None:
     """Allele frequencies of the variants that --extract and --chr leave.
 
-    Writes OUT.noisy.afreq. The fewer variants, the less noise. Which variants the file has counts as public.
+    Writes OUT.noisy.afreq. The fewer variants, the less noise. The list of variants in the file is treated as public.
     """
     _run("frequencies", options)
 
@@ -68,13 +74,13 @@ def frequencies(**options: Any) -> None:
 @command.command()
 @_options(
     _PHENO, _PHENO_NAME, _ZERO_ONE, _MINUS_NINE,
-    click.option("--k", type=click.IntRange(1), default=10, show_default=True, help="So many variants."),
-    click.option("--bounds", metavar="LO,HI", help="Of a quantitative phenotype, known without the data [cases/controls]."),
+    click.option("--k", type=click.IntRange(1), default=10, show_default=True, help="Number of variants to name."),
+    click.option("--bounds", metavar="LO,HI", help="Range of a quantitative phenotype, known without the data [cases/controls]."),
 )  # fmt: skip
 def hits(k: int, bounds: str | None, **options: Any) -> None:
-    """The variants that go most with one phenotype, named and without numbers.
+    """The variants most associated with one phenotype: their names, without numbers.
 
-    Writes OUT.noisy.hits.tsv. Autosomes; no covariates: ancestry that goes with the phenotype is not taken out.
+    Writes OUT.noisy.hits.tsv. Autosomes only. There are no covariates, so nothing corrects for ancestry.
     """
     _run("hits", options, k=k, bounds=bounds)
 
@@ -82,19 +88,17 @@ def hits(k: int, bounds: str | None, **options: Any) -> None:
 @command.command()
 @_options(
     _PHENO, _PHENO_NAME, _MINUS_NINE,
-    click.option("--edges", required=True, metavar="A,B,C", help="Edges of bins, rising, known without the data."),
+    click.option("--edges", required=True, metavar="A,B,C", help="Edges of the bins in rising order, known without the data."),
 )  # fmt: skip
 def histogram(edges: str, **options: Any) -> None:
-    """People between public edges, of one column of any table.
+    """How many people lie between public edges, for one column of any table.
 
     Writes OUT.noisy.histogram.tsv: also below the first edge, from the last one on, and without a number.
     """
     _run("histogram", options, edges=edges)
 
 
-def _run(
-    kind: str, options: dict[str, Any], **more: Any
-) -> None:  # fmt: skip
+def _run(kind: str, options: dict[str, Any], **more: Any) -> None:
     from securegen.governance.people_noise import people_noise_of
     from securegen.noisy.release import asked_of, write_summary
     from securegen.noisy.summary import ENDINGS

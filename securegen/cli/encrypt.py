@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 @opt.qc_options
 @click.option("--owner", metavar="FOLDER", help="Add a design to the cohort encrypted earlier with this OUT.owner.")
 @click.option("--append", is_flag=True, help="Add the genotypes, a chromosome that came later, to OUT.cohort.")
-@click.option("--squares", is_flag=True, help="Also a stream of squared dosages, for designs that come later.")
-@click.option("--overwrite", is_flag=True, help="Replace a study that is complete: its results are lost.")
-@click.option("--other-covariates", is_flag=True, help="Although covariates that were planned are left out.")
+@click.option("--squares", is_flag=True, help="Also encrypt squared dosages, which designs that come later need.")
+@click.option("--overwrite", is_flag=True, help="Replace a complete study, whose results are then lost.")
+@click.option("--other-covariates", is_flag=True, help="Go on although covariates that were planned are left out.")
 @opt.encryptor_option
 @part_options
 @opt.run_options
@@ -58,7 +58,7 @@ def command(
     OUT.cohort and OUT.design go to the server; OUT.owner stays with the key. Without --pheno only the cohort is
     encrypted; with --owner only a design, for a cohort encrypted earlier; with --append only genotypes, behind those of
     OUT.cohort, whose designs are then encrypted again. A killed run goes on where it stopped: run the
-    same command again. A study that is complete is not overwritten.
+    same command again. A complete study is overwritten only by --overwrite.
     """
     from securegen.engines.ckks import steps
     from securegen.engines.ckks.owner import secret_key

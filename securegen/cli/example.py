@@ -17,7 +17,7 @@ def command(folder: str) -> None:
     """Write the example cohort into FOLDER, and say what to do with it.
 
     500 simulated people, 5,000 variants, a quantitative trait QT and a case/control trait CC, covariates and a score.
-    A file that is there and is not the example's is kept, and nothing is written.
+    If another file has one of their names, it is kept and nothing is written.
     """
     from securegen.cli.examples import EXAMPLES
     from securegen.local.example_cohort import NAMES, write_example

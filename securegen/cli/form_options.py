@@ -19,7 +19,7 @@ def table_options(command: Function) -> Function:
     )
 
 
-gzip_option = click.option("--gzip", is_flag=True, help="Tables as .gz, which every command reads.")
+gzip_option = click.option("--gzip", is_flag=True, help="Write tables as .gz, which every command reads.")
 
 
 def format_options(command: Function) -> Function:

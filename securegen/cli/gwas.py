@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--cohort", metavar="FOLDER", help="Encrypted cohort (server side).")
-@click.option("--design", metavar="FOLDER", help="Encrypted design for it.")
+@click.option("--design", metavar="FOLDER", help="Encrypted design for that cohort.")
 @public_option
 @opt.genotype_options()
 @opt.design_options(required=False)
 @mask_options
 @opt.filter_options
-@click.option("--hwe-controls", is_flag=True, help="--hwe over controls only.")
+@click.option("--hwe-controls", is_flag=True, help="Test --hwe in controls only.")
 @table_options
 @part_options
 @opt.run_options
@@ -49,7 +49,7 @@ def command(
     cohort: str | None, design: str | None, public: str | None, out: str, threads: int | None, memory: int | None,
     quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Association: on genotypes in the clear, on an encrypted cohort as the server.
+    """Association: on genotypes in the clear or, as the server, on an encrypted cohort.
 
     As the server it reads --cohort and --design, needs no key and can use none, and writes OUT.results for the owner.
     """
@@ -132,7 +132,7 @@ def _check(cohort: EncryptedCohort, design: EncryptedDesign) -> None:
 
 
 def _plain(options: dict[str, Any], out: str, form: TableForm, log: RunLog) -> None:
-    from securegen.cli.run_local import run_engine
+    from securegen.cli.engine_run import run_engine
     from securegen.engines.plain.engine import Plain
 
     if not options["pheno"]:

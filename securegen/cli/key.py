@@ -13,7 +13,7 @@ from securegen.cli.command import Group, common_options, report, writes
 FILE = click.argument("file", metavar="FILE")
 NEW = click.option(
     "--new-passphrase-file", metavar="FILE",
-    help="First line is the new passphrase [else SECUREGEN_NEW_PASSPHRASE, else asked].",
+    help="File whose first line is the new passphrase [else SECUREGEN_NEW_PASSPHRASE, else asked for].",
 )  # fmt: skip
 
 

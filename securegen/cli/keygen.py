@@ -33,9 +33,11 @@ def read_plan(path: str) -> Plan:
 @click.option("--plan", "plan_file", required=True, metavar="FILE", help="OUT.plan.json of securegen plan.")
 @passphrases.passphrase_options
 @click.option("--plain-secret-key", is_flag=True, help="Store the secret key without a passphrase (mode 0600 only).")
-@click.option("--policy", metavar="FILE", help="The policy that governs it for good [the policy.toml beside KEY].")
+@click.option(
+    "--policy", metavar="FILE", help="The policy that will always govern this key [the policy.toml beside KEY]."
+)
 @click.option("--out", required=True, metavar="KEY", help="Writes KEY.secret and KEY.public.")
-@click.option("--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@click.option("--quiet", is_flag=True, help="Print nothing on stderr but errors.")
 @common_options
 @logs
 @rehearses
@@ -45,7 +47,7 @@ def command(
     """Make a key for a plan.
 
     KEY.secret stays with the owner (mode 0600, encrypted with the passphrase); KEY.public holds no secret. Existing keys
-    are never overwritten; a killed run is ended. A key that names a policy decrypts nothing without it. securegen key
+    are never overwritten; after a killed run, run it again. A key that names a policy decrypts nothing without it. securegen key
     changes a passphrase and makes a backup.
     """
     from securegen.engines.ckks import steps

@@ -18,14 +18,14 @@ from securegen.cli.structure_options import run_structure
     "least",
     type=click.FloatRange(-1, 0.5),
     metavar="F",
-    help="Only pairs with this kinship or more.",
+    help="Write only pairs with at least this kinship.",
 )
 @click.option(
     "--king-cutoff",
     "cutoff",
     type=click.FloatRange(0, 0.5),
     metavar="F",
-    help="Also list samples of whom no two have more than this kinship: 0.0884 leaves third-degree relatives, 0.0442 none.",
+    help="Also list samples of whom no two are closer than this: 0.0884 keeps third-degree relatives, 0.0442 does not.",
 )
 @opt.run_options
 @rehearses

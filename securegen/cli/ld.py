@@ -15,29 +15,39 @@ _SHARE = click.FloatRange(0, 1)
 
 @click.command()
 @opt.genotype_options()
-@click.option("--clump", "table", metavar="TABLE", help="Clumps of this table of results: OUT.clumps.")
-@click.option("--clump-p1", "p1", type=_SHARE, default=1e-4, show_default=True, metavar="P", help="Of index variants.")
+@click.option("--clump", "table", metavar="TABLE", help="Clump this table of results: writes OUT.clumps.")
+@click.option(
+    "--clump-p1", "p1", type=_SHARE, default=1e-4, show_default=True, metavar="P", help="Largest P of an index variant."
+)
 @click.option(
     "--clump-p2", "p2", type=_SHARE, default=0.01, show_default=True, metavar="P",
-    help="Variants of a clump below it are named.",
+    help="Clumps list their variants with P below this.",
 )  # fmt: skip
 @click.option(
-    "--clump-r2", "r2", type=_SHARE, default=0.5, show_default=True, metavar="R", help="Above it: of a clump."
+    "--clump-r2",
+    "r2",
+    type=_SHARE,
+    default=0.5,
+    show_default=True,
+    metavar="R",
+    help="Smallest r² with the index variant.",
 )
 @click.option(
     "--clump-kb", "kb", type=click.FloatRange(0), default=250.0, show_default=True, metavar="KB",
-    help="How far from the index variant.",
+    help="Largest distance from the index variant.",
 )  # fmt: skip
 @click.option(
     "--ld-window", "window", type=click.FloatRange(0), metavar="KB",
-    help="With --clump: matrices and credible sets of so many kb around index variants.",
+    help="With --clump: also matrices and credible sets of a window of KB on either side of each index variant.",
 )  # fmt: skip
-@click.option("--coverage", type=_SHARE, default=0.95, show_default=True, metavar="C", help="Of credible sets.")
+@click.option(
+    "--coverage", type=_SHARE, default=0.95, show_default=True, metavar="C", help="Coverage of the credible sets."
+)
 @click.option(
     "--prior-variance", type=click.FloatRange(0, min_open=True), metavar="W",
-    help="Of effects, in the table's units squared [0.04; linear: 0.0225 × the trait's variance].",
+    help="Prior variance of effects, in squared units of the table [0.04; linear: 0.0225 × the trait's variance].",
 )  # fmt: skip
-@click.option("--r2", "squares", is_flag=True, help="Also OUT.r2, the squares of OUT.ld.")
+@click.option("--r2", "squares", is_flag=True, help="Also write OUT.r2, the squares of OUT.ld.")
 @click.option(
     "--digits", type=click.IntRange(3, 17), default=6, show_default=True, help="Significant digits of .ld and .z."
 )
@@ -49,8 +59,8 @@ def command(
 ) -> None:  # fmt: skip
     """Linkage disequilibrium of your own genotypes, in the clear: r for fine-mapping, clumps, credible sets.
 
-    Without --clump, OUT.ld and OUT.npz have r of every two variants that --chr, --from-bp, --to-bp and --extract leave, over
-    the people who have both calls; OUT.z and OUT.gz name these. With --clump and --ld-window there are such files of each
+    Without --clump, OUT.ld and OUT.npz have r of every pair of variants that --chr, --from-bp, --to-bp and --extract leave, over
+    the people who have both calls; OUT.z and OUT.gz list the variants. With --clump and --ld-window there are such files of each
     region, OUT.1.ld and so on, and OUT.credible. Autosomes only.
     """
     from securegen.python.ld import write

@@ -26,21 +26,21 @@ from securegen.version import VERSION
 SECTIONS = {
     "Everything on this machine": {
         "example": "Write the example cohort, to try things on.",
-        "run-local": "Run every role of a study here, each as a process of its own.",
+        "run-local": "Run every role of a study on this machine, each as its own process.",
     },
     "A server that sees nothing": {
         "plan": "Choose parameters and print time, bytes and precision before anything is encrypted.",
         "keygen": "Make a key for a plan.",
         "key": "Passphrases and backups of key files.",
         "encrypt": "Encrypt a cohort and its design (the owner's side).",
-        "gwas": "Association: on genotypes in the clear, on an encrypted cohort as the server.",
-        "prs": "Polygenic scores: on genotypes in the clear, on an encrypted cohort as the server.",
+        "gwas": "Association: on genotypes in the clear or, as the server, on an encrypted cohort.",
+        "prs": "Polygenic scores: on genotypes in the clear or, as the server, on an encrypted cohort.",
         "decrypt": "Decrypt, verify and write the tables (the owner's side).",
         "prs-step": "One party's step of encrypted scores.",
     },
     "Your own genotypes, in the clear": {
         "qc": "Allele frequencies, missingness and Hardy–Weinberg tests in the clear.",
-        "kinship": "Kinship of all pairs of samples, and whom to leave out.",
+        "kinship": "Kinship of all pairs of samples, and which relatives to leave out.",
         "pca": "Principal components.",
         "ld": "Correlations of variants, clumps of a table, credible sets.",
         "dp": "Counts, frequencies, hits and histograms with noise that protects whole people.",
@@ -57,16 +57,16 @@ SECTIONS = {
     },
     "People, and what they allow": {
         "consent": "A register of consent: import, withdraw, check, list.",
-        "pseudonyms": "Ids that leave as keyed HMACs, and back.",
+        "pseudonyms": "Replace ids by keyed pseudonyms, and reverse it.",
     },
     "Who may ask what, and what was done": {
         "policy": "What a data steward allows: write it, sign it, ask what it would decide.",
         "audit": "The audit log of a policy: whether it is whole, what it says, proofs, alerts, a page.",
         "receipt": "Signed receipts of runs: show, verify, sign.",
-        "pia": "An impact assessment of a finished run, as Article 35(7) GDPR parts it.",
+        "pia": "An impact assessment of a finished run, in the parts of Article 35(7) GDPR.",
         "crate": "Package a finished run for others: a Five Safes RO-Crate.",
     },
-    "Looking at it, and doing it again": {
+    "Results: look at them, compare, repeat": {
         "report": "A report of a finished run as one HTML file: results, precision, cost, who learned what.",
         "plot": "Pictures of a finished run: Manhattan, QQ, scores, cost, planned noise.",
         "check": "Compare two tables of results.",
@@ -76,7 +76,7 @@ SECTIONS = {
         "inspect": "Say what a file or folder is, without any key.",
         "rerun": "Run again what a PREFIX.run.json records.",
         "twin": "A simulated cohort of a study's public shape, to rehearse on.",
-        "doctor": "Examine this installation.",
+        "doctor": "Check this installation.",
         "completion": "Print a script for the shell that completes commands and options.",
     },
 }

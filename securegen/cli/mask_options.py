@@ -17,13 +17,15 @@ def mask_options(command: Function) -> Function:
             click.option("--anno-file", metavar="FILE", help="Masks: variant, set and category per line (as regenie)."),
             click.option("--set-list", metavar="FILE", help="Masks: set, chromosome, position and variants per line."),
             click.option("--mask-def", metavar="FILE", help="Masks: a mask and its categories per line."),
-            click.option("--aaf-file", metavar="FILE", help="Masks: public frequencies [of the analysed people]."),
+            click.option(
+                "--aaf-file", metavar="FILE", help="Masks: public frequencies [those of the analysed people]."
+            ),
             click.option(
                 "--aaf-bins",
                 multiple=True,
                 callback=names_of,
                 metavar="F,F",
-                help="Masks: of variants up to each of these frequencies, or all [0.01].",
+                help="Masks: use variants up to each of these frequencies, or all [0.01].",
             ),
             click.option("--build-mask", type=click.Choice(RULES), help="Masks: what a person counts [max]."),
             click.option(
@@ -34,7 +36,7 @@ def mask_options(command: Function) -> Function:
                 help=f"Set tests of the variants of each mask: {', '.join(SET_TESTS)}.",
             ),
             click.option(
-                "--vc-max-aaf", type=float, metavar="F", help="Set tests: of variants up to this frequency [1]."
+                "--vc-max-aaf", type=float, metavar="F", help="Set tests: use variants up to this frequency [1]."
             ),
         ]
     )(command)

@@ -15,7 +15,7 @@ from securegen.record.run_log import print_end
 
 @click.command()
 @click.argument("out", metavar="PREFIX", callback=opt.prefix)
-@click.option("--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@click.option("--quiet", is_flag=True, help="Print nothing on stderr but errors.")
 @common_options
 @logs
 @rehearses
@@ -24,8 +24,8 @@ def command(out: str, quiet: bool) -> None:
     """Join the parts of a run that --blocks made, PREFIX.1of22.… and so on.
 
     Of tables and scores: they are what one run writes, byte for byte. Of the server's gwas or prs: PREFIX.results, which goes
-    to the owner. Parts may end in any order; one that is absent, cut or of another run is named. An encrypted cohort is ended
-    by encrypt.
+    to the owner. Parts may end in any order; one that is absent, cut or of another run is named. To finish an encrypted
+    cohort, run encrypt without --blocks.
     """
     from securegen.engines.merging import merge, planned
 

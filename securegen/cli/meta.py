@@ -16,12 +16,18 @@ from securegen.record.run_log import print_end
 
 @click.command()
 @click.argument("tables", nargs=-1, required=True, metavar="A B …")
-@click.option("--genomic-control", is_flag=True, help="Errors of a study times √λ, where its λ is above 1.")
+@click.option(
+    "--genomic-control", is_flag=True, help="Multiply a study's standard errors by √λ where its λ is above 1."
+)
 @click.option(
     "--match", type=click.Choice(["auto", "id", "position"]), default="auto", show_default=True,
     help="Variants by id, by position and alleles, or by id first.",
 )  # fmt: skip
-@click.option("--keep-ambiguous", is_flag=True, help="Use A/T and C/G matched by position alone, as labelled.")
+@click.option(
+    "--keep-ambiguous",
+    is_flag=True,
+    help="Use A/T and C/G variants matched by position alone, with alleles as labelled.",
+)
 @click.option("--digits", type=click.IntRange(3, 17), default=17, show_default=True, help="Significant digits.")
 @gzip_option
 @asking_options
@@ -31,11 +37,11 @@ def command(
     tables: tuple[str, ...], genomic_control: bool, match: str, keep_ambiguous: bool, digits: int, gzip: bool, out: str,
     threads: int | None, memory: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Meta-analysis of finished tables: OUT.meta, a row per variant that any study has.
+    """Meta-analysis of finished tables: OUT.meta, one row per variant that any study has.
 
     Tables of this program, plink2, regenie or GWAS-SSF, with effects and their errors. Fixed effects, random effects
     (DerSimonian and Laird), Stouffer's Z, Cochran's Q and I². A1 is that of the first table that has the variant; swapped
-    alleles and other strands are turned round, what cannot be told is left out and counted.
+    alleles and other strands are turned round; variants that cannot be told apart are left out and counted.
     """
     from securegen.python.meta import meta, planned
 

@@ -7,10 +7,11 @@ import click
 noise_options = [
     click.option(
         "--dp-epsilon", type=float, metavar="E",
-        help="Noise on every phenotype: ε of a person's value, of nothing else about them.",
+        help="Add noise to every phenotype: ε for a person's value, and for nothing else about them.",
     ),
-    click.option("--dp-delta", type=float, metavar="D", help="δ of quantitative ones: Gaussian noise [none: Laplace]."),
+    click.option("--dp-delta", type=float, metavar="D",
+                 help="δ for quantitative phenotypes: Gaussian noise [without it: Laplace]."),
     click.option(
-        "--dp-bounds", metavar="LO,HI", help="Least and greatest value of quantitative ones, known without the data."
+        "--dp-bounds", metavar="LO,HI", help="Smallest and largest value of quantitative phenotypes, known without the data."
     ),
 ]  # fmt: skip

@@ -62,10 +62,10 @@ def genotype_files(*, several: bool = False) -> list[Function]:
         return click.option(f"{o.flag}/--{o.off}" if o.off else o.flag, type=click.Choice(o.choices) if o.choices else None,
                             help=o.help)  # fmt: skip
 
-    files = [named(f.flag, f.metavar, f"{f.help} @: a file of each chromosome.") for f in FORMATS.values()]
+    files = [named(f.flag, f.metavar, f"{f.help} @ in the name: one file per chromosome.") for f in FORMATS.values()]
     lists = [named(f"{f.flag}-list", "FILE", f"One {f.metavar} of --{f.flag} per line.") for f in FORMATS.values()]
     grid = click.option("--dosage-grid", type=click.IntRange(1), metavar="D",
-                        help="Dosages in steps of 1/D [1 where all are hard calls, else 256].")  # fmt: skip
+                        help="Round dosages to steps of 1/D [1 where all are hard calls, else 256].")  # fmt: skip
     return [*files, *lists, *map(option, OPTIONS.values()), grid]
 
 
@@ -78,15 +78,13 @@ def cohorts_from(options: dict[str, Any]) -> list[dict[str, Any]]:
     return cohorts
 
 
-pred_option = click.option(
-    "--pred", metavar="FILE", help="Predictions by chromosome: regenie's step 1 PREFIX_pred.list."
-)
+pred_option = click.option("--pred", metavar="FILE", help="Predictions of step 1: PREFIX_pred.list, ours or regenie's.")
 par_option = click.option(
-    "--split-par", type=click.Choice(BUILDS), help="The ends of X are PAR1 and PAR2, as in this build."
+    "--split-par", type=click.Choice(BUILDS), help="Treat the ends of X as PAR1 and PAR2 of this build."
 )
 x_option = click.option(
     "--xchr-model", type=click.Choice(XCHR_MODELS),
-    help="Males on X count 0 and 2 (2), 0 and 1 (1), or X is left out (0) [2, or X as regenie has it].",
+    help="Code males on X as 0 and 2 (2) or 0 and 1 (1), or leave X out (0) [2, or as regenie does].",
 )  # fmt: skip
 
 
@@ -95,10 +93,10 @@ def genotype_options(*, several: bool = False) -> Function:
     options: list[Function] = [
         *genotype_files(several=several),
         click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID per line)."),
-        click.option("--remove", metavar="FILE", help="Without these samples."),
+        click.option("--remove", metavar="FILE", help="Leave these samples out."),
         purpose_options,
         click.option("--extract", metavar="FILE", help="Only these variant ids."),
-        click.option("--exclude", metavar="FILE", help="Without these variant ids."),
+        click.option("--exclude", metavar="FILE", help="Leave these variant ids out."),
         click.option("--chr", multiple=True, callback=names_of, metavar="A,B", help="Only these chromosomes, as 1-4,7."),
         click.option("--from-bp", type=click.IntRange(0), metavar="BP", help="Only from this position (with --chr)."),
         click.option("--to-bp", type=click.IntRange(0), metavar="BP", help="Only up to this position (with --chr)."),
@@ -125,7 +123,7 @@ def site_options(command: Function) -> Function:
 
 generalise_option = click.option(
     "--generalise", multiple=True, callback=names_of, metavar="COL:k",
-    help="Numbers of a column in bins of width k, or the first k characters of its categories.",
+    help="Coarsen a column: numbers to bins of width k, categories to their first k characters.",
 )  # fmt: skip
 
 
@@ -142,7 +140,7 @@ def _traits(required: bool) -> list[Function]:
         ),
         click.option(
             "--covar-categorical", multiple=True, callback=names_of, metavar="A,B",
-            help="Covariates that are categories: expanded to indicators.",
+            help="Covariates that are categories: one indicator column per level.",
         ),
         click.option(
             "--model", type=click.Choice(models()),
@@ -151,12 +149,12 @@ def _traits(required: bool) -> list[Function]:
         click.option("--apply-rint", is_flag=True, help="Rank-based inverse normal transform of quantitative traits."),
         click.option(
             "--common-samples/--own-samples", default=None,
-            help="Every phenotype in the people who have all of them, or in all who have it [federated: common, else own].",
+            help="Analyse a phenotype in people who have all phenotypes, or in all who have it [federated: common, else own].",
         ),
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         generalise_option,
         *noise_options,
-        click.option("--no-input-missing-phenotype", is_flag=True, help="-9 is a number, not a missing value."),
+        click.option("--no-input-missing-phenotype", is_flag=True, help="Read -9 as a number, not as a missing value."),
     ]  # fmt: skip
 
 
@@ -169,9 +167,11 @@ def genetic_models(command: Function) -> Function:
     """What a genotype counts, where it is not its copies."""
     return apply_options(
         [
-            click.option("--dominant", is_flag=True, help="Genotypes count 1 with one copy of A1 or two, else 0."),
-            click.option("--recessive", is_flag=True, help="Genotypes count 1 with two copies of A1, else 0."),
-            click.option("--hetonly", is_flag=True, help="Genotypes count 1 with one copy of A1, else 0."),
+            click.option(
+                "--dominant", is_flag=True, help="Count a genotype as 1 with one or two copies of A1, else as 0."
+            ),
+            click.option("--recessive", is_flag=True, help="Count a genotype as 1 with two copies of A1, else as 0."),
+            click.option("--hetonly", is_flag=True, help="Count a genotype as 1 with one copy of A1, else as 0."),
         ]
     )(command)
 
@@ -192,17 +192,18 @@ def design_options(required: bool = True) -> Function:
             help="Linear models: t (plink2), or χ² with the null model's variance (regenie) [regenie with --pred or --format "
             "regenie].",
         ),
-        click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound]."),
-        click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID", help="Dosages that become covariates."),
-        click.option("--condition-list", metavar="FILE", help="A file of such ids, one per line."),
+        click.option("--bits", type=click.IntRange(14, 24), help="Bits per design column [as many as the error bound needs]."),
+        click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID",
+                     help="Variants whose dosages become covariates."),
+        click.option("--condition-list", metavar="FILE", help="A file of such variant ids, one per line."),
         genetic_models,
-        click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear)."),
+        click.option("--interaction", metavar="NAME", help="Also test the interaction with this covariate (linear)."),
         click.option(
             "--correction", type=click.Choice([NONE, *CORRECTIONS]), default=NONE, show_default=True,
-            help="Score tests whose P is below --p-thresh: saddlepoint approximation, or Firth's likelihood.",
+            help="Correct score tests with P below --p-thresh: saddlepoint approximation, or Firth's likelihood.",
         ),
         click.option("--p-thresh", type=float, default=P_THRESH, show_default=True, metavar="P", help="For --correction."),
-        click.option("--fast", is_flag=True, help="--correction by carriers alone, as regenie approximates it."),
+        click.option("--fast", is_flag=True, help="Approximate --correction from carriers alone, as regenie does."),
     ]  # fmt: skip
     return apply_options(options)
 
@@ -231,8 +232,8 @@ def filters_from(options: dict[str, Any]) -> Filters:
 def qc_options(command: Function) -> Function:
     return apply_options(
         [
-            click.option("--qc", is_flag=True, help="Also sum what quality control and its filters need."),
-            click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only."),
+            click.option("--qc", is_flag=True, help="Also compute the sums that quality control and its filters need."),
+            click.option("--hwe-controls", is_flag=True, help="Test Hardy–Weinberg in controls only."),
         ]
     )(command)
 
@@ -240,7 +241,7 @@ def qc_options(command: Function) -> Function:
 def encryptor_option(command: Function) -> Function:
     """Which implementation encrypts."""
     choice = click.Choice(["own", "seal"])
-    text = "Who encrypts: own (a seed replaces half of the bytes) or Microsoft SEAL."
+    text = "Encryptor: own (half of the bytes, from a seed) or Microsoft SEAL."
     return click.option("--encryptor", type=choice, default="own", show_default=True, help=text)(command)
 
 
@@ -253,9 +254,9 @@ def run_options(command: Function, *, config: str = "--config") -> Function:
             click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads [all cores]."),
             click.option(
                 "--memory", type=click.IntRange(64), metavar="MB",
-                help="Working memory of the server; mapped files come beside it [512].",
+                help="Working memory of the server, mapped files not counted [512].",
             ),
-            click.option("--quiet", is_flag=True, help="Nothing on stderr but errors."),
+            click.option("--quiet", is_flag=True, help="Print nothing on stderr but errors."),
         ]
     )(common_options(logs(signs(command)), config=config))  # fmt: skip
 

@@ -27,9 +27,10 @@ def part_options(command: Function) -> Function:
     """--blocks, --executor, --workers."""
     return apply_options(
         [
-            click.option("--blocks", metavar="i/n", help="The i-th of n parts alone, for a job of its own; merge joins them."),
-            click.option("--executor", metavar="NAME", help="All parts over many workers: processes, dask or dask:ADDRESS."),
-            click.option("--workers", type=click.IntRange(1), metavar="N", help="Parts of --executor, and workers here [cores]."),
+            click.option("--blocks", metavar="i/n", help="Do only part i of n, as one job of several; merge joins them."),
+            click.option("--executor", metavar="NAME", help="Spread all parts over workers: processes, dask or dask:ADDRESS."),
+            click.option("--workers", type=click.IntRange(1), metavar="N",
+                         help="Parts for --executor, and workers here [cores]."),
         ]
     )(command)  # fmt: skip
 

@@ -37,7 +37,7 @@ CONFIG = click.option(
 KEYS = click.option(
     "--keys", metavar="FOLDER", help="Folder of NAME.pem, NAME.key and ca.pem [the folder of --parties]."
 )
-NAME = click.option("--name", metavar="NAME", help="Which party, where several have the role.")
+NAME = click.option("--name", metavar="NAME", help="Which party this is, where several have the role.")
 
 
 def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> None:
@@ -53,7 +53,10 @@ def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> Non
 @click.command(cls=ScoreCommand)
 @CONFIG
 @click.option(
-    "--role", type=click.Choice(["genotypes", "phenotypes", "server", "site", "model"]), required=True, help="Our role."
+    "--role",
+    type=click.Choice(["genotypes", "phenotypes", "server", "site", "model"]),
+    required=True,
+    help="The role that this machine plays.",
 )
 @NAME
 @KEYS
@@ -63,13 +66,15 @@ def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> Non
 @click.option(
     "--state",
     metavar="PATH",
-    help="Our memory of masks and limits [KEYS/NAME.state.json], or a site's private folder; keep it.",
+    help="Where this party keeps used masks and limits [KEYS/NAME.state.json], or a site's private folder; do not delete it.",
 )
 @click.option(
-    "--cohort", default="cohort", show_default=True, help="Name of our genotypes, or model, in the state file."
+    "--cohort", default="cohort", show_default=True, help="Name of this party's genotypes, or model, in the state file."
 )
 @click.option(
-    "--masked", metavar="FOLDER", help="Keep masked genotypes here (--role phenotypes): later runs are sent none."
+    "--masked",
+    metavar="FOLDER",
+    help="Keep masked genotypes here (--role phenotypes), so that later runs need not send them again.",
 )
 @click.option("--column-limit", type=click.IntRange(1), metavar="N", help="Columns ever answered [samples/100].")
 @click.option(
@@ -79,19 +84,27 @@ def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> Non
     show_default=True,
     help="What a vertical split opens to the phenotype owner.",
 )
-@click.option("--threshold", type=float, default=5e-8, show_default=True, metavar="P", help="p-value of a hit.")
-@click.option("--consent-aggregates", is_flag=True, help="We agree to open all sums.")
+@click.option("--threshold", type=float, default=5e-8, show_default=True, metavar="P", help="Largest p-value of a hit.")
+@click.option("--consent-aggregates", is_flag=True, help="Agree to open all sums.")
 @click.option(
     "--openings",
     type=click.Choice(LEVELS),
     default=STRICT,
     show_default=True,
-    help="What these sums may show of few people (--role genotypes); sites: as study.toml says.",
+    help="What sums may show of few people (--role genotypes); sites take it from study.toml.",
 )
 @click.option("--study", metavar="FOLDER", help="Folder with study.toml and this site's acceptance (--role site).")
-@click.option("--score", multiple=True, metavar="FILE [i j k]", help="Our scoring files (--role model).")
-@click.option("--score-col-nums", "columns", multiple=True, callback=numbers, metavar="i,j,k", help="The same numbers.")
-@click.option("--allow-small-score", "allow", multiple=True, metavar="NAME", help="Weights of this score may be found.")
+@click.option("--score", multiple=True, metavar="FILE [i j k]", help="Scoring files of this party (--role model).")
+@click.option(
+    "--score-col-nums", "columns", multiple=True, callback=numbers, metavar="i,j,k", help="The same columns as numbers."
+)
+@click.option(
+    "--allow-small-score",
+    "allow",
+    multiple=True,
+    metavar="NAME",
+    help="Accept that the weights of this score can be worked out.",
+)
 @click.option("--reply-limit", type=click.IntRange(1), default=1000, show_default=True, help="Scores ever answered.")
 @click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
 @format_options
@@ -106,7 +119,7 @@ def command(
     reply_limit: int, digits: int | None, passphrase_file: str | None, out: str, threads: int | None,
     memory: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Be one party of a run with others, over mutual TLS; every party starts within the timeout."""
+    """Take part in a run as one party, over mutual TLS. All parties must start within the timeout."""
     from securegen.engines.mpc.deployment import AGGREGATES, VERTICAL, ScoreTask, split_of
     from securegen.engines.mpc.steps import party_of, run_party
     from securegen.record.association_receipts import mpc_receipt

@@ -28,7 +28,7 @@ def passphrase_options(command: Function) -> Function:
         [
             click.option(
                 "--passphrase-file", metavar="FILE",
-                help="First line is the key's passphrase [else SECUREGEN_PASSPHRASE, else asked].",
+                help="File whose first line is the passphrase [else SECUREGEN_PASSPHRASE, else asked for].",
             ),
             click.option(
                 "--weak-passphrase", is_flag=True,

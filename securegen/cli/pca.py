@@ -15,7 +15,9 @@ from securegen.cli.structure_options import run_structure
 @opt.genotype_options()
 @click.option("--pcs", type=click.IntRange(1, 100), default=10, show_default=True, metavar="K", help="Components.")
 @click.option(
-    "--unrelated", is_flag=True, help="Of samples without relatives of second degree; relatives are projected on them."
+    "--unrelated",
+    is_flag=True,
+    help="Compute components from samples without second-degree relatives; project the relatives on them.",
 )
 @click.option(
     "--king-cutoff",
@@ -24,7 +26,7 @@ from securegen.cli.structure_options import run_structure
     default=0.0884,
     show_default=True,
     metavar="F",
-    help="Largest kinship of --unrelated.",
+    help="Largest kinship among the samples of --unrelated.",
 )
 @opt.run_options
 @rehearses

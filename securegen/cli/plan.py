@@ -19,8 +19,10 @@ from securegen.io.output import write_json
 @opt.design_options()
 @mask_options
 @opt.qc_options
-@click.option("--squares", is_flag=True, help="Plan a stream of squared dosages, for designs that come later.")
-@click.option("--scores", is_flag=True, help="One variant per coefficient: more bytes, and scores of the same cohort.")
+@click.option("--squares", is_flag=True, help="Also plan squared dosages, which designs that come later need.")
+@click.option(
+    "--scores", is_flag=True, help="One variant per coefficient: more bytes, but the cohort can also be scored."
+)
 @opt.run_options
 @rehearses
 def command(

@@ -12,8 +12,10 @@ KINDS = ("manhattan", "qq", "density", "calibration", "cost", "noise")  # report
 
 @click.command()
 @click.argument("prefix", metavar="PREFIX")
-@click.option("--only", type=click.Choice(KINDS), multiple=True, help="Only these pictures [all there are].")
-@click.option("--width", type=click.IntRange(300, 6000), metavar="PIXELS", help="Width; type and layout follow it.")
+@click.option("--only", type=click.Choice(KINDS), multiple=True, help="Draw only these pictures [all that apply].")
+@click.option(
+    "--width", type=click.IntRange(300, 6000), metavar="PIXELS", help="Width in pixels; type and layout follow it."
+)
 @click.option("--format", "formats", default="png", show_default=True, metavar="A,B", help="png, svg, pdf.")
 @outcome_options
 @click.option("--out", metavar="PREFIX", help="Prefix of the pictures [PREFIX].")

@@ -20,7 +20,7 @@ def command() -> None:
 
 @command.command("init")
 @click.option("--out", default="policy.toml", show_default=True, metavar="FILE", help="The policy to write.")
-@click.option("--name", required=True, metavar="TEXT", help="What it is called.")
+@click.option("--name", required=True, metavar="TEXT", help="Name of the policy.")
 @click.option("--key", required=True, metavar="FILE", help="The steward's signing key; made when absent.")
 @click.option("--identity", "people", multiple=True, metavar="NAME=ROLE=FILE", help="Who may ask: role and verify key.")
 @click.option(
@@ -31,7 +31,7 @@ def command() -> None:
     "issuers",
     multiple=True,
     metavar="NAME=ISS=FILE",
-    help="Who signs visas that count, and its keys (JWKS).",
+    help="Whose visas count, and the issuer's keys (JWKS).",
 )
 @passphrases.passphrase_options
 @common_options
@@ -62,12 +62,12 @@ def init_command(
 @command.command()
 @click.argument("file")
 @click.option("--key", required=True, metavar="FILE", help="The steward's signing key.")
-@click.option("--ledger-here", is_flag=True, help="Go on with the ledger beside it: it was moved, or brought back.")
+@click.option("--ledger-here", is_flag=True, help="Accept the ledger beside the policy, which was moved or restored.")
 @passphrases.passphrase_options
 @common_options
 @writes("{file}.sig")
 def sign(file: str, key: str, ledger_here: bool, passphrase_file: str | None) -> None:
-    """Sign a policy: writes FILE.sig. A text that changed needs a later version."""
+    """Sign a policy: writes FILE.sig. A changed text needs a higher version."""
     from securegen.governance import policy_steps as steps
 
     secret = passphrases.passphrase_for(key, passphrase_file)
@@ -120,24 +120,40 @@ def check(file: str, visa: tuple[str, ...]) -> None:
 
 @command.command()
 @click.argument("file")
-@click.option("--who", metavar="NAME", help="An identity of the policy [nobody in particular].")
-@click.option("--visa", multiple=True, metavar="FILE", help="Visas that it shows.")
-@click.option("--role", type=click.Choice(ROLES), help="What it asks as [its role in the policy].")
+@click.option("--who", metavar="NAME", help="An identity that the policy names [nobody in particular].")
+@click.option("--visa", multiple=True, metavar="FILE", help="Visas that this person shows.")
+@click.option("--role", type=click.Choice(ROLES), help="The role in which they ask [their role in the policy].")
 @click.option("--purpose", metavar="DUO", help="GRU, HMB, POA, DS:MONDO:0005148 …")
-@click.option("--engine", default="plain", show_default=True, metavar="NAME", help="Of --engine.")
-@click.option("--kind", type=click.Choice(KINDS), default=ASSOCIATION, show_default=True, help="What would leave.")
+@click.option("--engine", default="plain", show_default=True, metavar="NAME", help="Engine that would run.")
 @click.option(
-    "--reveal", type=click.Choice(REVEALS), default=FULL, show_default=True, help="How much of an association."
+    "--kind", type=click.Choice(KINDS), default=ASSOCIATION, show_default=True, help="What would be released."
 )
-@click.option("--samples", type=click.IntRange(0), metavar="N", help="People in it [those of --people].")
-@click.option("--people", metavar="FILE", help="Who is in it, FID IID per line: compared with earlier sets.")
-@click.option("--variants", type=click.IntRange(0), required=True, metavar="M", help="Variants in it.")
-@click.option("--cases", type=click.IntRange(0), metavar="N", help="Cases among them, the others are controls.")
-@click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Of a model, with the intercept.")
-@click.option("--spent", type=click.IntRange(0), help="Columns of these people before [as the ledger has it].")
-@click.option("--releases", type=click.IntRange(0), help="Other ones today [as the ledger has it].")
-@click.option("--dp-epsilon", "epsilon", type=float, metavar="E", help="Of noise [exact].")
-@click.option("--dp-delta", "delta", type=float, metavar="D", help="Of noise.")
+@click.option(
+    "--reveal",
+    type=click.Choice(REVEALS),
+    default=FULL,
+    show_default=True,
+    help="How much of an association would be opened.",
+)
+@click.option(
+    "--samples", type=click.IntRange(0), metavar="N", help="Number of people in the request [those of --people]."
+)
+@click.option(
+    "--people", metavar="FILE", help="The people in the request, FID IID per line; compared with earlier sets."
+)
+@click.option(
+    "--variants", type=click.IntRange(0), required=True, metavar="M", help="Number of variants in the request."
+)
+@click.option("--cases", type=click.IntRange(0), metavar="N", help="Number of cases; the others are controls.")
+@click.option(
+    "--columns", type=click.IntRange(1), default=1, show_default=True, help="Columns of the model, with the intercept."
+)
+@click.option(
+    "--spent", type=click.IntRange(0), help="Columns of these people that were used before [what the ledger says]."
+)
+@click.option("--releases", type=click.IntRange(0), help="Other releases today [what the ledger says].")
+@click.option("--dp-epsilon", "epsilon", type=float, metavar="E", help="ε of the noise [no noise].")
+@click.option("--dp-delta", "delta", type=float, metavar="D", help="δ of the noise.")
 @json_option
 def explain(file: str, **facts: Any) -> None:
     """Say what would be decided for a request, and by which line of the policy. Nothing runs, nothing is counted."""

@@ -25,7 +25,7 @@ from securegen.record.run_log import folder_bytes
 
 @click.command(cls=ScoreCommand)
 @click.option("--cohort", metavar="FOLDER", help="Encrypted cohort (server side).")
-@click.option("--model", metavar="FOLDER", help="Public model for it (server side).")
+@click.option("--model", metavar="FOLDER", help="Public model for that cohort (server side).")
 @public_option
 @opt.genotype_options()
 @score_options(required=False)
@@ -39,10 +39,10 @@ def command(
     cohort: str | None, model: str | None, public: str | None, plot: bool, out: str, threads: int | None,
     memory: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Polygenic scores: on genotypes in the clear, on an encrypted cohort as the server.
+    """Polygenic scores: on genotypes in the clear or, as the server, on an encrypted cohort.
 
-    In the clear it writes OUT.sscore in plink2's columns and OUT.match.tsv with a word for every row of the scoring
-    files. As the server it reads --cohort and --model, needs no key and can use none, and writes OUT.results.
+    In the clear it writes OUT.sscore in plink2's columns and OUT.match.tsv, which says of every row of the scoring
+    files whether it was used. As the server it reads --cohort and --model, needs no key and can use none, and writes OUT.results.
     """
     opt.use_threads(threads)
     if bool(cohort) == genotypes_given(options) or bool(cohort) != bool(model):

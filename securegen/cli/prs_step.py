@@ -76,7 +76,8 @@ def encrypt(
         sent = steps.encrypt(study, key, out, encryptor=encryptor, progress=report, log=log)
     if steps.tells_means(study):  # which passed the door
         waiting.tell()
-    log(f"for the server: {sent.cohort}, {sent.model}; keep {out}.secret and {sent.owner}")
+    log(f"for the server: {sent.cohort}, {sent.model}, and {out}.public to know them by (securegen prs --public); keep "
+        f"{out}.secret and {sent.owner}")  # fmt: skip
     log.write(engine="ckks", parameters=key.public.parameters.to_json(), **study.record())
 
 
@@ -84,7 +85,7 @@ def encrypt(
 @click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step encrypt.")
 @passphrases.passphrase_options
 @click.option("--owner", required=True, metavar="FOLDER", help="OUT.owner of prs-step encrypt.")
-@click.option("--results", required=True, metavar="FOLDER", help="What the server returned.")
+@click.option("--results", required=True, metavar="FOLDER", help="The results that the server returned.")
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
 @click.option("--digits", type=click.IntRange(1, 17), default=6, show_default=True, help="Significant digits.")
 @opening_options
@@ -106,9 +107,7 @@ def decrypt(
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         gate = steps.gate_of_key(key, owner, asking_from(options), digits=digits, log=log)
-        samples, sums = steps.decrypt(
-            results, key, owner, still_trusted=key_still_trusted, digits=digits, gate=gate
-        )  # fmt: skip
+        samples, sums = steps.decrypt(results, key, owner, still_trusted=key_still_trusted, digits=digits, gate=gate)
     write_scores(out, samples, sums, ScoreInputs((), digits=digits, gzip=gzip), log, gate=gate)
     log.write(engine="ckks", scores=list(sums.plan.names), **gate.record())
 
@@ -120,13 +119,11 @@ def decrypt(
     type=click.Choice(["cohort", "file", "none"]),
     default="cohort",
     show_default=True,
-    help="Missing calls; the cohort's means need allele counts of 50 people or more.",
+    help="How to fill missing calls; the cohort's means need 50 people or more.",
 )
 @opt.run_options
 @writes("{out}.request", "{out}.log", "{out}.run.json")
-def request(
-    imputation: str, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
-) -> None:  # fmt: skip
+def request(imputation: str, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any) -> None:
     """Genotype owner, private model: OUT.request, the variants of the cohort, for the model owner."""
     from securegen.engines.ckks.scores import steps
     from securegen.study.genotypes import held_genotypes
@@ -144,30 +141,28 @@ def request(
 
 
 @command.command(cls=ScoreCommand)
-@folder_option("request", "What the genotype owner sent.")
-@click.option("--challenge", metavar="FILE", help="The evaluator's, where the model is to be encrypted.")
+@folder_option("request", "The folder that the genotype owner sent.")
+@click.option("--challenge", metavar="FILE", help="The evaluator's challenge, where the model is to be encrypted.")
 @score_options()
 @privacy_options
 @opt.run_options
 @writes("{out}.invitation", "{out}.private", "{out}.log", "{out}.run.json")
 def invite(
     request: str, challenge: str | None, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
-) -> None:  # fmt: skip
+) -> None:
     """Model owner, private or encrypted model: OUT.invitation for the genotype owner; OUT.private stays."""
     from securegen.engines.ckks.scores import steps
 
     log = CommandLog(out, "prs-step invite", quiet=quiet)
     rules, inputs = rules_from(options), score_inputs(options)
     with log.stage("match"):
-        made = steps.invite(
-            request, inputs, rules, f"{out}.invitation", f"{out}.private", challenge=challenge, log=log
-        )  # fmt: skip
+        made = steps.invite(request, inputs, rules, f"{out}.invitation", f"{out}.private", challenge=challenge, log=log)
     p = made.parameters
     log.write(engine="ckks", parameters=p.to_json(), cap=made.cap, deviation=made.blinding.blur)
 
 
 @command.command()
-@folder_option("invitation", "What the model owner sent.")
+@folder_option("invitation", "The folder that the model owner sent.")
 @opt.genotype_options()
 @opt.encryptor_option
 @passphrases.passphrase_options
@@ -226,8 +221,8 @@ def reply(
 @click.option("--key", "key_file", required=True, metavar="FILE", help="OUT.secret of prs-step accept.")
 @passphrases.passphrase_options
 @folder_option("owner", "OUT.owner of prs-step accept.")
-@folder_option("invitation", "What the model owner sent first.")
-@folder_option("replies", "What it sent last.")
+@folder_option("invitation", "The invitation that the model owner sent.")
+@folder_option("replies", "The replies that the model owner sent.")
 @opt.genotype_options()
 @gzip_option
 @opt.run_options

@@ -62,7 +62,7 @@ def encrypt_model(
 @folder_option("cohort", "Encrypted genotypes.")
 @folder_option("publickey", "The encryption key that came with them.")
 @folder_option("model", "OUT.encmodel of prs-step encrypt-model.")
-@click.option("--challenge", required=True, metavar="FILE", help="This evaluator's, of this run.")
+@click.option("--challenge", required=True, metavar="FILE", help="This evaluator's challenge for this run.")
 @opt.run_options
 @writes("{out}.replies", "{out}.log", "{out}.run.json")
 def evaluate(
@@ -86,8 +86,8 @@ def evaluate(
 
 
 @click.command(cls=ScoreCommand)
-@folder_option("request", "What the hospital sent.")
-@click.option("--challenge", required=True, metavar="FILE", help="The hospital's.")
+@folder_option("request", "The folder that the hospital sent.")
+@click.option("--challenge", required=True, metavar="FILE", help="The hospital's challenge.")
 @score_options()
 @privacy_options
 @opt.encryptor_option
@@ -120,8 +120,8 @@ def offer(
 
 
 @click.command()
-@folder_option("offer", "What the vendor sent.")
-@click.option("--challenge", required=True, metavar="FILE", help="This hospital's.")
+@folder_option("offer", "The folder that the vendor sent.")
+@click.option("--challenge", required=True, metavar="FILE", help="This hospital's challenge.")
 @opt.genotype_options()
 @opt.run_options
 @writes("{out}.blinded", "{out}.masks", "{out}.log", "{out}.run.json")
@@ -142,7 +142,7 @@ def blind(
 
 
 @click.command(cls=ScoreCommand)
-@folder_option("blinded", "What the hospital sent.")
+@folder_option("blinded", "The folder that the hospital sent.")
 @folder_option("private", "OUT.private of prs-step offer.")
 @score_options()
 @privacy_options
@@ -171,8 +171,8 @@ def answer(
 
 
 @click.command()
-@folder_option("rounded", "What the vendor sent last.")
-@folder_option("offer", "What it sent first.")
+@folder_option("rounded", "The rounded answers that the vendor sent.")
+@folder_option("offer", "The offer that the vendor sent.")
 @folder_option("masks", "OUT.masks of prs-step blind.")
 @opt.genotype_options()
 @gzip_option
@@ -208,7 +208,7 @@ def unmask(
 
 @click.command()
 @folder_option("private", "OUT.private of prs-step invite or offer.")
-@click.option("--ledger", required=True, metavar="FILE", help="The ledger it was promised from.")
+@click.option("--ledger", required=True, metavar="FILE", help="The ledger that holds the reservation.")
 @opt.run_options
 @writes("{out}.log", "{out}.run.json")
 def withdraw(private: str, ledger: str, out: str, threads: int | None, memory: int | None, quiet: bool) -> None:

@@ -14,12 +14,12 @@ KEY = click.option("--key", required=True, metavar="FILE", help="The study's pse
 
 @click.group(cls=Group)
 def command() -> None:
-    """Ids that leave as keyed HMACs, one key per study, and back by whoever keeps the key."""
+    """Replace ids by keyed HMACs, with one key per study, and reverse it with the key."""
 
 
 @command.command()
 @KEY
-@click.option("--rotate", is_flag=True, help="First a further key; the earlier ones still open their tables.")
+@click.option("--rotate", is_flag=True, help="First add a new key; tables made with earlier keys can still be opened.")
 @click.option("--out", required=True, metavar="FOLDER", help="Where the files go, under their own names.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @passphrases.passphrase_options

@@ -7,18 +7,28 @@ from typing import Any
 import click
 
 from securegen.cli import options as opt
-from securegen.cli.command import rehearses
+from securegen.cli.command import Function, rehearses
 from securegen.cli.form_options import gzip_option
 from securegen.cli.part_options import part_options, part_out, spread
 from securegen.cli.runlog import CommandLog
 from securegen.results.forms import TableForm
 
 
+def quality_options(command: Function) -> Function:
+    """Of commands for quality control alone."""
+    options = [
+        click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls and --sex-name."),
+        click.option(
+            "--hwe-controls", is_flag=True, help="Test Hardy–Weinberg in controls only (first binary phenotype)."
+        ),
+        opt.sex_option,
+    ]
+    return opt.apply_options(options)(command)
+
+
 @click.command()
 @opt.genotype_options()
-@click.option("--pheno", metavar="FILE", help="Phenotypes, for --hwe-controls and --sex-name.")
-@click.option("--hwe-controls", is_flag=True, help="Hardy–Weinberg over controls only (first binary phenotype).")
-@opt.sex_option
+@quality_options
 @gzip_option
 @part_options
 @opt.run_options
@@ -28,10 +38,10 @@ def command(
 ) -> None:  # fmt: skip
     """Allele frequencies, missingness and Hardy–Weinberg tests of your own genotypes, in the clear.
 
-    Writes OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x in plink2's columns. Under encryption: encrypt --qc, then
+    Writes OUT.afreq, OUT.vmiss, OUT.hardy and, for X, OUT.hardy.x in plink2's columns. Under encryption: encrypt --qc, then
     decrypt --qc-tables; or securegen run-local qc --engine ckks.
     """
-    from securegen.cli.run_local import run_engine
+    from securegen.cli.engine_run import run_engine
     from securegen.engines.plain.engine import Plain
 
     opt.use_threads(threads)

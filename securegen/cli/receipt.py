@@ -52,9 +52,7 @@ def verify(prefix: str, key: tuple[str, ...], fingerprint: tuple[str, ...]) -> N
     lines = [f"{found.path}: {files} file{'s' * (files != 1)} and the record are as signed"]
     lines += [f"signed with the key {mark}" for mark in found.signers]
     lines += [f"beside it, and not in the receipt: {', '.join(found.beside)}"] if found.beside else []
-    report(
-        lines, statement=found.statement.to_json(), signers=found.signers, beside=found.beside, verified=True
-    )  # fmt: skip
+    report(lines, statement=found.statement.to_json(), signers=found.signers, beside=found.beside, verified=True)
 
 
 @command.command()

@@ -17,14 +17,14 @@ from securegen.study.noise_marks import compared
 
 @click.command()
 @click.argument("record", metavar="PREFIX.run.json")
-@click.option("--out", metavar="PREFIX", help="Write there instead [the prefix of the first run].")
+@click.option("--out", metavar="PREFIX", help="Write under this prefix instead [the prefix of the first run].")
 @click.option(
-    "--command", "which", metavar="NAME", help="Which one, where several commands share the prefix [the last]."
+    "--command", "which", metavar="NAME", help="Which command to rerun, where several share the prefix [the last]."
 )
-@click.option("--accept-changed-inputs", is_flag=True, help="Run although an input is not what it was.")
+@click.option("--accept-changed-inputs", is_flag=True, help="Run although an input has changed.")
 @click.option("--print-config", is_flag=True, help="Only print the options, as a file for --config.")
 @click.option("--dry-run", is_flag=True, help="Check the inputs, say what would be written, write nothing.")
-@click.option("--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@click.option("--quiet", is_flag=True, help="Print nothing on stderr but errors.")
 @json_option
 @click.pass_context
 def command(
@@ -33,8 +33,8 @@ def command(
 ) -> Any:  # fmt: skip
     """Run again what a PREFIX.run.json records, with the same options.
 
-    The inputs are checked first: one that is not what it was is named, and nothing is run. Paths are those of the first
-    run: call it from the same folder. Passphrases are not recorded: give them as the first time.
+    The inputs are checked first. If one has changed, it is named and nothing runs. Paths are those of the first
+    run, so start it in the same folder. Passphrases are not recorded: give them as the first time.
     """
     call = _call(record, which)
     if print_config:

@@ -28,8 +28,10 @@ from securegen.errors import UsageError
 @click.option("--engine", type=click.Choice(["plain", "ckks", "mpc"]), required=True, help="How sums are computed.")
 @opt.genotype_options()
 @score_options()
-@click.option("--private-model", is_flag=True, help="The weights stay with the model owner; the replies are capped.")
-@click.option("--encrypted-model", is_flag=True, help="Private, and encrypted for an evaluator that sees neither side.")
+@click.option("--private-model", is_flag=True, help="The weights stay with the model owner, who caps the replies.")
+@click.option(
+    "--encrypted-model", is_flag=True, help="As --private-model, and encrypted for an evaluator that sees neither side."
+)
 @click.option("--vendor-key", is_flag=True, help="A vendor encrypts the model; the genotypes stay in the clear here.")
 @privacy_options
 @opt.encryptor_option

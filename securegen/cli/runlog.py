@@ -17,8 +17,9 @@ import click
 from click.core import ParameterSource
 
 from securegen.cli.audit_runs import RunAudit
-from securegen.cli.command import RECORD, Function, dry_run, failure, speaks_of_flags
-from securegen.cli.config import arguments_of, command_words, digest_used, digests_of, options_of, untold_of
+from securegen.cli.command import RECORD, Function, dry_run, failure
+from securegen.cli.config import arguments_of, command_words, digest_used, digests_of, file_marks, options_of, untold_of
+from securegen.cli.flags import speaks_of_flags, with_flags
 from securegen.errors import StorageError, UsageError
 from securegen.io.locks import only_one
 from securegen.io.looks import noting
@@ -42,6 +43,7 @@ class CommandLog(RunLog):
         self, out: str, command: str, *, quiet: bool = False, private: bool = False, party: str = "", digests: bool = True
     ) -> None:  # fmt: skip
         ctx = click.get_current_context()
+        self.command = ctx.command
         self.place, out = out, local_prefix(out)
         self.lock: Path | None = None
         if not dry_run():
@@ -54,8 +56,12 @@ class CommandLog(RunLog):
         self.audit = None if dry_run() else RunAudit(ctx)
         ctx.meta[LOG] = self
         self.written, self.digests = False, digests
+        self._marks = {} if dry_run() else file_marks(ctx)
         self.note(_circumstances(ctx))
         hear_kernels(self)
+
+    def __call__(self, line: str) -> None:
+        super().__call__(with_flags(self.command, line))
 
     def write(self, **record: Any) -> None:
         """Write PREFIX.log and PREFIX.run.json with the options, and what the command wrote."""
@@ -64,6 +70,9 @@ class CommandLog(RunLog):
             "command": " ".join(command_words(ctx)), "options": options_of(ctx),
             "digests": digests_of(ctx, self.read, self._noted) if self.digests else {},
         }  # fmt: skip
+        changed = self._leave_out_changed(ctx, call["digests"])
+        if record.get("inputs"):
+            record["inputs"] = {name: digest for name, digest in record["inputs"].items() if digest not in changed}
         call |= untold_of(ctx, call["digests"])
         outputs = [*self._outputs(record), *self.stored]
         digests = {path: digest_used(path, self._noted) for path in outputs}
@@ -79,6 +88,14 @@ class CommandLog(RunLog):
             self(f"signed {signed.path} with the key {', '.join(signed.signers)}")
         ctx.meta[RECORD] = self.record
         self.written = True
+
+    def _leave_out_changed(self, ctx: click.Context, digests: dict[str, str]) -> set[str]:
+        """Digests of files that changed, which are not those of what was read."""
+        now, out = file_marks(ctx), set[str]()
+        for path in (path for path, mark in self._marks.items() if now.get(path, mark) != mark):
+            out |= {digests.pop(path, "")}
+            self(f"WARNING: {path} changed while this ran: what was read is not told by digest")
+        return out
 
     def save_lines(self, *, replace: bool = True) -> None:
         assert not dry_run(), "a rehearsal writes nothing"
@@ -115,6 +132,7 @@ def hear_kernels(log: Callable[[str], None]) -> None:
     """What kernels say, that they are being compiled, goes to the log of the last command that began."""
     logger = logging.getLogger("securegen.kernels")
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # a reader of genotypes may have given the root logger a handler
     logger.handlers = [_Heard(log)]
 
 
@@ -156,7 +174,7 @@ def signs(function: Function) -> Function:
             click.get_current_context().meta[SIGN] = read_identity(sign)
         return function(*args, **options)
 
-    return click.option("--sign", metavar="FILE", help="Sign the run's receipt with this key: PREFIX.receipt.json.")(
+    return click.option("--sign", metavar="FILE", help="Sign the run's receipt, PREFIX.receipt.json, with this key.")(
         command
     )
 

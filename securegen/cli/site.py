@@ -32,7 +32,7 @@ def command() -> None:
 
 @command.command("keygen")
 @click.option("--state", required=True, metavar="FOLDER", help="The site's private folder; the key is written there.")
-@click.option("--out", required=True, metavar="FILE", help="Public half, for the coordinator.")
+@click.option("--out", required=True, metavar="FILE", help="Where to write the public key, for the coordinator.")
 @passphrases.passphrase_options
 @common_options
 @writes("{state}/site.secret", "{out}")
@@ -71,14 +71,14 @@ def variants(out: str, **options: Any) -> None:
 @opt.site_genotypes
 @opt.site_options
 @click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID per line).")
-@click.option("--remove", metavar="FILE", help="Without these samples.")
+@click.option("--remove", metavar="FILE", help="Leave these samples out.")
 @purpose_options
 @click.option("--pheno", required=True, metavar="FILE", help="This site's phenotypes.")
 @click.option("--covar", metavar="FILE", help="This site's covariates.")
 @opt.generalise_option
 @opt.apply_options(noise_options)
 @click.option(
-    "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a silent site [0]."
+    "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="How long to wait for a silent site [0]."
 )
 @table_options
 @opt.filter_options

@@ -20,16 +20,18 @@ from securegen.cli.structure_options import run_structure
     default=1000,
     show_default=True,
     metavar="B",
-    help="Variants that are fitted together.",
+    help="Number of variants fitted together.",
 )
 @click.option(
-    "--write-score", is_flag=True, help="Also the model as a polygenic score, OUT.<PHENO>.score.txt, for other people."
+    "--write-score",
+    is_flag=True,
+    help="Also write the model as a polygenic score for other people, OUT.<PHENO>.score.txt.",
 )
 @opt.run_options
 @rehearses
 def command(
     block: int, write_score: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
-) -> None:  # fmt: skip
+) -> None:
     """The whole-genome model of your own phenotypes, in the clear: stacked ridge regression, as regenie's step 1 --loocv.
 
     Writes OUT_pred.list and a .loco file for each phenotype, which --pred reads (and regenie). Autosomes; choose common

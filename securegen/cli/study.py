@@ -51,11 +51,11 @@ def _openings(command: Function) -> Function:
             ),
             click.option(
                 "--few-missing", type=click.Choice(FEW_MISSING),
-                help="Variants whose call few people of a site lack: NA, or filled in rounded, T off by some 1e-5 [withhold].",
+                help="Variants whose call few people of a site lack: NA, or rounded, which moves T by about 1e-5 [withhold].",
             ),
             click.option(
                 "--consent-openings", is_flag=True,
-                help="Named consent to more columns and leverage per person, and of every site that its own sums may be read.",
+                help="Accept more columns and leverage per person than the rules allow; every site's own sums may then be read.",
             ),
         ]
     )(command)  # fmt: skip
@@ -68,7 +68,7 @@ def _openings(command: Function) -> Function:
 @click.option("--site", "sites", multiple=True, required=True, metavar="NAME=FILE", help="A site and its public key.")
 @click.option(
     "--variants", "lists", multiple=True, required=True, metavar="FILE",
-    help="Variant list or bim of a site; several: what all have, with the alleles of the first.",
+    help="Variant list or .bim of a site; of several the variants that all have, with the alleles of the first.",
 )  # fmt: skip
 @click.option(
     "--phenotype", "traits", multiple=True, required=True, metavar="NAME=KIND", help=f"Kinds: {', '.join(KINDS)}."
@@ -87,23 +87,23 @@ def _openings(command: Function) -> Function:
 @opt.par_option
 @opt.genetic_models
 @mask_options
-@click.option("--interaction", metavar="NAME", help="Also test the product of copies and this covariate (linear).")
+@click.option("--interaction", metavar="NAME", help="Also test the interaction with this covariate (linear).")
 @click.option(
     "--correction",
     type=click.Choice([NONE, *CORRECTIONS]),
     default=NONE,
     show_default=True,
-    help="Score tests of small P corrected, round by round of all sites.",
+    help="Correct score tests of small P, in rounds among all sites.",
 )
 @click.option("--p-thresh", type=float, default=P_THRESH, show_default=True, metavar="P", help="For --correction.")
-@click.option("--bits", type=click.IntRange(14, 24), help="Bits of a design column [by the error bound].")
+@click.option("--bits", type=click.IntRange(14, 24), help="Bits per design column [as many as the error bound needs].")
 @click.option(
     "--dosage-grid", type=click.IntRange(1), default=1, show_default=True, metavar="D",
-    help="Every site's dosages in steps of 1/D; 1 is for hard calls.",
+    help="Every site rounds dosages to steps of 1/D; 1 is for hard calls.",
 )  # fmt: skip
 @click.option("--site-indicators", is_flag=True, help="A covariate for each site but the first.")
 @click.option("--loadings", metavar="FILE", help="Public loadings: every site projects its own people.")
-@click.option("--components", type=click.IntRange(0), default=0, help="How many of them are covariates.")
+@click.option("--components", type=click.IntRange(0), default=0, help="How many of these components are covariates.")
 @click.option(
     "--pcs", type=click.IntRange(0, 100), default=0, help="Components that the sites compute together, as covariates."
 )
@@ -111,29 +111,43 @@ def _openings(command: Function) -> Function:
     "--pc-variants", metavar="FILE", help="Ids of the variants of these components, one per line [all that pass]."
 )
 @click.option(
-    "--ld-prune-on", metavar="SITE", help="Without variants in linkage disequilibrium (r² above 0.2) at this site."
+    "--ld-prune-on", metavar="SITE", help="Leave out variants in linkage disequilibrium (r² above 0.2) at this site."
 )
 @click.option(
     "--step1",
     is_flag=True,
-    help="The sites make a whole-genome model together, whose predictions correct each chromosome.",
+    help="The sites fit a whole-genome model together, whose predictions correct each chromosome.",
 )
-@click.option("--block", type=click.IntRange(1), metavar="B", help="Variants of a block of that model [√(5M)].")
+@click.option("--block", type=click.IntRange(1), metavar="B", help="Variants per block of that model [√(5M)].")
 @click.option("--write-score", is_flag=True, help="Every site also writes that model as a polygenic score.")
-@click.option("--qc", is_flag=True, help="Also frequencies, missingness and Hardy–Weinberg tests of the pooled cohort.")
 @click.option(
-    "--minimum-cohort", type=click.IntRange(1), default=20, show_default=True, help="Smallest site that takes part."
+    "--qc", is_flag=True, help="Also compute frequencies, missingness and Hardy–Weinberg tests of the pooled cohort."
 )
-@click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
-@click.option("--commit", is_flag=True, help="Sites commit to each sum before any shows it: one more exchange per sum.")
+@click.option(
+    "--minimum-cohort",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Smallest number of people of a site.",
+)
+@click.option(
+    "--two-sites-learn-each-other", is_flag=True, help="Allow only two sites, which can hide nothing from each other."
+)
+@click.option(
+    "--commit", is_flag=True, help="Sites commit to each sum before any of them shows it: one more exchange per sum."
+)
 @_openings
 @click.option(
     "--common-samples/--own-samples",
     default=None,
-    help="Every phenotype in the people who have all of them, or in all who have it [common, own with --openings all].",
+    help="Analyse a phenotype in the people who have every phenotype, or in all who have it [common; own with --openings all].",
 )
 @click.option(
-    "--fewest-people", type=click.IntRange(10), default=10, show_default=True, help="Fewest people who may stand out."
+    "--fewest-people",
+    type=click.IntRange(10),
+    default=10,
+    show_default=True,
+    help="Smallest number of people who may stand out.",
 )
 @click.option("--purpose", help="Text for study.toml: what the study is for.")
 @click.option("--controller", help="Text for study.toml: who answers for the data.")
@@ -181,7 +195,9 @@ def init_command(
     metavar="NAME=FINGERPRINT",
     help="Another site's, as heard from that site; for each.",
 )
-@click.option("--trust-study-file", is_flag=True, help="Accept the keys that the study file names, whoever wrote it.")
+@click.option(
+    "--trust-study-file", is_flag=True, help="Accept the keys in the study file without comparing fingerprints."
+)
 @click.option(
     "--may-leave", is_flag=True,
     help="Agree that the study may go on without this site after totals were opened: their difference is its own sums.",
@@ -196,8 +212,8 @@ def join(
 ) -> None:  # fmt: skip
     """Accept the study of a folder for this site: prints what will be opened, and whose keys take part.
 
-    Whoever writes a study file can put keys of its own under the names of other sites: all sites but one see that one's
-    sums. So the fingerprint of the coordinator and of every other site is compared, by telephone, before joining.
+    Whoever writes a study file could put their own keys under the names of all other sites, and read this site's sums.
+    So compare the fingerprints of the coordinator and of every other site by telephone before joining.
     """
     from securegen.engines.federated import steps
 
@@ -246,7 +262,7 @@ def status(folder: str) -> None:
     lines = [
         f"study {study.name} {study.digest[:16]}: {len(study.sites)} sites, {len(variants)} variants, coordinator "
         f"{coordinator}"
-    ]  # fmt: skip
+    ]
     found = steps.progress(folder)
     for p in found:
         state = (

@@ -13,9 +13,11 @@ from securegen.cli.study_terms import record_of, terms
 @click.command("continue")
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder of the study that a site leaves.")
 @click.option("--key", required=True, metavar="FILE", help="The coordinator's signing key of that study.")
-@click.option("--without", multiple=True, required=True, metavar="SITE", help="A site that is no longer in it.")
+@click.option("--without", multiple=True, required=True, metavar="SITE", help="The site that leaves.")
 @click.option("--out", required=True, metavar="FOLDER", help="The folder of the new study.")
-@click.option("--two-sites-learn-each-other", is_flag=True, help="Allow two sites, which hide nothing from each other.")
+@click.option(
+    "--two-sites-learn-each-other", is_flag=True, help="Allow only two sites, which can hide nothing from each other."
+)
 @passphrases.passphrase_options
 @common_options
 @writes("{out}/study.toml", "{out}/study.sig", "{out}/variants.tsv", makes=["out"])
@@ -25,8 +27,9 @@ def continue_command(
 ) -> None:  # fmt: skip
     """Write the study that goes on without a site: a new one, with new keys, which every site joins and runs.
 
-    A site goes on where no total with the leaving site can be open: it sent no sum itself, or the other left before its first.
-    Else the difference of two totals is the leaving site's own sums, and it must have joined with --may-leave.
+    A site can join it where no total with the leaving site can be open: it sent no sum itself, or the other left before
+    its first sum. Otherwise the difference of two totals is the leaving site's own sums, so that site must have agreed to
+    this by joining with --may-leave.
     """
     from securegen.engines.federated.steps import continue_study
 

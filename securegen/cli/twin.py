@@ -22,12 +22,16 @@ from securegen.cli.command import common_options, rehearses, report, stop_rehear
 )
 @click.option(
     "--missing-rate", "missing", type=click.FloatRange(0, 1), default=0.005, show_default=True, metavar="P",
-    help="Share of calls, and of traits, that are missing.",
+    help="Share of calls, and of trait values, that are missing.",
 )  # fmt: skip
 @click.option("--like", metavar="PREFIX", help="A finished run: numbers and kind of trait from its run.json.")
 @click.option("--frequencies", metavar="FILE", help="A released table: its variants, alleles and frequencies.")
 @click.option(
-    "--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default=True, help="The same, the same bytes."
+    "--seed",
+    type=click.IntRange(0, (1 << 63) - 1),
+    default=0,
+    show_default=True,
+    help="Seed: the same seed gives the same bytes.",
 )
 @click.option("--out", required=True, metavar="PREFIX", help="Prefix of what is written.")
 @common_options

@@ -11,6 +11,7 @@ from securegen.errors import PlanError
 
 Matrix = Sequence[Sequence[int]]
 ROWS = 1 << 12  # whose products of 20-bit halves sum to less than 2^53
+ALONE = 1 << 18  # multiplications up to which OpenBLAS starts no threads; they cost more than these products
 
 
 def round_half_up(numerator: int, denominator: int) -> int:
@@ -30,8 +31,10 @@ def exact_gram(x: np.ndarray, y: np.ndarray) -> list[list[int]]:
             "samples and numbers up to 2^40 are; use fewer bits"
         )
     high, middle, low = (np.zeros((x.shape[1], y.shape[1]), np.int64) for _ in range(3))
-    for first in range(0, len(x), ROWS):  # floating point is exact below 2^53, whatever the order
-        (xh, xl), (yh, yl) = (_halves(a[first : first + ROWS]) for a in (x, y))
+    few = ALONE // max(x.shape[1] * y.shape[1], 1)
+    rows = min(few, ROWS) if few >= 64 else ROWS
+    for first in range(0, len(x), rows):  # floating point is exact below 2^53, whatever the order
+        (xh, xl), (yh, yl) = (_halves(a[first : first + rows]) for a in (x, y))
         high += (xh.T @ yh).astype(np.int64)
         middle += (xh.T @ yl + xl.T @ yh).astype(np.int64)
         low += (xl.T @ yl).astype(np.int64)

@@ -57,7 +57,7 @@ def interaction(group: DesignData, total: fp.SumOverSites) -> Design:
     c = remembered_covariates(group.analysed, group.covariates, names, total, group.scaled)
     base = design_of_scaled(
         group.analysed, c, group.values, group.names, total=total, bits=group.bits, finer=FINER, even=True
-    )  # fmt: skip
+    )
     values, of_linear = base.columns.values[group.analysed], base.columns.names
     place, bits, k = names.index(e) + 1, base.analyses[0].model.bits, len(c.gram)
     scaling, decimals = c.scalings[place - 1], c.decimals[place - 1]

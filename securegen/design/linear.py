@@ -181,9 +181,7 @@ def design_of_scaled(
         )  # fmt: skip
     names = (INTERCEPT, *c.names, *phenotype_names)
     shared = Columns(names, scatter(values, analysed), (True,) + (False,) * (len(names) - 1))
-    analyses = [
-        Analysis("linear", m.phenotype, (*range(k), k + p), (0,), m) for p, m in enumerate(models)
-    ]  # fmt: skip
+    analyses = [Analysis("linear", m.phenotype, (*range(k), k + p), (0,), m) for p, m in enumerate(models)]
     for m in models:
         largest = max(m.yty, *(m.gram[i][i] for i in range(k)))
         fp.check_sum_bound(2 * m.samples * int((m.samples * largest) ** 0.5 + 1), f"the sums of {m.phenotype}")
@@ -268,9 +266,7 @@ def _share(n: int, s1: int, s2: int, scaling: fp.Scaling) -> float:
     return share
 
 
-def _without(
-    r: _Residual, prediction: np.ndarray, name: str, c: ScaledCovariates, total: fp.SumOverSites
-) -> _Residual:  # fmt: skip
+def _without(r: _Residual, prediction: np.ndarray, name: str, c: ScaledCovariates, total: fp.SumOverSites) -> _Residual:
     """The residual without (n,) float64 predictions in its own standard deviations, in the same scale, and its variance.
 
     The variance is of all that is left, the column of what covariates do not explain of it: they need not be orthogonal.

@@ -79,9 +79,7 @@ class _Fine:
     def quantised(self, bits: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Integers, 2^bits/5 per scale, their rounding errors in units of 2^-30 of one, and the value of one."""
         integers = self.scaling.integers(self.values, 1 << bits, 5)
-        return (
-            integers, self.scaling.errors(self.values, integers, 1 << bits, 5), self.scaling.scale * 5 / 2.0**bits
-        )  # fmt: skip
+        return (integers, self.scaling.errors(self.values, integers, 1 << bits, 5), self.scaling.scale * 5 / 2.0**bits)
 
 
 def logistic(group: DesignData, total: fp.SumOverSites) -> Design:
@@ -175,7 +173,7 @@ def logistic_design(
     fp.check_sum_bound(8 * count << max(bits, weight_bits), f"the sums of {phenotype}")
     analysis = Analysis("logistic", phenotype, tuple(range(len(names))), (0, 1) if coded else (0,), model)
     if corrected:
-        firth = fit_penalised_null(cases, x, null.beta, phenotype, total, offset) if penalised else None
+        firth = fit_penalised_null(cases, x, null.beta, phenotype, total, count, offset) if penalised else None
         kept = NullPeople(np.flatnonzero(analysed), cases == 1, exact, null.mean, firth)
         analysis = replace(analysis, null=kept)
     return Design(Columns(names, scatter(values, analysed), squared), (analysis,))

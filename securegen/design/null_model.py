@@ -20,6 +20,7 @@ from securegen.errors import DesignError
 from securegen.kernels.rounded_products import rounded_products
 
 STEPS = 25
+QUIET = 1 << 10  # units of 2^-24: a step that rounding can make
 UNIT = float(1 << fp.PRECISE_BITS)
 _LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
 _TAYLOR = tuple(1.0 / math.factorial(i) for i in range(14))
@@ -69,6 +70,7 @@ def fit_null_model(
         raise DesignError(f"phenotype {phenotype} has no {'controls' if ones else 'cases'} among the analysed samples")
     beta = [round_half_up(*(math.log(ones / (n - ones)) * 2**fp.COEFFICIENT_BITS).as_integer_ratio())] + [0] * (k - 1)
     before: list[int] | None = None
+    last = 0
     for step in range(1, STEPS + 1):
         mean = logistic(linear_predictor(beta, covariates, offset))
         weight = mean * (1.0 - mean)
@@ -87,12 +89,20 @@ def fit_null_model(
             raise _separated(beta, names, phenotype) from None
         new = [b + m for b, m in zip(beta, moves, strict=True)]
         # where the optimum lies half way between two multiples, steps go from one to the other and back for ever
-        if new == beta or (new == before and max(map(abs, moves)) == 1):
+        largest = max(map(abs, moves))
+        if new == beta or (new == before and largest == 1) or rounding_alone(gradient, n, largest, last):
             return NullModel(tuple(b * 2.0**-fp.COEFFICIENT_BITS for b in beta), mean, step)
-        before, beta = beta, new
+        before, beta, last = beta, new, largest
         if max(map(abs, beta)) > 60 << fp.COEFFICIENT_BITS:
             raise _separated(beta, names, phenotype)
     raise _separated(beta, names, phenotype)
+
+
+def rounding_alone(gradient: Sequence[int], samples: int, largest: int, last: int) -> bool:
+    """Whether nothing but rounding is left of a gradient, and the largest move is no longer smaller than the last one.
+
+    Of people who are alike, 20 cases among 20,000 say, errors of 2^-31 each add up, and no β is where the gradient is 0."""
+    return max(map(abs, gradient)) <= samples and largest <= QUIET and 2 * largest >= last > 0
 
 
 def linear_predictor(beta: Sequence[int], covariates: np.ndarray, offset: np.ndarray | None) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from securegen.design import fixedpoint as fp
-from securegen.design.null_model import UNIT, linear_predictor, logistic, symmetric
+from securegen.design.null_model import UNIT, linear_predictor, logistic, rounding_alone, symmetric
 from securegen.design.solving import Solver
 from securegen.errors import DesignError
 from securegen.kernels.rounded_products import rounded_products
@@ -20,17 +20,18 @@ STEPS = 50
 
 
 def fit_penalised_null(
-    cases: np.ndarray, covariates: np.ndarray, beta: Sequence[float], phenotype: str, total: fp.SumOverSites,
+    cases: np.ndarray, covariates: np.ndarray, beta: Sequence[float], phenotype: str, total: fp.SumOverSites, samples: int,
     offset: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """(n,) float64 logits. cases: (n,) float64 of 0 and 1; covariates: (n, K) float64, intercept first, in scales; beta: of the
-    model without the penalty; offset: (n,) float64 that the logits have beside them.
+    model without the penalty; samples: of all sites; offset: (n,) float64 that the logits have beside them.
 
     Raises DesignError where it does not converge.
     """
     k, guard = covariates.shape[1], fp.guard_of(total)
     now = [round(b * 2**fp.COEFFICIENT_BITS) for b in beta]
     before: list[int] | None = None
+    last = 0
     solver: Solver | None = None
     inverse = np.zeros((k, k))
     for _ in range(STEPS):
@@ -58,9 +59,11 @@ def fit_penalised_null(
             break
         inverse = np.array(columns, dtype=object).astype(np.float64) * 2.0**-_INVERSE
         new = [b + m for b, m in zip(now, moves, strict=True)]
-        if ready and (new == now or (new == before and max(map(abs, moves)) == 1)):
+        largest = max(map(abs, moves))
+        ended = new == now or (new == before and largest == 1) or rounding_alone(gradient, samples, largest, last)
+        if ready and ended:
             return eta
-        before, now = now, new
+        before, now, last = now, new, largest
         if max(map(abs, now)) > 60 << fp.COEFFICIENT_BITS:
             break
     raise DesignError(

@@ -88,10 +88,9 @@ def analyses_of(strata: Sequence[Stratum]) -> tuple[Analysis, ...]:
     return tuple(found[name] for name in order)
 
 
-def alone(design: Design | Sequence[Analysis], variants: int) -> tuple[Stratum, ...]:
-    """One stratum of all variants. design: or its analyses, where the columns are elsewhere."""
-    if not isinstance(design, Design):
-        design = Design(Columns((), np.zeros((0, 0), np.int64), ()), tuple(design))
+def alone(design: Design | None, variants: int) -> tuple[Stratum, ...]:
+    """One stratum of all variants. design: None where nothing is analysed."""
+    design = design or Design(Columns((), np.zeros((0, 0), np.int64), ()), ())
     return (Stratum(AUTOSOMES, ((0, variants),), design),)
 
 

@@ -162,9 +162,7 @@ def _pass(plan: Plan, cores: int) -> int:
     return int(min(WORKING_BYTES, 2 * sizes["results"] + 2 * design) + mapped)
 
 
-def _in_parts(
-    name: str, memory: int, seconds: float, disk: int, most: int, cores: int, machine: float
-) -> StepCost:  # fmt: skip
+def _in_parts(name: str, memory: int, seconds: float, disk: int, most: int, cores: int, machine: float) -> StepCost:
     fixed = min(seconds, machine * RATES[name].base[1])
     blocks = max(1, min(most, math.ceil((seconds - fixed) / PART_SECONDS)))
     return StepCost(memory, seconds, disk, blocks, fixed + (seconds - fixed) / blocks, cores)

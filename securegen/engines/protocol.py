@@ -42,7 +42,7 @@ def option(
     )
 
 
-KEEP_FILES = "Keep the files of the roles (keys are deleted all the same)."
+KEEP_FILES = "Keep the files of every role (keys are deleted all the same)."
 
 
 @dataclass(frozen=True)
@@ -230,9 +230,7 @@ def part_facts(study: Study, out: str, tables: Sequence[str]) -> dict[str, Any]:
     """The key of run.json that says which part of the variants a run had; nothing where it had all."""
     if study.part is None or not isinstance(study.reader, PartReader):
         return {}
-    return part_record(
-        study.part.number, study.part.of, study.reader.start, len(study.reader.variants), out, tables
-    )  # fmt: skip
+    return part_record(study.part.number, study.part.of, study.reader.start, len(study.reader.variants), out, tables)
 
 
 def strata_facts(strata: Sequence[Stratum]) -> dict[str, Any]:
@@ -270,4 +268,5 @@ def covariates_of(inputs: Inputs) -> tuple[str, ...]:
     if not inputs.covar:
         return ()
     names = read_header(inputs.covar)
-    return tuple(used_columns(names, inputs.covar, inputs.covar_name, inputs.sex_name, silent, "covariate"))
+    named = (inputs.covar_name, inputs.sex_name, silent, "covariate", inputs.covar_categorical)
+    return tuple(used_columns(names, inputs.covar, *named))

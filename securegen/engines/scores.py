@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         score,
         unmask,
         withdraw,
-    )  # fmt: skip
+    )
     from securegen.engines.mpc.run_scores import MpcScores
     from securegen.engines.plain.scores import PlainScores
     from securegen.engines.score_protocol import ScoreEngine

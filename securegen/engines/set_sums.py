@@ -88,7 +88,7 @@ class Summed:
 
     def results(
         self, made: SetRows, sums: SetProducts, unit: int, tests: frozenset[str], shown: np.ndarray | None = None
-    ) -> Iterator[SetResult]:  # fmt: skip
+    ) -> Iterator[SetResult]:
         """Of the masks of a set. sums: of its rows; shown: (rows,) bool, those of which there are sums, None for all."""
         a = self.analysis
         called = a.model.samples - sums.mx[:, 0]
@@ -176,9 +176,7 @@ def results_of_sets(study: SetStudy) -> Iterator[list[SetResult]]:
         yield [result for s in summed for result in _of_set(study, number, carriers, lacking, s)]
 
 
-def set_carriers(
-    reader: GenotypeReader, firsts: IntArray, sets: IntArray
-) -> Iterator[tuple[int, Carriers, Carriers]]:  # fmt: skip
+def set_carriers(reader: GenotypeReader, firsts: IntArray, sets: IntArray) -> Iterator[tuple[int, Carriers, Carriers]]:
     """Every set of `sets`, ascending, with the carriers of its variants and who is missing."""
     if isinstance(reader, PackedReader):
         place = np.full(reader.stored_samples, -1, np.int32)
@@ -204,9 +202,7 @@ def summed_in(stratum: Stratum, top: int, pooled: Sequence[int] | None = None) -
     return found
 
 
-def _of_set(
-    study: SetStudy, number: int, carriers: Carriers, lacking: Carriers, summed: Summed
-) -> Iterator[SetResult]:  # fmt: skip
+def _of_set(study: SetStudy, number: int, carriers: Carriers, lacking: Carriers, summed: Summed) -> Iterator[SetResult]:
     rows, members = study.masks_of(number)
     unit = study.reader.dosage_grid * summed.stratum.unit
     total, called = totals(carriers, summed.people), summed.analysis.model.samples - totals(lacking, summed.people)

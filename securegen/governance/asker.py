@@ -27,7 +27,7 @@ def canonical_purpose(purpose: str | None) -> str | None:
 
 def who_asks(
     policy: Policy, given: str | os.PathLike[str] | None, visas: Sequence[str] = (), folder: Path | None = None
-) -> tuple[str | None, str, tuple[Visa, ...]]:  # fmt: skip
+) -> tuple[str | None, str, tuple[Visa, ...]]:
     """Name and role of who asks, and the visas that they show, verified.
 
     visas: files; folder: of the policy, whose audit log has what is refused of them. Raises PolicyError for a key that the policy

@@ -103,11 +103,9 @@ _MORE: dict[str, dict[str, Check]] = {
 }
 KINDS = tuple(_NEEDED)
 SCHEMAS = {
-    kind: record(
-        **needed, may_have={k: v for k, v in (_COMMON | _MORE.get(kind, {})).items() if k not in needed}
-    )
+    kind: record(**needed, may_have={k: v for k, v in (_COMMON | _MORE.get(kind, {})).items() if k not in needed})
     for kind, needed in _NEEDED.items()
-}  # fmt: skip
+}
 _TIME = _pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", "a time in UTC")
 _SIGNATURE = _pattern(r"[A-Za-z0-9+/]{86}==", "a signature")
 _LINE = record(n=COUNT, at=_TIME, kind=one_of(*KINDS), facts=anything, sig=_SIGNATURE, may_have={"clock": _TIME})

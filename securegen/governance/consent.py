@@ -227,9 +227,8 @@ def covered(register: Register, samples: Samples, purpose: duo.Purpose, today: d
         person, own, pasted = register.names(str(fid), str(iid))
         loose = pasted == own
         mine = [
-            line for line in by_id.get(own, [])
-            if loose or line.person == person or (line.alone and line.iid == own)
-        ]  # fmt: skip
+            line for line in by_id.get(own, []) if loose or line.person == person or (line.alone and line.iid == own)
+        ]
         names.append(mine[0].person if mine else person)
         left_out = _why_not(mine, loose, ids[iid], today)
         for line in mine if left_out is None else []:

@@ -100,7 +100,7 @@ def check(
 
 def refuse_withdrawn(
     register: Name, samples: Samples, purpose: str, people: np.ndarray | None = None, *, mondo: Name | None = None
-) -> None:  # fmt: skip
+) -> None:
     """Raise PolicyError where somebody of these, (N,) bool or all, does not allow a purpose any more; StorageError where the
     register is not where it was."""
     allowed = check(register, samples, purpose, mondo=mondo).people

@@ -17,9 +17,7 @@ from securegen.io.schema import boolean, integer, list_of, one_line, optional, r
 RULE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 MOST_REASONS = 4096
 
-REASON_SCHEMA = record(
-    rule=text(80, least=3), allowed=boolean, text=text(1000), line=optional(integer(1, 1 << 20))
-)  # fmt: skip
+REASON_SCHEMA = record(rule=text(80, least=3), allowed=boolean, text=text(1000), line=optional(integer(1, 1 << 20)))
 DECISION_SCHEMA = record(allowed=boolean, reasons=list_of(REASON_SCHEMA, 0, MOST_REASONS))
 
 

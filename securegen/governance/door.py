@@ -212,7 +212,7 @@ def _limits(p: Policy, o: OutputFacts, exact: bool) -> Iterator[Reason]:
     def least(key: str, rule: str, found: int, what: str) -> Reason:
         enough = found >= p[key]
         told = f"{found}" if exact else f"{p[key]} or more" if enough else f"fewer than {p[key]}"
-        return Reason(rule, enough, f"{o.name}: {told} {what}; {p[key]} are the fewest", p.line(key))
+        return Reason(rule, enough, f"{o.name}: {told} {what}; at least {p[key]} are needed", p.line(key))
 
     if o.granularity == COUNT and o.kind != NOISY:  # a floor would tell how many there are
         yield least("limits.smallest_cohort", "policy.smallest_cohort", o.samples, "people")
@@ -226,7 +226,8 @@ def _limits(p: Policy, o: OutputFacts, exact: bool) -> Iterator[Reason]:
         share = p["limits.columns_per_person"]
         yield Reason(
             "policy.columns_per_person", o.columns <= share * o.samples,
-            f"{o.name}: {o.columns} columns" + (f" of {o.samples} people" if exact else "") + f"; {share:g} of them is the most",
+            f"{o.name}: {o.columns} columns" + (f" for {o.samples} people" if exact else "")
+            + f"; at most {share:g} per person are allowed",
             p.line("limits.columns_per_person"),
         )  # fmt: skip
     if o.minor is not None:
@@ -236,7 +237,7 @@ def _limits(p: Policy, o: OutputFacts, exact: bool) -> Iterator[Reason]:
         yield Reason("policy.minor_alleles", False, said, p.line("limits.minor_alleles"))
     top = p["limits.most_variants"]
     yield Reason(
-        "policy.most_variants", o.variants <= top, f"{o.name}: {o.variants} variants; {top} are the most",
+        "policy.most_variants", o.variants <= top, f"{o.name}: {o.variants} variants; at most {top} are allowed",
         p.line("limits.most_variants"),
     )  # fmt: skip
 
@@ -247,7 +248,7 @@ def _budgets(r: Request, exact: bool) -> Iterator[Reason]:
     if not h.known:
         yield Reason("policy.differing_people", False, "who was analysed before is not at hand", line)
         return
-    fault = h.fault or f"sets of samples are equal, or {p['limits.differing_people']} people apart"
+    fault = h.fault or f"sets of samples are equal, or differ by at least {p['limits.differing_people']} people"
     yield Reason("policy.differing_people", h.fault is None, fault, line)
     if not h.seen:
         said = "earlier tables are of other people: rows that few of these tell apart are withheld, by the genotypes (`bfile`)"
@@ -255,15 +256,15 @@ def _budgets(r: Request, exact: bool) -> Iterator[Reason]:
     share = p["budgets.columns_share"]
     yield Reason(
         "budget.columns", h.columns <= share * h.people,
-        (f"{h.columns} columns in the life of {h.people}" if exact else "columns in the life of these")
-        + f" people; {share:g} of them is the most",
+        (f"{h.columns} columns so far for these {h.people} people" if exact else "columns so far for these people")
+        + f"; at most {share:g} per person are allowed",
         p.line("budgets.columns_share"),
     )  # fmt: skip
     for key, found, when in (
         ("releases_per_day", h.day, "today"), ("releases_per_month", h.month, "in 30 days"), ("releases", h.ever, "ever")
     ):  # fmt: skip
         most = p[f"budgets.{key}"]
-        said = f"{found} other releases {when}; {most} are the most" + (
+        said = f"{found} other releases {when}; at most {most} are allowed" + (
             ", and this one is a repetition" if h.repeated else ""
         )
         yield Reason(f"budget.{key}", h.repeated or found < most, said, p.line(f"budgets.{key}"))

@@ -145,9 +145,7 @@ class Fingerprints:
                         continue
                     if all(abs(new.calls @ seen.calls) <= _LINKED**0.5 for seen in taken[i]):
                         taken[i].append(new)
-        bands = [
-            seen[k : k + VARIANTS] for seen in taken for k in range(0, len(seen) - VARIANTS + 1, VARIANTS)
-        ]  # fmt: skip
+        bands = [seen[k : k + VARIANTS] for seen in taken for k in range(0, len(seen) - VARIANTS + 1, VARIANTS)]
         return [
             tuple(names_of(self._reader.variants, np.array([seen.row for seen in band])))
             for band in bands if sum(seen.bits for seen in band) >= BITS

@@ -95,7 +95,7 @@ def refuse_dates(path: str, name: str, cells: np.ndarray, *, categories: bool) -
     """Raise PolicyError for a column of whole dates. The message repeats no cell."""
     if re.sub("[^A-Z]", "", name.upper()) in _DATES:
         raise PolicyError(f"{DATE_RULE}: {path}: column {name} is called a date of birth: {_INSTEAD}")
-    if _all_dates([text for text in cells.tolist() if not _absent(text)], categories=categories):
+    if _all_dates(cells.tolist(), categories=categories):
         raise PolicyError(f"{DATE_RULE}: {path}: every value of column {name} is a whole date: {_INSTEAD}")
 
 
@@ -127,10 +127,14 @@ def refuse_unused(rules: Mapping[str, Fraction], used: set[str]) -> None:
         )
 
 
-def _all_dates(known: list[str], *, categories: bool) -> bool:
+def _all_dates(cells: list[str], *, categories: bool) -> bool:
+    eight = re.compile("[0-9]{8}", re.ASCII).fullmatch
+    if not categories and not all(eight(text) or _absent(text) for text in cells):  # the first number ends it
+        return False
+    known = [text for text in cells if not _absent(text)]
     if len(set(known)) < _LEAST:
         return False
-    if all(re.fullmatch("[0-9]{8}", text, re.ASCII) for text in known):
+    if all(eight(text) for text in known):
         return any(all(_is_day(text, shape) for text in known) for shape in _DIGITS)
     return categories and any(all(_is_day(text, shape) for text in known) for shape in _SHAPES)
 

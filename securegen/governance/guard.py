@@ -111,7 +111,7 @@ class SiteGuard(fp.Guard):
             self._spans[key] = openings.span(np.column_stack([analysed, *self._columns])[analysed], intercept=False)
         most = openings.leverages_beside(self._spans[key], columns, noise).max(initial=0.0)
         if not most <= self._limit:  # not of NaN either
-            return f"one person has leverage {most:.3f} in what is open and these numbers; {self._limit} is the most"
+            return f"one person has leverage {most:.3f} in what is open and these numbers; at most {self._limit} is allowed"
         return None
 
     def moments(self, own: Sequence[int], opened: Sequence[int]) -> None:

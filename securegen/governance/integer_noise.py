@@ -49,7 +49,7 @@ def choosing(delta: float | None, k: int, scale: float) -> Any:
 
 def least_scale(
     make: Callable[[float], Any], distance: float, epsilon: float, delta: float | None, *, guess: float = 1.0
-) -> float:  # fmt: skip
+) -> float:
     """The least scale that OpenDP bounds by ε (and δ). distance: how far one person moves what is measured; guess: times
     distance/ε, of which pure ε needs hardly more."""
     if delta is None:

@@ -176,15 +176,15 @@ class Entries:
         most = int(self.spent[rows[analysed]].max()) + len(new)
         if new and most > share * analysed.sum():
             return (
-                f"{most} columns would have been summed with one person's genotypes, {share:.0%} of {analysed.sum()} people "
-                "are the most without consent"
+                f"{most} columns would have been summed with one person's genotypes; at most {share:.0%} of "
+                f"{analysed.sum()} people are allowed without consent"
             )
         if not new:
             return None
         fresh = part_of(rows[analysed], columns[np.ix_(analysed, new)])
         most_of_one = raised_leverage(self.columns, fresh, len(self.spent)) if self.columns else 0.0
         if most_of_one > limit:
-            return f"one person has too large a leverage in the columns of all studies; {limit} is the most"
+            return f"one person has too large a leverage in the columns of all studies; at most {limit} is allowed"
         self.columns.append(fresh)
         self.spent[fresh[0]] += len(new)
         self.charged += [marks[j] for j in new]
@@ -253,15 +253,15 @@ class Entries:
         others = [p for p in other if (padded(p.members, len(mine)) & mine).any()]
         if others and not consent:
             return (
-                "products of these people's genotypes were opened, of other variants or beside other people; once is the "
-                f"most without consent (the other: {others[0].what})"
+                "products of these people's genotypes were opened, of other variants or beside other people; only once is "
+                f"allowed without consent (the other: {others[0].what})"
             )
         everybody = np.flatnonzero(mine)
         most = int(self.spent[everybody].max()) + predictors + (0 if same else block)
         if most > share * len(everybody):
             return (
-                f"{most} columns would have been summed with one person's genotypes, {share:.0%} of {len(everybody)} people "
-                "are the most without consent"
+                f"{most} columns would have been summed with one person's genotypes; at most {share:.0%} of "
+                f"{len(everybody)} people are allowed without consent"
             )
         self.spent[everybody] += predictors + (0 if same else block)
         self.products.append(Products(what, mark, mine))

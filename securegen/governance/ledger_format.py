@@ -137,9 +137,7 @@ def unpack(raw: memoryview, key: bytes, path: Path) -> tuple[Entries, bytes]:
     if len(raw) < _COUNTS + _HMAC or not hmac.compare_digest(_sealed(key, counted, found), raw[-_HMAC:]):
         raise StorageError(f"{path} was altered or belongs to another key: bring it back from a backup")
     header = _COUNTS + int.from_bytes(raw[_COUNTS - 4 : _COUNTS], "little")
-    value: dict[str, Any] = parse_json(
-        bytes(raw[_COUNTS:header]), f"{path}, a ledger,", _HEADER, error=StorageError
-    )  # fmt: skip
+    value: dict[str, Any] = parse_json(bytes(raw[_COUNTS:header]), f"{path}, a ledger,", _HEADER, error=StorageError)
     size, bits = value["people"], -(-value["people"] // 8)
     named, count, bands = value["names"], value["prints"], len(value["bands"])
     lengths = [named * PERSON_BYTES, named * 4, size * 4, count * 4, count * bands * 2, value["charged"] * _MARK]

@@ -109,8 +109,8 @@ class NoiseEntries:
         for what, found, more, limit in zip("εδ", spent, _sum([noise]), most, strict=True):
             if found + more > limit * (1 + _SLACK):
                 return (
-                    f"this summary brings the {what} of a person to {found + more:g}; {limit:g} is the most, over all summaries, "
-                    "phenotypes and ε of a life; what was asked before is answered as it was"
+                    f"this summary brings the {what} of a person to {found + more:g}; at most {limit:g} is allowed, over all "
+                    "summaries, phenotypes and ε of a life; what was asked before is answered as it was"
                 )
         return None
 
@@ -183,8 +183,8 @@ class NoiseEntries:
             over = max(found.values(), default=0.0)
             if over > limit * (1 + _SLACK):
                 raise PolicyError(
-                    f"{BUDGET_RULE}: noise of phenotype {name} brings the {what} of a person to {over:g}; {limit:g} is the most, "
-                    "over all columns, names and ε of a life"
+                    f"{BUDGET_RULE}: noise of phenotype {name} brings the {what} of a person to {over:g}; at most {limit:g} "
+                    "is allowed, over all columns, names and ε of a life"
                 )
 
     def _value(self, place: int, value: float) -> str:

@@ -28,5 +28,5 @@ def strength_reasons(policy: Policy, noises: Iterable[AppliedNoise | None]) -> I
     for noise in dict.fromkeys(n for n in noises if n is not None):
         for key, found in (("epsilon", noise.epsilon), ("delta", noise.delta or 0.0)):
             most = policy[f"noise.{key}"]
-            said = f"{key} {found:g}; {most:g} is the most"
+            said = f"{key} {found:g}; at most {most:g} is allowed"
             yield Reason(f"policy.noise_{key}", 0 <= found <= most, said, policy.line(f"noise.{key}"))

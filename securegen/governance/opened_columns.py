@@ -34,14 +34,14 @@ class ColumnShare:
 
     def line(self) -> str:
         meaning = (
-            f"above {RECOVERS}, where genotypes were recovered"
+            f"above {RECOVERS}, at which published attacks recovered genotypes"
             if self.ratio > RECOVERS
-            else f"above {IDENTIFIES}, where people were identified"
+            else f"above {IDENTIFIES}, at which published attacks identified people"
             if self.ratio > IDENTIFIES
-            else f"below {IDENTIFIES}, where people were identified"
+            else f"below {IDENTIFIES}, at which published attacks identified people"
         )
         sums = "1 sum" if self.columns == 1 else f"{self.columns} sums"
-        return f"{self.who}: {sums} a variant over {self.samples} people, ratio {self.ratio:.4f}: {meaning}"
+        return f"{self.who}: {sums} per variant over {self.samples} people, ratio {self.ratio:.4f}: {meaning}"
 
     def to_json(self) -> dict[str, Any]:
         return {"who": self.who, "columns": self.columns, "samples": self.samples, "ratio": self.ratio}

@@ -60,11 +60,11 @@ def column_fault(x: np.ndarray, fewest: int = FEWEST) -> str | None:
     if count and (x[other] == x[other][0]).all():
         smaller = min(count, len(x) - count)
         if smaller < fewest:
-            return f"{smaller} of {len(x)} people form one of its two groups; {fewest} are the fewest"
+            return f"{smaller} of {len(x)} people form one of its two groups; at least {fewest} are needed"
     squares = x.astype(object) ** 2 if x.dtype.kind in "iuO" else x.astype(np.float64) ** 2
     total, most = squares.sum(), squares.max()
     if most * fewest > total:
-        return f"one person holds {float(Fraction(most) / Fraction(total)):.0%} of its squares; 1/{fewest} is the most"
+        return f"one person holds {float(Fraction(most) / Fraction(total)):.0%} of its squares; at most 1/{fewest} is allowed"
     return None
 
 
@@ -72,7 +72,9 @@ def weight_fault(w: np.ndarray, fewest: int = FEWEST) -> str | None:
     """Of weights, (n,) float64 ≥ 0: an effective number of people (Σw)²/Σw² below 2·fewest."""
     total, squares = float(w.sum()), float((w * w).sum())
     if len(w) and total * total < 2 * fewest * squares or not np.isfinite(total):
-        return f"they rest on {total * total / squares if squares else 0.0:.1f} people; {2 * fewest} are the fewest"
+        return (
+            f"they rest on {total * total / squares if squares else 0.0:.1f} people; at least {2 * fewest} are needed"
+        )
     return None
 
 
@@ -114,7 +116,9 @@ def leverage_fault(columns: np.ndarray, limit: float = LEVERAGE) -> str | None:
     """Of (n, p) columns opened for the same people: somebody's leverage above the limit."""
     most = float(leverages(columns).max(initial=0.0))
     if most > limit:
-        return f"one person has leverage {most:.3f} in the span of {columns.shape[1]} columns; {limit} is the most"
+        return (
+            f"one person has leverage {most:.3f} in the span of {columns.shape[1]} columns; at most {limit} is allowed"
+        )
     return None
 
 
@@ -124,7 +128,7 @@ def set_fault(a: np.ndarray, b: np.ndarray, fewest: int = FEWEST) -> str | None:
         return None
     for count, what in ((a & ~b, "only in the first"), (b & ~a, "only in the second"), (a & b, "in both")):
         if 0 < int(count.sum()) < fewest:
-            return f"fewer than {fewest} people are {what} of two sets of samples; none or {fewest} are the fewest"
+            return f"fewer than {fewest} people are {what} of two sets of samples; there must be none, or at least {fewest}"
     return None
 
 
@@ -138,9 +142,7 @@ def sets_fault(sets: np.ndarray, fewest: int = FEWEST) -> str | None:
     new, old = leverages(weighted, intercept=False) / counts, leverages(weighted[:, :-1], intercept=False) / counts
     most = float(new[new > old + RANK].max(initial=0.0))
     if most * fewest > 1 + 1e-6:
-        return (
-            f"a combination of {sets.shape[1]} sets of samples is fewer than {fewest} people; {fewest} are the fewest"
-        )
+        return f"a combination of {sets.shape[1]} sets of samples is fewer than {fewest} people; at least {fewest} are needed"
     return None
 
 

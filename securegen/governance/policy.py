@@ -73,7 +73,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     ),
     "purposes.allowed": Setting(list_of(_purpose, 0, 1000), ["GRU"], "DUO codes. A wider one covers narrower ones."),
     "purposes.required": Setting(boolean, True, "Whether a request must name its purpose."),
-    "tiers.owner.granularity": Setting(one_of(*GRANULARITIES), RECORD, "Beacon: `record` has a row per person."),
+    "tiers.owner.granularity": Setting(one_of(*GRANULARITIES), RECORD, "Beacon: `record` has one row per person."),
     "tiers.owner.reveal": Setting(one_of(*REVEALS), FULL, "The most of a table of association."),
     "tiers.analyst.granularity": Setting(one_of(*GRANULARITIES), COUNT, "`count`: tables of sums, no row per person."),
     "tiers.analyst.reveal": Setting(one_of(*REVEALS), FULL, "The most of a table of association."),
@@ -90,7 +90,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     ),
     "limits.most_variants": Setting(integer(1, _MOST), _MOST, "Most variants of one table."),
     "limits.differing_people": Setting(
-        integer(1, 1 << 20), FEWEST, "Sets of samples are equal or so many people apart (k of the rules of openings)."
+        integer(1, 1 << 20), FEWEST, "Sets of samples are equal or differ by this many people (k of the rules of openings)."
     ),
     "budgets.releases_per_day": Setting(_COUNT, 100, "Different releases on one day."),
     "budgets.releases_per_month": Setting(_COUNT, 1000, "Different releases in 30 days."),

@@ -171,7 +171,7 @@ def read_policy(path: str | Path) -> Policy:
 
 def sign_policy(
     path: str | Path, steward: SigningIdentity, *, first: Callable[[Policy], object] | None = None
-) -> Policy:  # fmt: skip
+) -> Policy:
     """Sign a policy file. first: told of it before the signature is written.
 
     Raises PolicyError where it is not one, names another steward, or has no later version than the one that was signed before.

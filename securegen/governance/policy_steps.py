@@ -98,9 +98,7 @@ def countersign(request: str, key: Name, out: Name, *, passphrase: bytes | None 
 
     Whoever signs has seen what is asked for, by `explain` or the refusal. Raises PolicyError, StorageError where OUT is there.
     """
-    second_signature.countersign(
-        os.fspath(out), request, signing.read_identity(os.fspath(key), passphrase=passphrase)
-    )  # fmt: skip
+    second_signature.countersign(os.fspath(out), request, signing.read_identity(os.fspath(key), passphrase=passphrase))
 
 
 def check(path: Name) -> Policy:

@@ -19,7 +19,7 @@ def identities_of(tables: Tables, fault: Fault) -> tuple[Identity, ...]:
     for line, own in _whole(tables, "identity", fault):
         made = Identity(
             own["name"], own["key"], own["role"], tuple(own["purposes"]), own["expires"], line, tuple(own["subjects"])
-        )  # fmt: skip
+        )
         for other in out:
             if other.name.lower() == made.name.lower() or other.verify_key == made.verify_key:
                 raise fault(line, f"{made.name} has the name or the key of {other.name}")
@@ -60,9 +60,7 @@ def visas_of(tables: Tables, issuers: Sequence[Issuer], fault: Fault) -> tuple[V
             raise fault(line, f"{own['issuer']} is not an issuer here")
         if strange := set(own["needs"]) - {v.name for v in out}:
             raise fault(line, f"the visa {own['name']} needs {min(strange)}, which does not stand above it")
-        out.append(
-            VisaRule(**{**own, "by": tuple(own["by"]), "needs": tuple(own["needs"]), "line": line})
-        )  # fmt: skip
+        out.append(VisaRule(**{**own, "by": tuple(own["by"]), "needs": tuple(own["needs"]), "line": line}))
     return tuple(out)
 
 

@@ -38,7 +38,5 @@ def refusal_reasons(policy: Policy, entries: Sequence[Entry]) -> list[Reason]:
     looked = sum(bool({DESIGN, *SETS, *LOOKING} & set(e.facts["rules"])) for e in found)
     if looked < policy[KEY]:
         return []
-    said = (
-        f"{looked} refusals in {_DAYS} days looked at who is in the data, or their values; {policy[KEY]} are the most"
-    )
+    said = f"{looked} refusals in {_DAYS} days looked at who is in the data, or their values; at most {policy[KEY]} are allowed"
     return [Reason(RULE, False, said, policy.line(KEY))]

@@ -116,7 +116,7 @@ def span_leverages(gram: IntArray | FloatArray, columns: IntArray | FloatArray) 
 def span_fault(leverage: FloatArray, limit: float) -> str | None:
     """Of own people's leverages in the span of columns, (n,): one is above the limit."""
     if leverage.size and not leverage.max() <= limit:  # not of NaN either
-        return f"one person has leverage {leverage.max():.3f} in the span of these columns; {limit} is the most"
+        return f"one person has leverage {leverage.max():.3f} in the span of these columns; at most {limit} is allowed"
     return None
 
 
@@ -189,12 +189,14 @@ def losses_fault(values: IntArray, fewest: int = FEWEST) -> str | None:
     person may have of a column's squares."""
     most, total = values.max(axis=0, initial=0), values.sum(axis=0)
     for j in np.flatnonzero(most * float(fewest) > total).tolist():
-        return f"loss {j}: one person holds {most[j] / total[j]:.0%} of it; 1/{fewest} is the most"
+        return f"loss {j}: one person holds {most[j] / total[j]:.0%} of it; at most 1/{fewest} is allowed"
     return None
 
 
 def eta_fault(eta: FloatArray) -> str | None:
     """Of own people's linear predictors at a step of a logistic model, any shape: one is beyond ±10 or not a number."""
     if eta.size and not np.abs(eta).max() <= LARGEST_ETA:
-        return f"one person's linear predictor is {np.abs(eta).max():.1f}; {LARGEST_ETA:.0f} either way is the most"
+        return (
+            f"one person's linear predictor is {np.abs(eta).max():.1f}; at most {LARGEST_ETA:.0f} either way is allowed"
+        )
     return None

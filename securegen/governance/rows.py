@@ -68,9 +68,7 @@ def _nearly_constant(fine: np.ndarray, grid: int, fewest: int) -> np.ndarray:
     return out
 
 
-def stand_out(
-    block: GenotypeBlock, people: np.ndarray, grid: int, fewest: int, *, summed: bool = False
-) -> np.ndarray:  # fmt: skip
+def stand_out(block: GenotypeBlock, people: np.ndarray, grid: int, fewest: int, *, summed: bool = False) -> np.ndarray:
     """(V,) bool: rows in which 1 to fewest − 1 of these people, (n,) bool, stand out, by their numbers or their copies."""
     out = np.zeros(len(block), bool)
     for seen in _seen(block):
@@ -121,7 +119,7 @@ class RowRule:
 
     def scan(
         self, block: GenotypeBlock, kept: list[GenotypeBlock], among: Sequence[np.ndarray] | None = None
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """(V,) bool of one block. kept: the rows taken before it, a block a row; changed into those for the next block.
 
         among: the sets of samples over which these rows are opened, of those of the rule; None for all.
@@ -162,7 +160,7 @@ class RowRule:
 
     def _apart(
         self, rows: GenotypeBlock, people: np.ndarray, at: np.ndarray, known: int, good: np.ndarray
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """(V,) bool: rows that are good and that no few people tell apart from one before, of which `known` were taken."""
         codes = genotype_codes(rows, people, self._grid, summed=self._summed)
         allowed = _lacking_alike(codes, at, np.concatenate([np.ones(known, bool), good]), self._fewest, self.window)
@@ -200,9 +198,7 @@ def _lacking_alike(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, fewes
         return allowed
     index = np.flatnonzero(some)
     odd, high = planes(lack[index].astype(np.uint8))
-    taken = take_rows(
-        odd, high, codes.shape[1], at[index], np.ones(len(index), bool), window=window, least=fewest
-    )  # fmt: skip
+    taken = take_rows(odd, high, codes.shape[1], at[index], np.ones(len(index), bool), window=window, least=fewest)
     out = allowed.copy()
     out[index] = taken
     return out
@@ -213,9 +209,7 @@ def _genotypes_apart(codes: np.ndarray, at: np.ndarray, allowed: np.ndarray, few
     genotype of a row before."""
     masks = np.stack([np.where(codes == copies, 2, 0) for copies in range(3)], axis=1).astype(np.uint8)
     odd, high = planes(masks.reshape(-1, codes.shape[1]))
-    taken = take_rows(
-        odd, high, codes.shape[1], np.repeat(at, 3), np.repeat(allowed, 3), window=window, least=fewest
-    )  # fmt: skip
+    taken = take_rows(odd, high, codes.shape[1], np.repeat(at, 3), np.repeat(allowed, 3), window=window, least=fewest)
     return np.asarray(taken.reshape(-1, 3).all(axis=1))
 
 

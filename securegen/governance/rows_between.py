@@ -44,7 +44,7 @@ def places_of(ledger: Entries, everybody: Samples) -> np.ndarray:
 
 def between(
     what: str, place: str, mine: np.ndarray, earlier: Sequence[np.ndarray], places: np.ndarray
-) -> list[Between]:  # fmt: skip
+) -> list[Between]:
     """A set beside earlier ones, (people of the ledger,) bool each. places: of everybody."""
     here = places >= 0
     out = []

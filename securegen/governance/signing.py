@@ -17,7 +17,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from securegen.errors import KeyFileError, UsageError
+from securegen.errors import ArtefactError, KeyFileError, UsageError
 from securegen.governance.policy import PIN
 from securegen.io import envelope
 from securegen.io.output import FOR_OTHERS, write_json
@@ -152,3 +152,9 @@ def read_public(path: str | Path) -> dict[str, Any]:
         return found
     except FileNotFoundError:
         raise KeyFileError(f"there is no verify key {path}: securegen site keygen makes one") from None
+    except ArtefactError as error:
+        if Path(path).suffix == ".secret":
+            raise KeyFileError(
+                f"{path} is a secret key: give the public key, its other file, which ends in .pub"
+            ) from None
+        raise error

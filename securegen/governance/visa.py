@@ -88,7 +88,7 @@ def read_visas(policy: Policy, paths: Iterable[str | os.PathLike[str]]) -> tuple
         for visa in _of_file(policy, path, where):
             found[visa.digest] = visa
     if len(found) > MOST_VISAS:
-        raise PolicyError(f"policy.visa: {len(found)} visas; {MOST_VISAS} are the most of a request")
+        raise PolicyError(f"policy.visa: {len(found)} visas; a request may have {MOST_VISAS}")
     return tuple(found.values())
 
 
@@ -215,7 +215,7 @@ def _links(policy: Policy, value: str, where: str) -> Iterator[tuple[str, str]]:
     """Issuer and subject of the identities in `sub,iss;sub,iss`, each escaped as in a URL; of issuers of the policy alone."""
     pairs = value.split(";")
     if len(pairs) > MOST_LINKS:
-        raise PolicyError(f"{where}: LinkedIdentities of {len(pairs)} identities; {MOST_LINKS} are the most")
+        raise PolicyError(f"{where}: LinkedIdentities of {len(pairs)} identities; at most {MOST_LINKS} are allowed")
     for pair in pairs:
         sub, comma, iss = pair.partition(",")
         if not comma or "," in iss:

@@ -46,9 +46,7 @@ def used(held: Mapping[str, tuple[VisaRule, Visa]], role: str) -> list[tuple[Vis
     return [pair for name, pair in held.items() if name in names]
 
 
-def reasons(
-    policy: Policy, who: Identity, role: str, visas: Sequence[Visa], now: int
-) -> Iterator[Reason]:  # fmt: skip
+def reasons(policy: Policy, who: Identity, role: str, visas: Sequence[Visa], now: int) -> Iterator[Reason]:
     """What a door says of who asks as a role with these visas: each that it rests on, or why none gives it."""
     held = roles_of(policy, who, visas, now)
     for rule, visa in used(held, role) if role != who.role else ():

@@ -45,12 +45,12 @@ def parameters_facts(parameters: Parameters) -> dict[str, Any]:
         "security": f"at least 128 bits: {_bits(p)} bits of modulus, at most {STANDARD_128[p.ring.n]} at n = {p.ring.n} "
         "(Homomorphic Encryption Standard, ternary secret)",
         "samples": p.samples,
-        "layout": f"{p.pack} samples × {p.strand_variants} variants a ciphertext, {p.strands} of them a block, "
+        "layout": f"{p.pack} samples × {p.strand_variants} variants per ciphertext, {p.strands} of them per block, "
         f"{p.groups} groups of samples; {p.digits} variants per coefficient, columns in up to {p.column_digits} digits",
         "scales": f"genotypes 2^{p.genotype_scale}, columns 2^{p.design_scale}, stored values up to {p.dosage_max}",
         "noise_margin": f"{p.margin_bits:.1f} bits between 15 standard deviations of the noise and ½, as planned "
         f"(error of a coefficient at most {ERROR_MAX})",
-    }  # fmt: skip
+    }
 
 
 def _bits(p: Parameters) -> int:

@@ -27,15 +27,18 @@ EXPONENT = re.compile(r"[0-9.]+[eE][+-]?[0-9]+", re.ASCII)
 
 def _fields(path: Path, counts: tuple[int, ...], what: str) -> np.ndarray:
     """(R, F) object array of the fields of every row, all of one length. Raises InputError naming file and line."""
-    rows = [(number, fields_of(line)) for number, line in enumerate(iterate_lines(path), 1) if line.strip()]
-    if not rows:
+    rows = list(map(fields_of, iterate_lines(path)))
+    widths = set(map(len, rows))
+    if not widths - {0}:
         raise InputError(f"{path} is empty")
-    expected = next((n for n in counts if any(len(fields) == n for _, fields in rows)), counts[0])
-    for number, fields in rows:
-        if len(fields) != expected:
+    expected = next((n for n in counts if n in widths), counts[0])
+    if widths == {expected}:
+        return np.array(rows, dtype=object)
+    for number, fields in enumerate(rows, 1):
+        if len(fields) != expected and "".join(fields).strip():
             refuse_separator(fields, path, number)
             raise InputError(f"{path}, line {number}: {count(len(fields), 'field')}, a {what} file has {expected}")
-    return np.array([fields for _, fields in rows], dtype=object)
+    return np.array([fields for fields in rows if len(fields) == expected], dtype=object)
 
 
 def refuse_header(people: np.ndarray, path: Path) -> None:
@@ -82,7 +85,10 @@ def read_bim(path: Path) -> Variants:
 
 def _positions(bim: np.ndarray, column: int, path: Path) -> np.ndarray:
     """(M,) int64 base-pair positions. Raises InputError naming the line and the text of another word."""
-    out = [whole_number(text) for text in bim[:, column]]
+    texts = bim[:, column].tolist()
+    if len(max(texts, key=len)) < 19 and "".join(texts).isascii() and all(map(str.isdecimal, texts)):
+        return np.array(list(map(int, texts)), np.int64)  # as nearly every file has them
+    out = [whole_number(text) for text in texts]
     if None in out:
         at = out.index(None)
         text = bim[at, column]

@@ -34,7 +34,8 @@ class FormatOption:
 
 
 MULTIALLELIC: Final = FormatOption(
-    "multiallelic", "multiallelic", "Records with several ALT: one row an ALT, or left out [split].", choices=("split", "skip")
+    "multiallelic", "multiallelic", "Records with several ALT alleles: one row per ALT, or leave them out [split].",
+    choices=("split", "skip"),
 )  # fmt: skip
 
 

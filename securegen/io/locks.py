@@ -38,7 +38,7 @@ def only_one(path: str | Path, what: str, *, wait: float = 0.0) -> Iterator[Path
             if time.monotonic() < until:
                 time.sleep(_AGAIN)
                 continue
-            raise StorageError(f"another securegen is writing {what}: wait for it, or choose another --out") from None
+            raise StorageError(f"another securegen is writing {what}: wait for it, or choose another `out`") from None
         except OSError:  # a file system without locks
             break
         os.close(descriptor)

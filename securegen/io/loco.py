@@ -8,6 +8,7 @@ chromosome that the model did not hold has the sum of all. NA stands for people 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from securegen.errors import InputError
 from securegen.io.text import beside, fields_of, iterate_lines
 from securegen.model import FloatArray, Samples
 
+_BLANKS: Final = re.compile(r"[ \t]+")
 CHROMOSOMES: Final = tuple(str(n) for n in range(1, 24))  # 23 is X
 LARGEST: Final = 1e6  # of a prediction in standard deviations, or of a logit: beyond it the file is another one
 
@@ -48,7 +50,7 @@ def read_prediction_list(path: str | Path) -> dict[str, Path]:
     for number, line in enumerate(iterate_lines(path), 1):
         if not line.strip():
             continue
-        phenotype, *rest = line.strip().split(maxsplit=1)
+        phenotype, *rest = _BLANKS.split(line.strip(" \t"), maxsplit=1)
         if not rest:
             raise InputError(f"{path}, line {number}: a phenotype and a .loco file are expected, not {line.strip()!r}")
         if phenotype in out:
@@ -86,7 +88,7 @@ def read_offsets(path: str | Path, samples: Samples) -> Offsets:
     for number, line in enumerate(lines, 2):
         if not line.strip():
             continue
-        fields = line.split()
+        fields = fields_of(line)
         chromosome = fields[0]
         if chromosome not in CHROMOSOMES or chromosome in seen:
             raise InputError(

@@ -17,6 +17,8 @@ from yarl import URL
 from securegen.errors import StorageError
 from securegen.io.store_allowance import Allowance, AnswerRefusedError, current
 
+_DEFINES = (b"<!ENTITY", b"<!ATTLIST")  # in XML; in a ciphertext never: one in 2^64 places
+
 
 class _Counted:
     """The stream of an answer, counted while it is read."""
@@ -38,7 +40,10 @@ class _Counted:
             parts.append(part)
             if most > 0:
                 break
-        return b"".join(parts)
+        found = b"".join(parts)
+        if any(word in found for word in _DEFINES):
+            self._allowance.refuse("the store's answer defines words of its own, which may stand for more than it has")
+        return found
 
 
 class StoreAnswer(ClientResponse):

@@ -24,6 +24,9 @@ TRIES = 4
 PAUSE = 0.25  # seconds before the second try, doubled for each one after it
 SECONDS = 30  # without an answer
 _LONGEST = 2000  # characters of a foreign error that are looked at
+_CHECKSUMS = {  # a body that is sent has no frame of chunks, which not every store takes off: its SHA-256 is signed
+    "request_checksum_calculation": "when_required", "response_checksum_validation": "when_required",
+}  # fmt: skip
 _BACKENDS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gs"), "gcs": ("gcsfs", "gs"), "memory": ("fsspec", "stores")}
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "DefaultCredentialsError")
 _OURS = (SecuregenError, MemoryError, FileNotFoundError, FileExistsError)
@@ -65,7 +68,7 @@ def _s3() -> Any:
     found = fsspec.filesystem(
         "s3", use_listings_cache=False, config_kwargs={
             "connect_timeout": SECONDS, "read_timeout": SECONDS, "retries": {"max_attempts": 0},  # `asked` counts
-            "http_session_cls": s3_session(),
+            "http_session_cls": s3_session(), **_CHECKSUMS,
         },
     )  # fmt: skip
     found.retries = 1

@@ -163,7 +163,7 @@ class StoreFolder:
             found = self._claimed()
         if found != writer:
             raise StorageError(
-                f"another securegen is writing {self}, or was killed there: wait for it, choose another --out, or when it is "
+                f"another securegen is writing {self}, or was killed there: wait for it, choose another `out`, or when it is "
                 f"certain that none runs remove {self.at(CLAIM)}"
             )
 

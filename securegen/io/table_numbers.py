@@ -14,7 +14,8 @@ from securegen.vocabulary import LIKE_MISSING, MISSING_INPUT, MISSING_NUMBER, NO
 
 def count_missing_numbers(table: Table, name: str) -> int:
     """How many cells of a column hold the number -9."""
-    return sum(is_missing(text) and text.lower() not in MISSING_INPUT for text in table.columns[name].tolist())
+    negative = [text for text in table.columns[name].tolist() if text.startswith("-")]
+    return sum(is_missing(text) and text.lower() not in MISSING_INPUT for text in negative)
 
 
 def parse_numbers(table: Table, name: str, *, advice: str = "", missing_number: bool = True) -> np.ndarray:
@@ -54,4 +55,4 @@ def _hint(text: str, advice: str) -> str:
         return "; the minus sign is written -"
     if text[:1].isdigit():
         return ""
-    return advice or "; use --covar-categorical for a column of categories"
+    return advice or "; use `covar_categorical` for a column of categories"

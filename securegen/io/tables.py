@@ -5,6 +5,7 @@ A table whose header has tabs is separated by tabs, so that an empty cell is a m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,9 @@ def expand_names(names: Sequence[str], columns: Sequence[str], path: str) -> lis
         else:
             with_comma = [c for c in columns if "," in c or " " in c]
             hint = f"; names are separated by commas: rename {with_comma[0]!r} to choose it" if with_comma else ""
+            if regenie := re.fullmatch(r"(.*)\{(\d+):(\d+)\}", name):
+                stem, low, high = regenie.groups()
+                hint = f"; write {stem}{low}-{stem}{high}"
             raise UsageError(f"{path} has no column {name}; it has {', '.join(columns)}{hint}")
     return list(out)
 

@@ -268,7 +268,9 @@ FORMAT = Format(
     "VCF or BCF file, also gzipped.",
     read_vcf,
     options=(
-        FormatOption("vcf_field", "field", "Of a VCF [DS where its header has it, else GT].", choices=FIELDS),
+        FormatOption(
+            "vcf_field", "field", "What to read from a VCF [DS where its header has it, else GT].", choices=FIELDS
+        ),
         MULTIALLELIC,
     ),
     package="cyvcf2",

@@ -108,7 +108,7 @@ def set_products(g: Carriers, m: Carriers, weight: np.ndarray, columns: np.ndarr
     k = len(g.ends) - 1
     out = SetProducts(
         *(np.zeros((k, k), np.int64) for _ in range(3)), *(np.zeros((k, columns.shape[1]), np.int64) for _ in range(2))
-    )  # fmt: skip
+    )
     _products(*g, *m, weight, columns, *out)
     return out
 
@@ -242,9 +242,7 @@ def _with_columns(people, values, ends, columns, out):
 
 
 @njit(cache=True, nogil=True)
-def _products(
-    g_people, g_values, g_ends, m_people, m_values, m_ends, weight, columns, gg, gm, mm, gx, mx
-):  # fmt: skip
+def _products(g_people, g_values, g_ends, m_people, m_values, m_ends, weight, columns, gg, gm, mm, gx, mx):
     last = np.full(len(weight), -1, np.int32)
     before, row_of = np.empty(len(g_people), np.int32), np.empty(len(g_people), np.int32)
     _pairs(g_people, g_values, g_ends, weight, last, before, row_of, gg)

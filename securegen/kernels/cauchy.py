@@ -7,13 +7,15 @@ import math
 import numpy as np
 from numba import njit
 
-_FAR = 15.0  # −log10 P from which tan((½ − p)π) is 1/(πp) to float64
+_FAR = 300.0  # −log10 P from which the terms are scaled down: P is 0 in float64 soon
 
 
 @njit(cache=True, nogil=True)
 def cauchy(log10p: np.ndarray, weights: np.ndarray, largest: float) -> float:
     """−log10 of the P of Σ w tan((½ − p)π), for (k,) −log10 p and weights ≥ 0, p at most `largest`; of one weight
-    its p."""
+    its p.
+
+    The tangent is 1/tan(πp): ½ − p has lost the digits of a small p."""
     total, top, count, only = 0.0, -np.inf, 0, 0.0
     for i in range(len(log10p)):
         if weights[i] > 0:
@@ -23,16 +25,14 @@ def cauchy(log10p: np.ndarray, weights: np.ndarray, largest: float) -> float:
             count += 1
     if count == 1:
         return only
-    far = top > _FAR
+    down = max(top - _FAR, 0.0)
     t = 0.0
     for i in range(len(log10p)):
         if weights[i] > 0:
-            w = weights[i] / total
-            if far:
-                t += w * 10.0 ** (log10p[i] - top)
+            if log10p[i] > _FAR:
+                term = 10.0 ** (log10p[i] - down) / math.pi
             else:
-                t += w * math.tan((0.5 - min(10.0 ** -log10p[i], largest)) * math.pi)
-    if far:
-        return top + math.log10(t)
+                term = 10.0**-down / math.tan(min(10.0 ** -log10p[i], largest) * math.pi)
+            t += weights[i] / total * term
     p = math.atan(1 / t) / math.pi if t > 0 else 0.5 - math.atan(t) / math.pi
-    return -math.log10(p)
+    return down - math.log10(p)

@@ -24,7 +24,7 @@ class _Once(event.Listener):
         if not _Once.said:
             _Once.said = True
             LOG.info(
-                "compiling kernels, once: the next start takes them from the cache" if _Once.kept else
+                "compiling kernels that this step needs: the next run takes them from the cache" if _Once.kept else
                 "compiling kernels, at every start: set NUMBA_CACHE_DIR to a folder of yours to keep them"
             )  # fmt: skip
 

@@ -43,9 +43,7 @@ def unpack(planes: np.ndarray, widths: Sequence[int], dtype: np.dtype, *, thread
         raise ValueError(f"{planes.dtype} of shape {planes.shape} are not records of {record_bytes(widths)} bytes")
     shifts, masks = _layout(widths)
     out = np.empty((len(widths), *planes.shape[1:]), dtype)
-    over_range(
-        planes.shape[1], lambda a, z: _unpack(planes[:, a:z], shifts, masks, out[:, a:z]), threads=threads
-    )  # fmt: skip
+    over_range(planes.shape[1], lambda a, z: _unpack(planes[:, a:z], shifts, masks, out[:, a:z]), threads=threads)
     return list(out)
 
 

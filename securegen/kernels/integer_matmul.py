@@ -39,9 +39,7 @@ def _matmul(g: np.ndarray, y: np.ndarray, ring: np.dtype, threads: int) -> np.nd
     variants = g.shape[1]
     out = np.zeros((variants, y.shape[1]), signed)
     strips = -(-variants // STRIP)
-    over_range(
-        strips, lambda a, z: _strips(g, y, out, a * STRIP, min(z * STRIP, variants)), threads=threads
-    )  # fmt: skip
+    over_range(strips, lambda a, z: _strips(g, y, out, a * STRIP, min(z * STRIP, variants)), threads=threads)
     return out.view(ring)
 
 

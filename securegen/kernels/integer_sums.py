@@ -42,9 +42,7 @@ def _threaded(dosage: np.ndarray, x: np.ndarray, square: bool) -> np.ndarray:
     small = x.size == 0 or (x.min() >= -(1 << 31) and x.max() < 1 << 31)
     columns = np.ascontiguousarray(x.T, dtype=np.int32 if small else np.int64)
     out = np.empty((len(dosage), x.shape[1]), np.int64)
-    over_range(
-        len(out), lambda first, last: _sums(stored[first:last], columns, square, out[first:last]), least=LEAST
-    )  # fmt: skip
+    over_range(len(out), lambda first, last: _sums(stored[first:last], columns, square, out[first:last]), least=LEAST)
     return out
 
 

@@ -36,7 +36,7 @@ def refusal(version: str, mark: str) -> tuple[int, str] | None:
         return InputError.exit_code, (
             f"a worker on {platform.node()} does not see {mark}, which this command made: let all workers mount that folder "
             "under the same path"
-        )  # fmt: skip
+        )
     return None
 
 
@@ -155,6 +155,8 @@ def cluster_at(address: str, workers: int, log: Callable[[str], None]) -> Iterat
             logger.setLevel(SILENT)  # tracebacks of what is said here in a line
     with contextlib.ExitStack() as stack:
         if not address:
+            # else a cluster gives up a worker whose next process is not there in 15 s, as on a busy machine, and starts no other
+            stack.enter_context(import_module("dask.config").set({"distributed.deploy.lost-worker-timeout": PATIENCE}))
             own = dask.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,

@@ -18,7 +18,7 @@ from securegen.errors import PeerError, ProtocolError, SecuregenError
 PARENT = "_SECUREGEN_PARENT"  # in a role's environment: the process that it must not outlive
 HEARD = (PeerError.exit_code, ProtocolError.exit_code)  # of roles that may only have heard of another's failure
 TICK = 0.5  # seconds of a wait
-PATIENCE = 5.0  # seconds for the failure that the others heard of to show itself
+PATIENCE = 30.0  # seconds for the failure that the others heard of to show itself
 GRACE = 3.0  # seconds to end in order, before a role is killed
 SAID = 1 << 20  # bytes of a role's stderr that are kept
 

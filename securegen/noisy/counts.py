@@ -41,7 +41,7 @@ def counts(inputs: Inputs, cohort: CountedCohort, *, sexes: bool = False, called
         cells += [(name, word) for word in ("case", "control", "neither")]
     groups, variants = 1 + sexes + len(names), len(cohort.variants)
     if groups > MOST_GROUPS:
-        raise UsageError(f"`pheno_name`: {groups} groups; {MOST_GROUPS} are the most")
+        raise UsageError(f"`pheno_name`: {groups} groups; at most {MOST_GROUPS} are allowed")
     moved, parts = Sensitivity(groups, groups), groups + called
 
     def draw(noise: PeopleNoise) -> list[int]:

@@ -26,8 +26,8 @@ def frequencies(cohort: CountedCohort) -> NoisySummary:
     variants = cohort.variants
     if len(variants) > MOST_VARIANTS:
         raise UsageError(
-            f"{len(variants)} variants; {MOST_VARIANTS} are the most, and with fewer there is less noise: `extract` names those "
-            "that you need"
+            f"{len(variants)} variants; at most {MOST_VARIANTS} are allowed, and with fewer there is less noise: `extract` names "
+            "those that you need"
         )
     kinds, copies = cohort.ploidy()
     halved = bool((kinds != AUTOSOMAL).any())

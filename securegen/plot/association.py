@@ -139,6 +139,10 @@ def manhattan(tests: Associations, *, width: int = 1600, height: int | None = No
     return canvas.draw(paint, width=width, height=height)
 
 
+def _bare(name: str) -> str:
+    return name[3:] if name.lower().startswith("chr") else name
+
+
 def _chromosome_ticks(axes: Axes, axis: Any, narrow: bool) -> None:
     """One tick a chromosome, its name where there is room; positions where there is only one."""
     if len(axis.names) == 1:
@@ -147,12 +151,12 @@ def _chromosome_ticks(axes: Axes, axis: Any, narrow: bool) -> None:
         low, high = axis.first[0] / 1e6, (axis.first[0] + axis.stop[0]) / 1e6
         ticks = [t for t in MaxNLocator(5 if narrow else 9).tick_values(low, high) if low <= t <= high]
         axes.set_xticks([1e6 * (t - low) for t in ticks], [f"{t:.6g}" for t in ticks])
-        axes.set_xlabel(f"position on chromosome {canvas.shorten(axis.names[0], 20)} (Mb)")
+        axes.set_xlabel(f"position on chromosome {canvas.shorten(_bare(axis.names[0]), 20)} (Mb)")
         return
     span = max(float(axis.stop[-1]) if len(axis.stop) else 1.0, 1.0)
     need, last, names = (0.06 if narrow else 0.018) * span, -np.inf, []
     for name, centre in zip(axis.names, axis.centre, strict=True):
-        bare = name[3:] if name.lower().startswith("chr") else name
+        bare = _bare(name)
         room = centre - last >= need * max(1, len(bare) / 2)
         names.append(canvas.shorten(bare, 8) if room else "")
         last = centre if room else last

@@ -36,6 +36,4 @@ def qq_quantiles(log10p: FloatArray, *, points: int = 4000) -> Quantiles:
         rank = np.unique(np.concatenate([rank[:few], np.geomspace(few, m, points - few).round().astype(np.int64)]))
     smallest, largest = (special.betaincinv(rank, m - rank + 1.0, q) for q in (0.025, 0.975))
     expected = -np.log10((rank - 0.5) / m)
-    return Quantiles(
-        expected[::-1], observed[rank - 1][::-1], -np.log10(largest)[::-1], -np.log10(smallest)[::-1], m
-    )  # fmt: skip
+    return Quantiles(expected[::-1], observed[rank - 1][::-1], -np.log10(largest)[::-1], -np.log10(smallest)[::-1], m)

@@ -39,7 +39,8 @@ def variants_of(frame: pd.DataFrame, path: str) -> Variants:
     if absent:
         raise InputError(f"{path} has no column {', '.join(absent)}: its variants are matched by their alleles")
     ref, alt, a1 = (frame[name].to_numpy(object) for name in ("REF", "ALT", "A1"))
-    other = np.where(a1 == alt, ref, alt)
+    several = np.array(["," in text for text in alt], bool)  # of plink2: one of these ALT against REF
+    other = np.where((a1 == alt) | (several & (a1 != ref)), ref, alt)
     return Variants(
         frame["#CHROM"].to_numpy(object), frame["POS"].to_numpy(np.int64), frame["ID"].to_numpy(object), a1, other
     )

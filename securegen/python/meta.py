@@ -107,10 +107,10 @@ def meta(
     options = {"genomic_control": genomic_control, "match": match, "keep_ambiguous": keep_ambiguous}
     asked = {f"table{i}": sha256(p) for i, p in enumerate(paths, 1)} | {"options": digest_of(options)}
     gate = gate.of(PeopleFacts(_nobody()), asked)
-    variants, parts, studies = _aligned(paths, match, keep_ambiguous=keep_ambiguous, log=log)
+    variants, named, parts, studies = _aligned(paths, match, keep_ambiguous=keep_ambiguous, log=log)
     if genomic_control:
         parts = controlled(parts, np.array([s.inflation for s in studies]))
-    columns = meta_analysis(parts)
+    columns = named | meta_analysis(parts)
     path = f"{os.fspath(out)}.meta"
     write_meta(path, variants, columns, digits, gate=gate)
     (path,) = form.finish([path])
@@ -128,20 +128,23 @@ def _nobody() -> Samples:
 
 def _aligned(
     paths: Sequence[str], by: str, *, keep_ambiguous: bool, log: Log
-) -> tuple[Variants, Studies, list[StudyTable]]:
-    """Every variant of any table, and each table's numbers on them."""
+) -> tuple[Variants, dict[str, np.ndarray], Studies, list[StudyTable]]:
+    """Every variant of any table, its REF and ALT, and each table's numbers on them."""
     known: Variants | None = None
+    named: dict[str, np.ndarray] = {}
     found: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     studies = []
     for path in paths:
         frame = read_effects(path, "a meta-analysis adds")
         table, numbers = variants_of(frame, path), _numbers(frame)
+        alleles = {name: frame[name].to_numpy(object) for name in ("REF", "ALT")}
         place, turned, left = np.arange(len(table)), np.zeros(len(table), bool), dict[str, int]()
         if known is None:
-            known = table
+            known, named = table, alleles
         else:
             place, turned, left, fresh = _on(known, path, table, by, keep_ambiguous=keep_ambiguous)
             known = _joined(known, table.take(fresh))
+            named = {name: np.concatenate([named[name], values[fresh]]) for name, values in alleles.items()}
         numbers["beta"] = np.where(turned, -numbers["beta"], numbers["beta"])
         numbers["frequency"] = np.where(turned, 1 - numbers["frequency"], numbers["frequency"])
         kept = place >= 0
@@ -156,7 +159,7 @@ def _aligned(
     for s, (place, numbers) in enumerate(found):
         for name, values in numbers.items():
             parts[name][s, place] = values
-    return known, Studies(**parts), studies
+    return known, named, Studies(**parts), studies
 
 
 def _numbers(frame: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -43,7 +43,7 @@ def frequencies(inputs: Inputs, *, epsilon: float, delta: float | None = None, l
 
 def hits(
     inputs: Inputs, *, epsilon: float, delta: float | None = None, k: int = 10, bounds: Any = None, log: Log = silent
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """The k variants that go most with the one phenotype `pheno_name`: #RANK, CHROM, POS, ID, REF, ALT, without numbers.
 
     bounds: LO,HI of a quantitative phenotype, known without the data; None: cases and controls. As `counts`.
@@ -53,7 +53,7 @@ def hits(
 
 def histogram(
     inputs: Inputs, *, edges: Any, epsilon: float, delta: float | None = None, log: Log = silent
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """People between edges, below, above and without a number, of the one column `pheno_name` of any table `pheno`: #LOW, HIGH,
     COUNT, NOISE_SD. edges: rising numbers, known without the data. As `counts`."""
     return _frame(inputs, HISTOGRAM, epsilon, delta, log, edges=edges)

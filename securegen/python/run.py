@@ -61,6 +61,8 @@ class Results(Mapping[str, "pd.DataFrame"]):
         return f"Results({self._run.engine}, {', '.join(self.paths)})"
 
     def __getitem__(self, phenotype: str) -> pd.DataFrame:
+        if phenotype not in self.paths:
+            raise KeyError(f"no table {phenotype!r}; there are {', '.join(self.paths)}")
         if phenotype not in self._frames:
             self._frames[phenotype] = read_frame(self.paths[phenotype])
         return self._frames[phenotype]

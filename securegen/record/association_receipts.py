@@ -99,7 +99,7 @@ def mpc_receipt(
         assumed = ("semi-honest parties; the dealer colludes with nobody", "both owners agreed to open all sums")
         return Receipt(
             f"vertical, secret sharing, reveal {reveal}", (*owners, dealer), assumed, tuple(tables), warnings
-        )  # fmt: skip
+        )
     servers = Party("each server", "masked data and shares, uniform", "sizes")
     return Receipt(
         "outsourced, secret sharing between two servers", (*owners, servers, dealer),

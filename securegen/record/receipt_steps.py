@@ -90,9 +90,7 @@ def show(path: Where) -> SignedReceipt:
     return SignedReceipt(where + ENDING, statement, tuple(sorted(map(fingerprint, envelope.named()))))
 
 
-def verify(
-    path: Where, *, key: Key | Sequence[Key] = (), fingerprint: str | Sequence[str] = ()
-) -> SignedReceipt:  # fmt: skip
+def verify(path: Where, *, key: Key | Sequence[Key] = (), fingerprint: str | Sequence[str] = ()) -> SignedReceipt:
     """Check the signatures of a receipt, and the files beside it.
 
     path: the receipt, or the run's prefix; key: verify keys (files, or 32 bytes) that must have signed; fingerprint: those of

@@ -155,8 +155,8 @@ class RunLog:
     def save_lines(self, *, replace: bool = True) -> None:
         """Write PREFIX.log as it is now. replace: it takes the place of the same command's earlier part."""
         try:
-            parts = re.split(_STARTS, Path(f"{self.out}.log").read_text())
-        except (OSError, ValueError):
+            parts = re.split(_STARTS, _text_of_log(self.out))
+        except OSError:
             parts = []
         own = rf"securegen \S+ {re.escape(_verb(self.record['command']))}(,| --)"  # of any version, as in the record
         others = [p.rstrip() for p in parts if p.strip() and p.rstrip() != self._saved]
@@ -181,6 +181,11 @@ def print_end(log: RunLog, paths: Sequence[str], then: str | None = None) -> Non
         log(then)
     elif paths:
         log(f"next, to see it: securegen report {shlex.quote(log.out)}")
+
+
+def _text_of_log(out: str) -> str:
+    """PREFIX.log as it was written: names of files may be no UTF-8, and no locale changes a letter."""
+    return Path(f"{out}.log").read_bytes().decode(errors="surrogateescape")
 
 
 def _gives_way(part: str, replace: bool) -> bool:
@@ -219,7 +224,7 @@ def refuse_other_commands(out: str, group: str) -> None:
     """Raise UsageError where OUT.log or OUT.run.json is of a command outside a group: it would go along with this one's."""
     told = [str(r["command"]) for r in records_in(f"{out}.run.json")]
     with contextlib.suppress(OSError):
-        parts = re.split(_STARTS, Path(f"{out}.log").read_text(errors="replace"))
+        parts = re.split(_STARTS, _text_of_log(out))
         told += [p.split("\n")[0].partition(",")[0].partition(" ")[2].partition(" ")[2] for p in parts if p.strip()]
     if other := next((command for command in told if command.split()[:1] != [group]), None):
         raise UsageError(

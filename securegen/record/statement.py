@@ -135,7 +135,8 @@ def statement_of(prefix: str, record: Mapping[str, Any], subjects: Mapping[str, 
     """The statement of a run. record: as it stands in PREFIX.run.json; subjects: its files."""
     call = record.get("call") or {}
     read = {(Path(path).name, digest) for path, digest in (call.get("digests") or {}).items()}
-    read |= set((record.get("inputs") or {}).items())
+    by_path = {digest for _, digest in read}
+    read |= {(name, digest) for name, digest in (record.get("inputs") or {}).items() if digest not in by_path}
     inputs = [
         {"name": name, "digest": {"sha256" if _SHA.fullmatch(digest) else "key": digest}}
         for name, digest in sorted(read)

@@ -24,6 +24,7 @@ OPENED = {
     "uv": "Linear regression from two opened numbers per variant",
     "chi2": "χ² alone, one opened number per variant",
     "hits": "Linear regression; only variants below the threshold were opened",
+    "meta": "Meta-analysis, fixed effects",
 }
 MISSING = {
     "mean": "at the variant's mean dosage, as in regenie",

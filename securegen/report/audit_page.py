@@ -81,7 +81,7 @@ def write_audit_page(
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from None
     if not same and not overwrite:
         raise StorageError(
-            f"{path} exists and is not a page of this log: choose another name, or --overwrite to replace it"
+            f"{path} exists and is not a page of this log: choose another name, or `overwrite` to replace it"
         )
     write_text(path, audit_page(state, alerts, rules))
 

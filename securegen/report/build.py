@@ -6,7 +6,7 @@ from pathlib import Path
 
 from securegen.errors import InputError, StorageError
 from securegen.io.output import write_text
-from securegen.io.text import read_text
+from securegen.io.text import lines_of, read_text
 from securegen.plot.canvas import require_matplotlib
 from securegen.plot.run import costs, human_bytes, human_seconds
 from securegen.report.association import loci, opened, result_section
@@ -29,7 +29,7 @@ ENGINES = {
 def read_annotations(path: str | Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     """Columns to show beside hits: variant id -> cells, and their names. The file is tab separated with a header whose
     first column is the variant id. Raises InputError for a line with another number of fields."""
-    rows = [line.split("\t") for line in read_text(path).splitlines() if line.strip()]
+    rows = [line.split("\t") for line in lines_of(read_text(path)) if line.strip()]
     if not rows or len(rows[0]) < 2:
         raise InputError(f"{path}: the header needs the variant id and at least one more column, separated by tabs")
     for number, row in enumerate(rows, 1):
@@ -125,4 +125,4 @@ def check_path(path: str | Path, run: Run) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from None
     if run.identity.encode() not in head:
         what = "the report of another run" if b'name="securegen-run"' in head else "not a report of this run"
-        raise StorageError(f"{path} exists and is {what}: choose another name (--out), or --overwrite to replace it")
+        raise StorageError(f"{path} exists and is {what}: choose another name (`out`), or `overwrite` to replace it")

@@ -33,6 +33,7 @@ SUFFIXES = (*(t.suffix for t in TESTS.values()), "uv", "chi2", "hits")
 # What stands before and after the phenotype's name, in this program's own columns and in other formats.
 NAMES = (*((".", suffix) for suffix in SUFFIXES), *(f.ending for f in FORMATS.values() if f.write is not None))
 _PACKED = ("", ".gz", ".zst")
+META = "meta"  # the ending of a meta-analysis, which has no phenotype's name
 COUNTS = ("OBS_CT", "CASE_CT", "CTRL_CT")
 
 
@@ -123,6 +124,8 @@ def find_tables(prefix: str, record: dict[str, Any]) -> list[tuple[str, str, str
         plain = [f"{start}{name}{end}" for name in named] or sorted({_unpacked(p) for p in there})
         found = [(p, _one_packing(p, record)) for p in plain]
         out += [(p[len(prefix) + 1 : -len(end)], path, suffix) for p, path in found if path]
+    if record.get("command") == META and (path := _one_packing(f"{prefix}.{META}", record)):
+        out.append((META, path, META))
     order = {name: i for i, name in enumerate(named)}
     return sorted(out, key=lambda found: order.get(found[0], len(order)))
 
@@ -151,6 +154,9 @@ def _lone(path: str, pheno: str | None, pheno_name: Sequence[str] | None, refere
         prefix = base.removesuffix(".sscore")
         return Run(prefix, _record_of(prefix, base), (), scores, people, prefix)
     table = base
+    if base.endswith(f".{META}"):
+        prefix = base.removesuffix(f".{META}")
+        return Run(prefix, _record_of(prefix, table), (Result(META, path, META, read_results(path)),), name=base)
     before, suffix = next(((b, s) for b, s in NAMES if base.endswith(f".{s}")), ("", ""))
     base = base.removesuffix(f".{suffix}") if suffix else base
     folder, name = str(Path(base).parent), Path(base).name
@@ -182,12 +188,12 @@ def _scores(
     if pheno:
         phenotypes = read_table(pheno).select(pheno_name)
         if len(phenotypes.columns) != 1:
-            raise UsageError(f"{pheno} has {', '.join(phenotypes.columns)}: name one with --pheno-name")
+            raise UsageError(f"{pheno} has {', '.join(phenotypes.columns)}: name one with `pheno_name`")
         (trait,) = phenotypes.columns
         values = column_values(phenotypes, trait, join(people, phenotypes))
         outcome = interpret_phenotype(trait, values).values
     elif pheno_name:
-        raise UsageError("--pheno-name needs --pheno")
+        raise UsageError("`pheno_name` needs `pheno`")
     out = []
     for name in names:
         risk = _column(table.columns[f"{name}_RISK"]) if f"{name}_RISK" in table.columns else None

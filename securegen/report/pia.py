@@ -34,7 +34,7 @@ OPEN = {
     ),
     "risks": ("How likely and how grave these risks are for the people concerned.",),
     "measures": ("Storage, access and deletion of the inputs, outside of this program.",),
-}  # fmt: skip
+}
 _AUDIT = list_of(has("size", size=integer(0, 1 << 62)), 0, 64)
 _KINDS = {
     "genotypes": ("bed", "pgen", "vcf", "bgen", *FORMATS), "phenotypes": ("pheno",), "covariates": ("covar",),

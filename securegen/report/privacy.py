@@ -18,7 +18,7 @@ OPENING = {
     "totals over all sites; these were opened to every site.",
     "mpc": "Each party kept its data. What crossed the network were random shares or masked sums; no party saw another's "
     "genotypes or phenotypes, only the numbers listed below were opened.",
-}  # fmt: skip
+}
 ENCRYPTORS = {
     "encryption by own": "the encryptor of this program does what its documentation says (SEAL's can be chosen in its place)",
     "encryption by seal": "Microsoft SEAL's encryption is right",

@@ -42,7 +42,7 @@ def result_columns(
 
 def score_part(
     analysis: Analysis, sums: Sums | OpenedSums, rows: np.ndarray, *, grid: int = 1, copies: int = 2
-) -> ImputedSums:  # fmt: skip
+) -> ImputedSums:
     """What a score test reads of some rows of a block; arguments as of `result_columns`."""
     part = part_of(analysis, sums)
     if isinstance(part, Sums):
@@ -67,7 +67,7 @@ def part_of(analysis: Analysis, sums: Sums | OpenedSums) -> Sums | ImputedSums:
 
 def refused_columns(
     refused: Unanalysed, names: Sequence[str], count: int, rows: Sequence[str] = (voc.ADD,)
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Result columns of `count` variants for a phenotype that has no design in their stratum. rows: TEST of each variant's."""
     known = {"ERRCODE": refused.code, "OBS_CT": refused.samples, "CASE_CT": refused.cases}
     out = {}
@@ -105,9 +105,7 @@ def few_uncalled(analysis: Analysis, sums: Sums | OpenedSums, fewest: int) -> np
     return out
 
 
-def fewest_carriers(
-    analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2
-) -> np.ndarray:  # fmt: skip
+def fewest_carriers(analysis: Analysis, sums: Sums | OpenedSums, *, grid: int = 1, copies: int = 2) -> np.ndarray:
     """(V,) float64: of the called people of one analysis, the fewest who can differ from all the others at a variant, whichever
     genotype these have. Exact where Σg² of hard calls is at hand; where it is not, half the minor alleles, since nobody carries
     more than two; of a genetic model also at most the people who have its 1, or its 0, of an interaction those who differ among

@@ -17,7 +17,7 @@ COLUMNS: Final = (
     *VARIANT_COLUMNS, "A1_FREQ", "STUDY_CT", "OBS_CT", "BETA", "SE", "L95", "U95", "Z_STAT", "P", "LOG10_P", "BETA_RANDOM",
     "SE_RANDOM", "LOG10_P_RANDOM", "Z_STOUFFER", "LOG10_P_STOUFFER", "Q", "P_Q", "I2", "TAU2", "DIRECTION",
 )  # fmt: skip
-_ALWAYS: Final = ("STUDY_CT",)
+_ALWAYS: Final = ("REF", "ALT", "STUDY_CT")
 
 
 def outputs_of(columns: dict[str, np.ndarray], floor: int) -> list[OutputFacts]:

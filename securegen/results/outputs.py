@@ -22,7 +22,7 @@ NO_EXPOSED = (
 
 def associations(
     analyses: Sequence[Analysis], strata: Sequence[Stratum], variants: int, reveal: str = FULL, floor: int | None = None
-) -> list[OutputFacts]:  # fmt: skip
+) -> list[OutputFacts]:
     """One output an analysis of phenotypes; where strata differ, the fewest people and the most columns of any.
 
     floor: rows of fewer carriers are withheld; None where that cannot be seen. Raises PolicyError where they would have

@@ -44,7 +44,7 @@ def who_differ(called: np.ndarray, total: np.ndarray, square: np.ndarray, *, gri
 
 def who_differ_in_groups(
     model: InteractionModel, sums: Sums | ImputedSums, *, grid: int, copies: int = 2
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """(V,) float64: of an interaction, the fewest people who differ among the exposed, or among the others; of an exposure of
     more than two values, or of calls that were filled in, a lower bound. 0 where the model does not know its exposure. sums: as
     `stats.interaction.interaction` reads them."""

@@ -47,12 +47,12 @@ class Piece:
 
 def uv_statistics(
     u: np.ndarray, v: np.ndarray, p: Projection, number: int, scales: Scales, grid: int
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Statistics from the exact integers u and v, (V,) Python integers."""
     unit = 2.0 ** (scales.basis_bits + scales.mean_bits) * grid
     return statistics(
         u.astype(np.float64) / unit, v.astype(np.float64) / unit / unit, p, number, Noise.of(scales, grid)
-    )  # fmt: skip
+    )
 
 
 def places_in(stratum: Stratum) -> np.ndarray:
@@ -102,9 +102,7 @@ def write_pieces(
     ]
 
 
-def _write(
-    out: str, variants: Variants, a: Analysis, pieces: Sequence[Piece], *, reveal: str, digits: int
-) -> Summary:  # fmt: skip
+def _write(out: str, variants: Variants, a: Analysis, pieces: Sequence[Piece], *, reveal: str, digits: int) -> Summary:
     """The statistics of an analysis for the variants of its pieces."""
     rows = np.concatenate([piece.rows for piece in pieces])
     order = np.argsort(rows, kind="stable")
@@ -138,7 +136,7 @@ def _write(
 
 def plain_projected(
     reader: GenotypeReader, strata: Sequence[Stratum], out: str, *, gate: Gate, reveal: str = "uv", digits: int = 17
-) -> list[Summary]:  # fmt: skip
+) -> list[Summary]:
     """The oracle in the clear: OUT.<PHENO>.uv or .chi2 for every phenotype. Raises UsageError for tests that are no
     regressions, PolicyError where the policy refuses."""
     assert reveal in PLAIN

@@ -172,9 +172,7 @@ def _read(path: str | Path, **options: Any) -> pd.DataFrame:
             refuse_foreign(stream.read(8), path)
             stream.seek(0)
             with unpacked(stream) as content:
-                return pd.read_csv(
-                    content, sep="\t", keep_default_na=False, quoting=3, encoding="utf-8-sig", **options
-                )  # fmt: skip
+                return pd.read_csv(content, sep="\t", keep_default_na=False, quoting=3, encoding="utf-8-sig", **options)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except pd.errors.EmptyDataError:

@@ -36,12 +36,6 @@ def column_text(values: np.ndarray, digits: int = FULL_DIGITS) -> list[str]:
     return [data[a : a + n].tobytes().decode() for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
 
 
-def p_text(p: np.ndarray, log10p: np.ndarray, digits: int = FULL_DIGITS) -> list[str]:
-    """Text of p-values; where p underflows, mantissa and exponent come from −log10 p, so that no p is ever 0."""
-    data, starts, lengths = _p_cells(p, log10p, digits)
-    return [data[a : a + n].tobytes().decode() for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
-
-
 def _cells(values: np.ndarray, digits: int) -> Cells:
     if values.dtype.kind == "f":
         return _fixed(*float_text(values.astype(np.float64, copy=False), digits))
@@ -58,6 +52,7 @@ def _cells(values: np.ndarray, digits: int) -> Cells:
 
 
 def _p_cells(p: np.ndarray, log10p: np.ndarray, digits: int) -> Cells:
+    """As `_cells`. Where p underflows, mantissa and exponent come from −log10 p, so that no p is ever 0."""
     text, lengths = float_text(p.astype(np.float64, copy=False), digits)
     for i in np.flatnonzero(p < 1e-300).tolist():
         exponent = int(np.ceil(log10p[i]))

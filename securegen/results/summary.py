@@ -29,8 +29,8 @@ def print_summaries(tables: Sequence[Summary], log: Callable[[str], None], filte
     """One line per table, its precision, inflation and hits; what filters left out and who knows it."""
     if filters and filters.active:
         flags = " ".join(f"{flag} {bound:g}" for flag, bound in filters.given().items())
-        log(f"{flags}: applied to the finished sums where the tables are written; a server of encrypted data does not "
-            "learn which variants passed, a reader of the tables does")  # fmt: skip
+        log(f"{flags}: applied where the tables are written; a server of encrypted data does not learn which variants "
+            "passed, a reader of the tables does")  # fmt: skip
     for t in tables:
         rows = f"{t.variants} variants" if t.tested is None else f"{t.variants} of {t.tested} variants opened"
         odd = ", ".join(f"{n} {code}" for code, n in sorted(t.codes.items()) if code != OK)
@@ -65,13 +65,15 @@ def print_top(table: Summary, log: Callable[[str], None], count: int = 5) -> Non
         return
     log(f"top hits of {table.analysis.phenotype}{_of_test(table)}:")
     effects = any("BETA" in row for row in table.top)  # not in tables of χ² alone
-    log(f"  {'ID':<20} {'CHROM':>5} {'POS':>10} A1 {'BETA':>10} {'SE':>9} {'LOG10_P':>8}"
-        if effects else f"  {'ID':<20} {'CHROM':>5} {'POS':>10} A1 {'LOG10_P':>8}")  # fmt: skip
-    for row in table.top[:count]:
+    top = table.top[:count]
+    wide = max(20, *(len(str(row["ID"])) for row in top))
+    allele = max(2, *(len(str(row["A1"])) for row in top))
+    columns = f"{'BETA':>10} {'SE':>9} " if effects else ""
+    log(f"  {'ID':<{wide}} {'CHROM':>5} {'POS':>10} {'A1':<{allele}} {columns}{'LOG10_P':>8}")
+    for row in top:
         effect = f"{row.get('BETA', math.nan):>10.4g} {row.get('SE', math.nan):>9.3g} " if effects else ""
-        log(
-            f"  {row['ID']!s:<20} {row['#CHROM']!s:>5} {row['POS']:>10} {row['A1']!s:<2} {effect}{row['LOG10_P']:>8.2f}"
-        )
+        where = f"{row['ID']!s:<{wide}} {row['#CHROM']!s:>5} {row['POS']:>10} {row['A1']!s:<{allele}}"
+        log(f"  {where} {effect}{row['LOG10_P']:>8.2f}")
 
 
 def promises(tables: Sequence[Summary]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from securegen import vocabulary as voc
 from securegen.catalogue import record_of
 from securegen.design.columns import QUALITY, Analysis
-from securegen.design.strata import Stratum, alone, with_strata
+from securegen.design.strata import Stratum, with_strata
 from securegen.errors import UsageError
 from securegen.governance.gate import Gate
 from securegen.io.output import atomic
@@ -137,8 +137,8 @@ def write_tables(
     analyses: Sequence[Analysis],
     *,
     gate: Gate,
-    strata: Sequence[Stratum] = (),
-    grid: int = 1,
+    strata: Sequence[Stratum],
+    grid: int,
     digits: int = FULL_DIGITS,
     filters: Filters | None = None,
     mode: int | None = None,
@@ -147,12 +147,11 @@ def write_tables(
     """Write one table per analysis while the blocks stream by; no table appears before the last block was read.
 
     gate: the door, passed before the first block is read; rows below its floor are withheld. strata: the design of each
-    block, where several are; analyses then name the tables. filters: rows to leave out, by the sums of the design's quality
+    block; analyses: one per table. filters: rows to leave out, by the sums of the design's quality
     control; correct: what is done to rows of small P.
 
     Raises UsageError when it has none, or for --hwe on fractional dosages, PolicyError where the policy refuses.
     """
-    strata = strata or alone(analyses, len(variants))
     sifting = filters is not None and filters.active
     if filters:
         filters.check(grid)
@@ -211,9 +210,7 @@ def _sift(
     return np.flatnonzero(left), counts, withheld
 
 
-def _rare(
-    gate: Gate, stratum: Stratum, sums: Sums | OpenedSums, quality: dict[str, np.ndarray]
-) -> np.ndarray:  # fmt: skip
+def _rare(gate: Gate, stratum: Stratum, sums: Sums | OpenedSums, quality: dict[str, np.ndarray]) -> np.ndarray:
     """(V,) bool: rows of quality control that are not shown."""
     hidden = gate.hidden(QC[1], stratum.place, sums.start, sums.start + len(sums))
     out: np.ndarray = hidden | (quality["CARRIERS"] < gate.minor_alleles)
@@ -224,20 +221,17 @@ def write_qc(
     prefix: str,
     variants: Variants,
     blocks: Iterable[Sums | OpenedSums],
-    analysis: Analysis | None,
     *,
     gate: Gate,
-    strata: Sequence[Stratum] = (),
-    grid: int = 1,
+    strata: Sequence[Stratum],
+    grid: int,
     digits: int = FULL_DIGITS,
     mode: int | None = None,
 ) -> list[str]:
     """Write PREFIX.afreq, .vmiss and, for hard calls, .hardy, and .hardy.x of variants on X; returns their paths.
 
-    gate: the door; analysis: quality control of all variants, or None where strata have theirs. Raises PolicyError where the
-    policy refuses.
+    gate: the door; strata: the design of each block. Raises PolicyError where the policy refuses.
     """
-    strata = strata or alone(() if analysis is None else (analysis,), len(variants))
     floor = gate.minor_alleles
     outputs.refuse_masks(variants, floor)
     gate.release(outputs.quality(strata, len(variants), floor))
@@ -267,9 +261,9 @@ def qc_files(strata: Sequence[Stratum], grid: int) -> list[str]:
 
 
 def _with_variants(
-    blocks: Iterable[Sums | OpenedSums], variants: Variants, strata: Sequence[Stratum] = ()
+    blocks: Iterable[Sums | OpenedSums], variants: Variants, strata: Sequence[Stratum]
 ) -> Iterator[tuple[Stratum, tuple[Sums | OpenedSums, Variants]]]:
-    found = with_strata(_consecutive(blocks, len(variants)), strata or alone((), len(variants)))
+    found = with_strata(_consecutive(blocks, len(variants)), strata)
     return ((stratum, (sums, variants.take(slice(sums.start, sums.start + len(sums))))) for stratum, sums in found)
 
 

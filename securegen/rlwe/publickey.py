@@ -114,9 +114,7 @@ def add_zeros(key: EncryptionKey, both: np.ndarray) -> None:
     if both.shape[1:] != (2, len(key.ring.primes), key.ring.n) or both.dtype != np.uint64:
         raise ValueError(f"{both.dtype} of shape {both.shape} are not ciphertexts of this ring")
     q, roots, factors = _constants(key)
-    _with_coins(
-        key.ring, len(both), key.ring.n, lambda c, u, e: _add_zero(u, e, q, roots, factors, both[c])
-    )  # fmt: skip
+    _with_coins(key.ring, len(both), key.ring.n, lambda c, u, e: _add_zero(u, e, q, roots, factors, both[c]))
 
 
 def hide(key: EncryptionKey, tiles: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:

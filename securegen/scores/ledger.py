@@ -186,9 +186,7 @@ class Ledger:
 def refuse_more(content: dict[str, Any], client: str, asked: Asked) -> None:
     """Raise PolicyError when these answers, with those charged and outstanding, pass the cap or the rule of 20 weights."""
     charged = sum(content["replies"].get(m, {}).get(client, 0) for m in (asked.model, asked.formerly))
-    outstanding = sum(
-        r["replies"].get(asked.model, 0) for r in content["reserved"].values() if r["client"] == client
-    )  # fmt: skip
+    outstanding = sum(r["replies"].get(asked.model, 0) for r in content["reserved"].values() if r["client"] == client)
     there = charged + outstanding
     if asked.weights is not None and asked.weights < PEOPLE_SHARE * (there + asked.answers):
         raise PolicyError(

@@ -11,6 +11,7 @@ from securegen.errors import InputError
 from securegen.governance.small_models import SmallModel, bounded_model, small_model
 from securegen.io.digests import sha256
 from securegen.io.tables import read_table
+from securegen.io.text import lines_of, read_text
 from securegen.scores.files import read_scorings
 from securegen.scores.release import DIGITS
 
@@ -59,7 +60,7 @@ def _weights(sscore: str, record: Mapping[str, Any], log: Callable[[str], None])
             )
             return {}
     used: dict[str, set[int]] = {}
-    head, *rows = [line.split("\t") for line in match.read_text().splitlines()]
+    head, *rows = [line.split("\t") for line in lines_of(read_text(match))]
     for row in rows:
         cell = dict(zip(head, row, strict=True))
         if cell["USED"] == "1":

@@ -28,14 +28,14 @@ def extra_columns(inputs: ScoreInputs, table: ScoreTable) -> dict[str, FloatArra
 
 def write_scores(
     out: str, samples: Samples, sums: ScoreSums, inputs: ScoreInputs, log: Log = silent, *, gate: Gate
-) -> None:  # fmt: skip
+) -> None:
     """Round, compare with the reference and write OUT.sscore. The last step of every engine. gate: the door."""
     write_table(out, samples, release(sums, digits=inputs.digits), inputs, log, gate=gate)
 
 
 def write_table(
     out: str, samples: Samples, table: ScoreTable, inputs: ScoreInputs, log: Log = silent, *, gate: Gate
-) -> None:  # fmt: skip
+) -> None:
     """Write OUT.sscore of released scores, with the columns that compare them with a reference. gate: the door.
 
     Raises PolicyError where the policy refuses.

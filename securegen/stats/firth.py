@@ -22,8 +22,12 @@ FEWEST = 50  # minor alleles, below which regenie's approximation penalises carr
 STEPS, FEWER_STEPS = 60, 14  # points at most; the latter where each is a round of several sites
 SETTLED = 2.0**-17  # of β, in units of its error: from there a series to the second order reaches the maximum
 POINTS = 2.0**-30  # β are multiples of it
-REACH = 16.0  # logits a copy, the longest step
+# logits of a carrier, the longest step; twice as long after each that was cut off. Beyond the first maximum may lie another one,
+# of who is no carrier
+REACH, FARTHEST_REACH = 4.0, 16.0
 FIRST = 2  # steps, until there are derivatives to compare
+FAR = 2.0  # slope, over what the penalty takes off: above it the slope falls like e^-β, and its logarithm like a line
+FEWEST_P = 2.0**-20  # mean of a carrier, at least
 
 
 class Ascent:
@@ -40,6 +44,7 @@ class Ascent:
         self._low, self._high = -math.inf, math.inf
         self._before: tuple[float, float] | None = None  # a point and the derivative there
         self._none = 0.0
+        self._copies, self._reach = 1, REACH
         self._found: Correction | None = None
 
     def take(self, slope: float, information: float, third: float, loss: float) -> None:
@@ -52,7 +57,7 @@ class Ascent:
             return
         value = 2 * loss - ln(information)
         if self.steps == 1:
-            self._none = value
+            self._none, self._copies = value, max(math.ceil(2 * abs(third) / information), 1)
         rise = slope + third / information
         if rise > 0:
             self._low = b
@@ -67,8 +72,14 @@ class Ascent:
             self._end(b + move, moved, value - rise * move)
             return
         if self.steps <= FIRST:
-            move = _alike(slope, information, third, move)
-        there = b + min(max(move, -REACH), REACH)
+            alike = _alike(slope, information, third, self._copies)
+            move = alike if alike * rise > 0 else move
+        elif slope * third < 0 and abs(slope) * information > FAR * abs(third):
+            move = slope / information * float(ln(abs(slope) * information / abs(third)))
+        reach = self._reach / self._copies
+        if abs(move) > reach:
+            move, self._reach = math.copysign(reach, move), min(2 * self._reach, FARTHEST_REACH)
+        there = b + move
         wide = (self._high - self._low) / 2
         if not self._low < there < self._high or abs(there - b) > wide:
             there = (self._low + self._high) / 2
@@ -100,14 +111,15 @@ class Ascent:
         return self._found
 
 
-def _alike(slope: float, information: float, third: float, otherwise: float) -> float:
-    """The step that is right where carriers are alike: m of mean p of whom k are cases have (k + ½)/(m + 1) at the maximum."""
-    p = 0.5 - third / information
-    if not 0 < p < 1:
-        return otherwise
-    m = information / (p * (1 - p))
-    there = (slope + m * p + 0.5) / (m + 1)
-    return float(ln(there / (1 - there) * ((1 - p) / p))) if 0 < there < 1 else otherwise
+def _alike(slope: float, information: float, third: float, copies: int) -> float:
+    """The step that is right where carriers are alike: m of mean p of whom k are cases have (k + ½)/(m + 1) at the maximum.
+
+    copies: of each, no fewer than 2|third|/information, since p(1 − p) bounds both."""
+    p = min(max(0.5 - third / (information * copies), FEWEST_P), 1 - FEWEST_P)
+    m = information / (copies * copies * p * (1 - p))
+    there = (slope / copies + m * p + 0.5) / (m + 1)
+    there = min(max(there, 0.5 / (m + 1)), (m + 0.5) / (m + 1))
+    return float(ln(there / (1 - there) * ((1 - p) / p))) / copies
 
 
 def search(ascent: Ascent, x: np.ndarray, side: np.ndarray, logits: np.ndarray) -> None:

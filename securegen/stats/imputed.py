@@ -96,6 +96,4 @@ def score_sums(
     major = 2 * count > grid * alleles(n, copies, single)
     largest = grid * alleles(cases - sums.m[:, 1], copies, single[1:])
     minor = np.where(major, largest - in_cases, in_cases)
-    return ImputedSums(
-        sums.start, n, s, cross, weighted, minor_in_cases=minor, alleles=count if coded else None
-    )  # fmt: skip
+    return ImputedSums(sums.start, n, s, cross, weighted, minor_in_cases=minor, alleles=count if coded else None)

@@ -49,7 +49,7 @@ def interaction(
 
 def _columns(
     sums: ImputedSums, model: InteractionModel, s: System, grid: int, copies: int, single: Sequence[IntArray]
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     n, count, zero = sums.called, model.samples, np.zeros(len(sums.called))
     df = count - len(model.gram) - 2
     free = max(df, 1)

@@ -50,7 +50,7 @@ def centre_exactly(total: int, a: int, b: int, n: int) -> float:
 
 def linear(
     sums: Sums | ImputedSums, model: LinearModel, *, grid: int = 1, copies: int = 2, single: Sequence[IntArray] = ()
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Columns of the result table for the V variants of `sums` (named as in vocabulary.LINEAR_COLUMNS).
 
     sums: over intercept, covariates and phenotype, with Σg². With pairs given, complete cases; else, and where the pairs
@@ -71,7 +71,7 @@ def linear(
 
 def _linear(
     sums: ImputedSums, model: LinearModel, grid: int, copies: int, single: Sequence[IntArray]
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     k = len(model.gram)
     assert sums.cross.shape[1] == k
     n, g_sum = sums.called, sums.dosage

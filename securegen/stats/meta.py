@@ -54,10 +54,12 @@ def meta_analysis(studies: Studies) -> dict[str, np.ndarray]:
     from scipy import special
 
     told = studies.told
+    # exact, and undone below: weights of effects in far units stay numbers
+    unit = -np.frexp(np.where(told, studies.se, np.inf).min(axis=0))[1]
     k = told.sum(axis=0)
-    b = np.where(told, studies.beta, 0.0)
-    w = np.where(told, 1 / np.where(told, studies.se, 1.0) ** 2, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        b = np.ldexp(np.where(told, studies.beta, 0.0), unit)
+        w = np.where(told, 1 / np.ldexp(np.where(told, studies.se, 1.0), unit) ** 2, 0.0)
         total = w.sum(axis=0)
         beta, se = (w * b).sum(axis=0) / total, 1 / np.sqrt(total)
         q = (w * np.where(told, b - beta, 0.0) ** 2).sum(axis=0)
@@ -75,19 +77,22 @@ def meta_analysis(studies: Studies) -> dict[str, np.ndarray]:
         m = np.where(known, studies.people, 0.0)
         frequency = (m * np.where(known, studies.frequency, 0.0)).sum(axis=0) / m.sum(axis=0)
         several = k > 1
-        i2 = np.where(several, np.fmax(0.0, 1 - df / np.where(q > 0, q, np.inf)), np.nan)
+        i2 = np.where(several, np.where(q <= df, 0.0, 1 - df / q), np.nan)
         p_q = np.where(several, special.chdtrc(np.maximum(df, 1), q), np.nan)
         some = k > 0
         beta, se, se_random = (np.where(some, v, np.nan) for v in (beta, se, se_random))
         p, log10p = chisq_1((beta / se) ** 2)
         log10p_random = chisq_1((beta_random / se_random) ** 2)[1]
-        log10p_z = chisq_1(z * z)[1]
+        z_fixed, log10p_z = beta / se, chisq_1(z * z)[1]
+        tau2 = np.where(several, np.ldexp(tau2, -2 * unit), np.nan)
+        beta, se, beta_random, se_random = (np.ldexp(x, -unit) for x in (beta, se, beta_random, se_random))
     signs = np.where(~told, "?", np.where(b > 0, "+", np.where(b < 0, "-", "0")))
     return {
         "A1_FREQ": frequency, "STUDY_CT": k.astype(np.int64),
         "OBS_CT": np.where(told, np.nan_to_num(studies.people), 0).sum(axis=0).astype(np.int64),
-        "BETA": beta, "SE": se, "L95": beta - Z95 * se, "U95": beta + Z95 * se, "Z_STAT": beta / se, "P": p, "LOG10_P": log10p,
+        "BETA": beta, "SE": se, "L95": beta - Z95 * se, "U95": beta + Z95 * se, "Z_STAT": z_fixed, "P": p, "LOG10_P": log10p,
         "BETA_RANDOM": beta_random, "SE_RANDOM": se_random, "LOG10_P_RANDOM": log10p_random,
         "Z_STOUFFER": z, "LOG10_P_STOUFFER": log10p_z, "Q": np.where(several, q, np.nan), "P_Q": p_q, "I2": i2,
-        "TAU2": np.where(several, tau2, np.nan), "DIRECTION": np.array(["".join(c) for c in signs.T], dtype=object),
+        "TAU2": tau2,
+        "DIRECTION": np.array(["".join(c) for c in signs.T], dtype=object),
     }  # fmt: skip

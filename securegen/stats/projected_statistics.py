@@ -54,7 +54,7 @@ class Noise:
 
 def statistics(
     u: np.ndarray, v: np.ndarray, p: Projection, number: int, noise: Noise, variation: np.ndarray | None = None
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Columns of `uv_columns` for analysis `number` of p. u, v: (V,) float64, in copies; variation: ‖G̃‖² where known."""
     n, df, norm = p.samples, p.df, p.norms[number]
     code = np.full(len(v), voc.OK, object)
@@ -93,7 +93,7 @@ def statistics(
 
 def from_ratio(
     ratio: np.ndarray, opened: np.ndarray, p: Projection, number: int, bound: np.ndarray
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Columns of CHISQ_COLUMNS from u²/v alone. ratio: (V,) float64; opened: (V,) bool; bound: of its error."""
     code = np.where(opened, voc.OK, voc.CORR_TOO_HIGH).astype(object)
     if p.student:

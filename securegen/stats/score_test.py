@@ -29,7 +29,7 @@ NULL_MODEL = 2.0**-20  # share of χ² left for the rounding of β to 2^-24 whil
 
 def score_test(
     sums: Sums | ImputedSums, model: ScoreModel, *, grid: int = 1, copies: int = 2, single: Sequence[IntArray] = ()
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Columns of the result table (vocabulary.SCORE_TEST_COLUMNS) for V variants.
 
     sums: over indicator, case, r, w and each w·c, with Σ w g². Missing genotypes take the mean over called samples. U, V,

@@ -36,9 +36,7 @@ class SetScores:
         return out
 
     def take(self, rows: np.ndarray) -> SetScores:
-        return SetScores(
-            self.scores[rows], self.covariance[np.ix_(rows, rows)], self.variance[rows], self.mean[rows]
-        )  # fmt: skip
+        return SetScores(self.scores[rows], self.covariance[np.ix_(rows, rows)], self.variance[rows], self.mean[rows])
 
 
 def weight_column(model: LinearModel | ScoreModel) -> int:

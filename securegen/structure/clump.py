@@ -1,7 +1,7 @@
 """Clumps of a table of results, as plink makes them: the smallest P takes the variants near it that it is correlated with.
 
 Variants with P ≤ p1 are taken in order of P. One that no earlier clump has is an index variant; its clump are all variants of the
-table that are in none yet, at most `kb` away, with r² above the limit. r² of hard calls is that of plink 1.9, by
+table that are in none yet, less than `kb` away, with r² above the limit. r² of hard calls is that of plink 1.9, by
 haplotype frequencies (`stats.haplotypes`); of dosages the squared correlation.
 
 Who learns what: whoever runs this has the genotypes.
@@ -27,7 +27,7 @@ LIMITS = (0.05, 0.01, 0.001, 0.0001)  # between which the P of a clump are count
 
 @dataclass(frozen=True)
 class Rules:
-    """p1: of index variants; p2: below which a variant of a clump is named; r2: above which it belongs to one; kb: how far."""
+    """p1: of index variants; p2: below which a variant of a clump is named; r2: above it, it belongs to one; kb: nearer."""
 
     p1: float = 1e-4
     p2: float = 0.01
@@ -65,6 +65,7 @@ def clumps(
     refuse_inexact(reader)
     chromosome = np.array([canonical_chromosome(c) for c in reader.variants.chromosome], dtype=object)
     position = reader.variants.position
+    reach = rules.kb * 1000 * (1 - 1e-12)  # a whole number of bp may come out above itself
     free = np.isfinite(log10p)
     with np.errstate(divide="ignore"):
         able = np.flatnonzero(free & (np.where(free, log10p, 0) >= -np.log10(rules.p1)))
@@ -74,7 +75,7 @@ def clumps(
         if not free[index]:
             continue
         free[index] = False
-        near = free & (np.abs(position - position[index]) <= rules.kb * 1000) & (chromosome == chromosome[index])
+        near = free & (np.abs(position - position[index]) < reach) & (chromosome == chromosome[index])
         candidates = np.flatnonzero(near)
         r2 = r2_with(reader, index, candidates)
         taken = r2 > rules.r2  # NaN, of a constant, never is

@@ -210,7 +210,7 @@ class _Parts:
             raise UsageError(f"{self._named(name)}: no variant is left of {len(rows)}")
         if int(kept.sum()) > LARGEST:
             raise UsageError(
-                f"{self._named(name)} has {int(kept.sum())} variants, {LARGEST} are the most of a matrix: name a region (`chr`, "
+                f"{self._named(name)} has {int(kept.sum())} variants, and a matrix may have {LARGEST}: name a region (`chr`, "
                 "`from_bp`, `to_bp`, `extract`), or a smaller window"
             )
         return _Region(name, rows[kept], index)

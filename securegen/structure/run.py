@@ -181,8 +181,9 @@ def write_components(
         tolerance=tolerance, say=log,
     )  # fmt: skip
     if (settled := found.converged(tolerance)) < pcs:
-        log(f"WARNING: {settled} of {pcs} components are within {tolerance:g} after {count(found.rounds, 'round')}; the "
-            "others have neighbours of nearly the same size, and only the space of all of them is defined")  # fmt: skip
+        log(f"WARNING: {pcs - settled} of {pcs} components have not converged to {tolerance:g} after "
+            f"{count(found.rounds, 'round')}: their eigenvalues are nearly equal to others, so only the space that they span "
+            "together is determined")  # fmt: skip
     s = pc.standardised(found.counts, reader.dosage_grid)
     values = pc.scores(found, OwnTotals(reader).project(*s.loadings(found.loadings)))
     if chosen is not None and not chosen.all():

@@ -63,7 +63,8 @@ def write_step1(
             fitted, name = group.fit(level, j), planned[i].phenotype.name
             errors = ", ".join(f"{e:.4f}" for e in fitted.errors)
             log(
-                f"phenotype {name}: heritability {fitted.heritability:g} chosen of 0.01, 0.25, 0.5, 0.75, 0.99, by {errors}"
+                f"phenotype {name}: heritability {fitted.heritability:g} chosen of 0.01, 0.25, 0.5, 0.75, 0.99, "
+                f"whose errors in cross-validation are {errors}"
             )
             heritability[name] = fitted.heritability
             loco[i] = np.full((whole_genome.CHROMOSOMES + 1, len(reader.samples)), np.nan)
@@ -93,7 +94,7 @@ class _Group:
 
     def __init__(
         self, reader: SelectableReader, traits: Traits, planned: Sequence[Planned], block: int, log: Log
-    ) -> None:  # fmt: skip
+    ) -> None:
         analysed = planned[0].mask
         counts = OwnTotals(reader, analysed).counts()
         varies = (counts.dosage > 0) & (counts.dosage < 2 * reader.dosage_grid * counts.called)

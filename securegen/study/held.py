@@ -90,5 +90,6 @@ def refuse_few(fewest: int, found: int, what: str) -> None:
     """Raise PolicyError for fewer people than a policy's smallest cohort, 0 without one, before anything of them is said."""
     if found < fewest:
         raise PolicyError(
-            f"policy.smallest_cohort: {what}: fewer than {fewest} people of the genotype file have it; {fewest} are the fewest"
+            f"policy.smallest_cohort: {what}: fewer than {fewest} people of the genotype file have it; at least "
+            f"{fewest} are needed"
         )

@@ -119,7 +119,10 @@ def found_sets(options: MaskOptions, masks: dict[str, frozenset[str]], variants:
         if name in wanted and where.setdefault(name, j) != j:
             twice.add(name)
     if twice:
-        raise InputError(f"{options.set_list}: {some(sorted(twice))} stands for several variants here: rename them")
+        raise InputError(
+            f"{options.set_list}: {some(sorted(twice))} is the id of several variants of the genotype "
+            "files: give each an id of its own (plink2 --set-all-var-ids '@:#:$r:$a'), or leave it out of the sets"
+        )
     chromosome = {c: canonical_chromosome(c) for c in dict.fromkeys(variants.chromosome)}
     order = {c: i for i, c in enumerate(dict.fromkeys(chromosome.values()))}
     out, empty = [], 0

@@ -23,7 +23,7 @@ CELLS = 1 << 23  # dosages read at a time
 
 def combined(
     dosage: np.ndarray, missing: np.ndarray | None, members: np.ndarray, rule: str, copies: int
-) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray | None]:
     """(R, N) int32 dosages of R masks of k variants, and (R, N) bool, who has no call in them, or None.
 
     dosage: (k, N), 0 where missing, (k, N) bool; members: (R, k) bool; copies: 2 in units of the dosage.
@@ -135,9 +135,7 @@ class MaskReader:
         for number, block in set_blocks(self.source, self.firsts, np.unique(sets)):
             here = np.flatnonzero(sets == number)
             members = self.members[number][wanted[here] - self.rows[number]]
-            found, lacking = combined(
-                block.dosage, block.missing, members, self.rule, 2 * self.source.dosage_grid
-            )  # fmt: skip
+            found, lacking = combined(block.dosage, block.missing, members, self.rule, 2 * self.source.dosage_grid)
             dosage[here] = found
             if lacking is not None:
                 missing[here] = lacking
@@ -160,7 +158,5 @@ class MaskReader:
 
 def mask_reader(source: SelectableReader, members: list[np.ndarray], table: Variants, rule: str) -> MaskReader:
     """All masks of sets that stand in `source` one after the other. members: as of `MaskReader`."""
-    firsts, rows = (
-        np.array([0, *itertools.accumulate(m.shape[axis] for m in members)], np.int64) for axis in (1, 0)
-    )  # fmt: skip
+    firsts, rows = (np.array([0, *itertools.accumulate(m.shape[axis] for m in members)], np.int64) for axis in (1, 0))
     return MaskReader(source, table, tuple(members), firsts, rows, rule, np.arange(len(table)))

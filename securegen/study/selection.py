@@ -21,7 +21,7 @@ from securegen.study.inputs import Log
 from securegen.vocabulary import AUTOSOMES, PSEUDOAUTOSOMAL, SEX_AND_MITOCHONDRIAL, UNPLACED, canonical_chromosome
 
 SHOWN: Final = 5  # names in a message
-ONE_DESIGN: Final = "they need designs of their own, and here all chromosomes have one"
+ONE_DESIGN: Final = "only autosomes are used here"
 _LIKE_AUTOSOMES: Final = AUTOSOMES | PSEUDOAUTOSOMAL
 _MARKS: Final = {
     ",": "commas: use blanks or tabs",

@@ -35,7 +35,7 @@ class SetFields(GenotypeFiles):
         wider = (self.widest,) if self.vc_tests else ()
         return mask_options(
             self.anno_file, self.set_list, self.mask_def, self.aaf_file, self.aaf_bins, self.build_mask, wider
-        )  # fmt: skip
+        )
 
     @property
     def widest(self) -> float:

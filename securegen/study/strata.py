@@ -45,7 +45,7 @@ from securegen.study.stratum import Blueprint, Make, Place, QualitySets, stratum
 from securegen.study.traits import Traits, read_traits
 
 AS_REGENIE = (
-    "X: males count 0 and 2, people of unknown sex too, and sex is not a covariate, as in regenie (`xchr_model`)"
+    "X: males count 0 and 2, people of unknown sex too; sex is not added as a covariate, as in regenie (`xchr_model`)"
 )
 
 

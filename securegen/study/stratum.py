@@ -33,7 +33,7 @@ Offsets = Mapping[str, np.ndarray] | None
 Make = Callable[[Sequence[Planned], Traits, Offsets, fp.SumOverSites], list[Design]]
 SEX = "SEX"
 SPANNED = 1e-9  # largest share of the variance of sex that covariates leave which say the same
-UNKNOWN = "nobody of known sex (`sex_name` takes it from a table)"
+UNKNOWN = "nobody of known sex (`sex_name` names its column in a table)"
 
 
 @dataclass(frozen=True)

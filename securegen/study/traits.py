@@ -61,23 +61,19 @@ def read_traits(
     columns: list[np.ndarray] = []
     unknown = 0
     if inputs.covar:
-        table = read_used(inputs.covar, inputs.covar_name, inputs.sex_name, log, "covariate")
+        table = read_used(inputs.covar, inputs.covar_name, inputs.sex_name, log, "covariate", inputs.covar_categorical)
         used |= set(table.columns)
         covar_join = people.join(reader.samples, table, fewest)
         log_pasted(table, covar_join, log)
         unknown = covar_join.unknown
         categorical = set(
-            expand_names(
-                inputs.covar_categorical or (),
-                list(table.columns),
-                f"--covar-categorical: the chosen part of {table.path}",
-            )
+            expand_names(inputs.covar_categorical or (), list(table.columns), f"`covar_categorical`: {table.path}")
         )
         table = minimised(table, rules, inputs, log, categorical)
         for name in table.columns:
             if name in categorical:
                 expanded = people.category_columns(table, name, covar_join, fewest)
-                log(f"covariate {name}: categories, {len(expanded)} indicator columns ({', '.join(expanded)})")
+                log(f"covariate {name}: categories, {count(len(expanded), 'indicator column')} ({', '.join(expanded)})")
                 names += expanded
                 columns += expanded.values()
             else:
@@ -112,20 +108,26 @@ def minimised(
     return replace(table, columns=columns)
 
 
-def read_used(path: str, names: Sequence[str] | None, sex_name: str | None, log: Log, what: str) -> Table:
-    """The columns of a table that are named, or all of them but the one of the sex; of no other column a cell is kept."""
-    return read_table(path, lambda columns: used_columns(columns, path, names, sex_name, log, what))
+def read_used(
+    path: str, names: Sequence[str] | None, sex_name: str | None, log: Log, what: str,
+    categorical: Sequence[str] | None = None,
+) -> Table:  # fmt: skip
+    """The columns of a table that `used_columns` chooses; of no other column a cell is kept."""
+    return read_table(path, lambda columns: used_columns(columns, path, names, sex_name, log, what, categorical))
 
 
 def used_columns(
-    columns: Sequence[str], path: str, names: Sequence[str] | None, sex_name: str | None, log: Log, what: str
-) -> list[str]:
-    """Names of the columns of a table that are named, or of all but the one of the sex. Raises UsageError."""
+    columns: Sequence[str], path: str, names: Sequence[str] | None, sex_name: str | None, log: Log, what: str,
+    categorical: Sequence[str] | None = None,
+) -> list[str]:  # fmt: skip
+    """Names of the columns of a table that are named, among them the categories, as in regenie; without names all but the one
+    of the sex. Raises UsageError."""
+    also = expand_names(categorical or (), list(columns), f"`covar_categorical`: {path}")
     if names is not None:
-        return expand_names(names, list(columns), path)
-    if sex_name in columns:
-        log(f"column {sex_name} of {path} has the sex: no {what} unless it is named as one")
-    return [name for name in columns if name != sex_name]
+        return list(dict.fromkeys([*expand_names(names, list(columns), path), *also]))
+    if sex_name in columns and sex_name not in also:
+        log(f"column {sex_name} of {path} gives the sex: it is a {what} only if it is named as one")
+    return [name for name in columns if name != sex_name or name in also]
 
 
 def _numbers(

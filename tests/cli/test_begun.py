@@ -60,8 +60,6 @@ def test_a_key_for_something_else_is_not_taken(steps, small, here):
     assert keygen(steps).code == 0
     Path("k.public").unlink()
     assert securegen("plan", *small.options("QT"), "--qc", "--out", "other", "--quiet").code == 0
-    done = securegen(
-        "keygen", "--plan", "other.plan.json", "--passphrase-file", "pass.txt", "--out", "k", "--quiet"
-    )  # fmt: skip
+    done = securegen("keygen", "--plan", "other.plan.json", "--passphrase-file", "pass.txt", "--out", "k", "--quiet")
     assert done.code == StorageError.exit_code and "a key for something else" in done.err
     assert not Path("k.public").exists()

@@ -110,7 +110,7 @@ def test_the_examples_run_one_after_the_other(walk):
     assert tables[0].read_bytes() == tables[1].read_bytes()
 
 
-def test_the_nearest_name_is_suggested(small, tmp_path):
+def test_the_nearest_name_is_suggested(small):
     for call, hint in (
         (["gwass"], "Did you mean 'gwas'?"),
         (["run-local", "gwsa"], "Did you mean 'gwas'?"),

@@ -83,7 +83,7 @@ def test_what_the_system_refuses(error, code, words, broken, monkeypatch):
 
 def shell(command: str, **options) -> subprocess.CompletedProcess:
     line = command.replace("securegen", f"{sys.executable} -m securegen", 1)
-    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=300, **options)
 
 
 def test_streams_that_are_closed_or_full(small, tmp_path):

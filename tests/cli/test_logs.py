@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from support import left, securegen, write_tsv
 
 from securegen.cli import runlog
+from securegen.engines.plain.engine import Plain
+from securegen.io.digests import sha256
 from securegen.version import VERSION
 
 
@@ -148,4 +152,42 @@ def test_filters_are_counted_one_after_the_other(small, tmp_path):
     assert (
         f"{rows[0] - rows[2]} left out by filters ({rows[0] - rows[1]} by --geno, {rows[1] - rows[2]} by --maf)" in text
     )
-    assert "--geno 0.02 --maf 0.1: applied to the finished sums" in text
+    assert "--geno 0.02 --maf 0.1: applied where the tables are written" in text
+
+
+def test_a_file_that_changed_while_it_was_read_is_told_by_no_digest(small, tmp_path, monkeypatch):
+    """Its digest at the end is that of other bytes, under which a run that read these would be found again."""
+    covar, run = tmp_path / "covar.tsv", Plain.run
+
+    def changed(*arguments, **options):
+        found = run(*arguments, **options)
+        covar.write_bytes(covar.read_bytes() + b"\n")
+        return found
+
+    monkeypatch.setattr(Plain, "run", changed)
+    for protected in (True, False):
+        covar.write_bytes(Path(small.covar).read_bytes())
+        options = ["--bfile", small.bfile, "--pheno", small.pheno, "--pheno-name", "QT", "--covar", covar]
+        if not protected:
+            monkeypatch.setattr(runlog.CommandLog, "_leave_out_changed", lambda *_: set())
+        done = securegen("gwas", *options, "--out", tmp_path / "r")
+        assert done.code == 0, done.err
+        record = json.loads((tmp_path / "r.run.json").read_bytes())
+        call = record["call"]
+        assert record["inputs"]["covar"] == sha256(small.covar)  # which was taken when it was read
+        assert (f"WARNING: {covar} changed while this ran" in done.err) is protected
+        assert (str(covar) in call["digests"]) is not protected and str(small.pheno) in call["digests"]
+        assert call.get("untold", []) == [str(covar)] * protected
+
+
+def test_a_name_that_is_no_utf_8_does_not_empty_a_log(small, tmp_path, monkeypatch):
+    """What another command wrote under the prefix stays, byte for byte, whatever the locale."""
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"p\xff\xc3\xa9.tsv")
+    shutil.copy(small.pheno, name)
+    words = ["plan", "--bfile", small.bfile, "--pheno", name, "--pheno-name", "QT", "--out", "r"]
+    assert securegen(*words).code == 0
+    before = Path("r.log").read_bytes()
+    assert b"--pheno=p\xff\xc3\xa9.tsv" in before or b"p\xff\xc3\xa9.tsv" in before
+    assert securegen("gwas", *small.options(), "--chr", "1", "--out", "r", "--quiet").code == 0
+    assert Path("r.log").read_bytes().startswith(before.rstrip())

@@ -94,4 +94,4 @@ def test_the_first_start_says_that_it_compiles(tmp_path):
         ).stdout
         for _ in range(2)
     ]
-    assert said == ["compiling kernels, once: the next start takes them from the cache\n", ""]
+    assert said == ["compiling kernels that this step needs: the next run takes them from the cache\n", ""]

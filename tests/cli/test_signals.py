@@ -185,7 +185,7 @@ def test_a_role_gets_nothing_of_this_environment_and_no_input(monkeypatch, tmp_p
 
 def test_a_role_whose_parent_died_before_it_looked_ends_at_once():
     code = "from securegen.local.processes import end_with_parent; end_with_parent(); print('on')"
-    done = subprocess.run(python(code), env=os.environ | {processes.PARENT: "1"}, capture_output=True, text=True)
+    done = subprocess.run(python(code), env=os.environ | {processes.PARENT: "4194305"}, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (137, "")
 
 

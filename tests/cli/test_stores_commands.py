@@ -125,7 +125,7 @@ def test_parts_of_the_server_are_merged_in_a_bucket(study, s3):
         ["audit", "show", "s3://b/log"],
         ["party", "--name", "a", "--state", "s3://b/state"],
     ],
-)  # fmt: skip
+)
 def test_what_stays_here_is_refused_by_name(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = securegen(*words)
@@ -142,7 +142,7 @@ def test_what_stays_here_is_refused_by_name(words, tmp_path, monkeypatch):
         ("simplecache::s3://bucket/c.cohort", "chained"),
         ("s3://bucket/../c.cohort", "not a place"),
     ],
-)  # fmt: skip
+)
 def test_urls_that_are_refused_are_shown_without_secrets(url, why, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words in (
@@ -309,7 +309,7 @@ def test_wrong_credentials_are_named(s3, tmp_path, monkeypatch):
     assert done.code == 9 and "Access Denied" in done.err and "check the credentials" in done.err
 
 
-def test_an_encryption_that_is_killed_goes_on(study, s3, tmp_path):
+def test_an_encryption_that_is_killed_goes_on(study, s3):
     """kill -9 while blocks are uploaded: no manifest, the claim is found again, blocks that were done are not done again."""
     key, flags = study
     cohort = folder_of(f"{s3}/study.cohort")

@@ -114,6 +114,15 @@ def test_covariates_that_explain_nearly_everything_are_kept():
     assert model.samples == len(covariates) and 0 < model.unit < 1e-6
 
 
+def test_an_entry_is_read_to_half_of_its_last_digit_and_30_bits_of_its_scale():
+    _, covariates, phenotypes = people()
+    model = design_of(covariates, phenotypes[:, 0]).analyses[0].model
+    for values, unread in zip(covariates.T, model.unread, strict=True):
+        scaling, _ = fp.fit_scaling(values, "x")
+        unit = scaling.scale * 5 / 2.0**model.covariate_bits
+        assert unread * unit >= 0.5 / scaling.grid + scaling.scale * 2.0**-31
+
+
 @pytest.mark.parametrize(
     ("values", "same"),
     [([2.0, 2.0, 2.0], True), ([0.0, 0.0], True), ([2e7] * 3, True), ([1e-9, 2e-9, 1e-9], False), ([1, 1, 2], False)],

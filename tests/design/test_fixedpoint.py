@@ -39,11 +39,12 @@ def test_gram_matrix_is_exact(both):
     assert exact_gram(x, y) == expected
 
 
-def test_gram_matrix_is_exact_at_its_largest_entries():
-    x = np.full((5000, 2), 1 << 40, np.int64)
-    x[:, 1] *= -1
+@pytest.mark.parametrize("pairs", [1, 35], ids=["few columns", "many"])
+def test_gram_matrix_is_exact_at_its_largest_entries(pairs):
+    x = np.full((5000, 2 * pairs), 1 << 40, np.int64)
+    x[:, 1::2] *= -1
     whole = 5000 << 80
-    assert exact_gram(x, x) == [[whole, -whole], [-whole, whole]]
+    assert exact_gram(x, x) == [[whole, -whole] * pairs, [-whole, whole] * pairs] * pairs
 
 
 @given(st.integers(1, 5).flatmap(lambda k: st.tuples(

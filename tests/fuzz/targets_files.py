@@ -126,7 +126,7 @@ def _tables(folder: Path) -> Iterator[Target]:
     glm = "#CHROM\tPOS\tID\tREF\tALT\tA1\tTEST\tOBS_CT\tBETA\tSE\tT_STAT\tP\tERRCODE\n" + "".join(
         f"{c}\t{p}\t{i}\t{o}\t{e}\t{e}\tADD\t90\t0.{n}1\t0.2\t1.5\t{n + 1}e-{40 * n}\t.\n"
         for n, (c, p, i, o, e) in enumerate(sites)
-    )  # fmt: skip
+    )
     regenie = "CHROM GENPOS ID ALLELE0 ALLELE1 A1FREQ INFO N TEST BETA SE CHISQ LOG10P EXTRA\n" + "".join(
         f"{c} {p} {i} {o} {e} 0.2{n} 1 90 ADD 0.1 0.2 2.5 {n}.5 NA\n" for n, (c, p, i, o, e) in enumerate(sites)
     )

@@ -237,7 +237,7 @@ def test_two_versions_shown_to_two_auditors_are_found(folder, tmp_path):
         read_log(folder, seen=[early, second.checkpoint])
 
 
-def test_a_log_that_was_made_anew_is_found_against_a_witness(folder, tmp_path):
+def test_a_log_that_was_made_anew_is_found_against_a_witness(folder):
     witness = read_log(folder).checkpoint
     lines = lines_in(folder)
     thief = generate()

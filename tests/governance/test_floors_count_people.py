@@ -57,7 +57,7 @@ def copies_of(analysis, sums, *, grid=1, copies=2):
     return np.minimum(s, copies * n - s)
 
 
-def test_rows_of_a_linear_model_count_people(rare, monkeypatch, tmp_path):
+def test_rows_of_a_linear_model_count_people(rare, monkeypatch):
     def table():
         return shown(sg.run(rare.study(purpose="HMB"))["QT"])
 

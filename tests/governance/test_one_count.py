@@ -60,9 +60,9 @@ def spent(ruled: Ruled) -> int:
 
 def test_sessions_of_parties_and_runs_in_the_clear_are_one_budget(governed):
     session(governed, "one", 6)
-    with pytest.raises(PolicyError, match=r"budget\.columns: columns in the life"):
+    with pytest.raises(PolicyError, match=r"budget\.columns: columns so far for these"):
         gwas(governed)
-    with pytest.raises(PolicyError, match=r"budget\.columns: columns in the life"):
+    with pytest.raises(PolicyError, match=r"budget\.columns: columns so far for these"):
         session(governed, "two", 5, state="another state")
     session(governed, "three", 3, state="another state")
     assert spent(governed) == 9
@@ -78,7 +78,7 @@ def test_without_it_a_session_is_free(governed, monkeypatch):
 def test_what_was_spent_before_a_policy_stood_there_counts(ruled, monkeypatch):
     session(ruled, "early", 6)
     ruled.write(budgets__columns_share=0.1)
-    with pytest.raises(PolicyError, match=r"budget\.columns: columns in the life"):
+    with pytest.raises(PolicyError, match=r"budget\.columns: columns so far for these"):
         session(ruled, "late", 4)
     with monkeypatch.context() as off:
         off.setattr("securegen.governance.history._spent_in", lambda path, people: 0)
@@ -99,7 +99,7 @@ def test_the_ledger_of_a_site_counts_and_is_only_looked_at(governed):
     facts = PeopleFacts(samples, (("QT", "", np.ones(90, bool)),), (values,))
     table = [OutputFacts(ASSOCIATION, "QT", 90, 10, columns=3, minor=30)]
     for _ in range(2):
-        with pytest.raises(PolicyError, match=r"budget\.columns: columns in the life"):
+        with pytest.raises(PolicyError, match=r"budget\.columns: columns so far for these"):
             gate.of(replace(facts, beside=(path,))).release(table)
     few = replace(facts, columns=(values[:, :3],), beside=(path,))
     for _ in range(2):  # begun again
@@ -114,9 +114,9 @@ def test_components_of_one_owner_count_once(governed, monkeypatch, tmp_path):
     for again in ("a", "b"):
         write_components(inputs, str(tmp_path / again), pcs=5, rounds=2)
     assert spent(governed) == 5
-    with pytest.raises(PolicyError, match=r"budget\.columns: columns in the life"):
+    with pytest.raises(PolicyError, match=r"budget\.columns: columns so far for these"):
         gwas(governed)
-    with pytest.raises(PolicyError, match=r"budget\.columns: columns in the life"):
+    with pytest.raises(PolicyError, match=r"budget\.columns: columns so far for these"):
         write_components(inputs, str(tmp_path / "c"), pcs=5, rounds=3)
 
 
@@ -142,7 +142,7 @@ def test_both_owners_of_one_ledger_count_a_session_once(ruled, first):
         for door in doors if first == "genotypes" else doors[::-1]:
             door(name)
         assert spent(ruled) == 5, "and the same columns again are free"
-    with pytest.raises(PolicyError, match=r"budget\.columns: columns in the life"):
+    with pytest.raises(PolicyError, match=r"budget\.columns: columns so far for these"):
         genotypes("three", 6)
 
 

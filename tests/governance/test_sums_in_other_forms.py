@@ -163,7 +163,7 @@ def test_means_of_two_public_models_are_not_the_person_between_them(ruled, monke
         person = np.where(block.missing, 0, block.dosage)[whole.variant, 7]
         np.testing.assert_array_equal(sums[0] - sums[1], person)
         return
-    with pytest.raises(PolicyError, match=r"policy\.purpose[^\0]*--imputation file"):
+    with pytest.raises(PolicyError, match=r"policy\.purpose[^\0]*`imputation` file"):
         model_of(ruled, "a")
     model_of(ruled, "a", purpose="HMB")
     with pytest.raises(PolicyError, match=r"policy\.differing_people"):
@@ -176,7 +176,7 @@ def test_the_rarest_mean_of_a_public_model_is_above_the_floor(ruled):
     ruled.write(limits__minor_alleles=FLOOR)
     model_of(ruled, "a", purpose="HMB")
     ruled.write(version=2, limits__minor_alleles=70)
-    with pytest.raises(PolicyError, match=r"policy\.minor_alleles.*--imputation none"):
+    with pytest.raises(PolicyError, match=r"policy\.minor_alleles.*`imputation` none"):
         model_of(ruled, "b", purpose="HMB")
 
 

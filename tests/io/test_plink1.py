@@ -101,7 +101,7 @@ def damage(copy, suffix: str, change) -> None:
         (".fam", lambda b: b.replace(b"F36", b"F0").replace(b"I36", b"I0"), "persons 1 and 37 have the same id"),
         (".fam", lambda b: b.split(b"\n", 5)[5], r"c.bed has 413 bytes, 331 expected for 32 samples × 41 variants"),
     ],
-)  # fmt: skip
+)
 def test_damaged_files_are_named(copy, suffix, change, message):
     damage(copy, suffix, change)
     with pytest.raises(InputError, match=message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import sys
 import threading
@@ -231,6 +233,50 @@ def test_a_failure_is_tried_again_a_bounded_number_of_times(memory, no_pause, er
     assert folder.read("x", "a word", 9) == b"abcd"  # what could not be written changed nothing
 
 
+def lost(times: int):
+    """What was asked is done, and its answer does not come."""
+    left = [times]
+
+    def answer(real, *arguments, **options):
+        found = real(*arguments, **options)
+        if left[0]:
+            left[0] -= 1
+            raise ConnectionResetError("gone")
+        return found
+
+    return answer
+
+
+VERBS = ("pipe_file", "cp_file", "rm_file", "cat_file", "info", "call", "call_s3")
+
+
+def test_what_was_done_and_not_answered_is_done_again_without_harm(store, no_pause):
+    """A copy whose first is there still, a removal of what is gone, a claim that is this writer's own."""
+    one, two = StoreFolder(f"{store}/lab/a"), StoreFolder(f"{store}/lab/b")
+    for times in (1, store_requests.TRIES - 1):
+        for act in (
+            lambda: one.write("x", [b"abc"]),
+            lambda: two.take("x", one),
+            lambda: two.read("x", "a word", 9),
+            lambda: one.sizes() or two.sizes(),
+            lambda: one.remove(["x"]),
+            lambda: two.remove(["x"]),
+        ):
+            backends = [counted(folder, **{verb: lost(times) for verb in VERBS}) for folder in (one, two)]
+            found = act()
+            for folder, backend in zip((one, two), backends, strict=True):
+                folder._fs = backend.real
+            assert found in (None, b"abc", {"x": 3})
+        backend = counted(one, **{verb: lost(times) for verb in VERBS})
+        with one.claimed(lambda: "one"):
+            one._fs = backend.real
+            with pytest.raises(StorageError, match="another securegen"), two.claimed(lambda: "x"):
+                two.write("y", [b"1"])
+                one.confirm(lambda: "two")
+        assert one.sizes() == {} and one.size(stores.CLAIM) is None
+        two.discard()
+
+
 def test_a_short_answer_is_read_again(memory, no_pause):
     folder = StoreFolder(f"{memory}/a")
     folder.write("x", [b"0123456789"])
@@ -288,6 +334,36 @@ def test_another_writer_is_refused_and_the_same_goes_on(store):
         raise ZeroDivisionError
     with one.claimed(lambda: "one"):  # whoever fails, as whoever ends, claims no longer
         pass
+
+
+def test_of_writers_that_begin_at_once_one_goes_on(store):
+    """Each looks, finds none, and asks for a claim: the store makes one."""
+    folders, wrote = [StoreFolder(f"{store}/lab/a") for _ in range(4)], []
+    together = threading.Barrier(4, timeout=20)
+
+    def begin(number: int) -> None:
+        folder = folders[number]
+        counted(folder, info=lambda real, *a, **o: real(*a, **o))
+        first = [True]
+        looked = folder._claimed
+
+        def look() -> str:
+            found = looked()
+            if first and first.pop():
+                together.wait()
+            return found
+
+        folder._claimed = look
+        with contextlib.suppress(StorageError), folder.claimed(lambda: f"writer {number}", keep=True):
+            wrote.append(number)
+
+    threads = [threading.Thread(target=begin, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(wrote) == 1
+    assert folders[0].read(stores.CLAIM, "a claim", 99) == f"writer {wrote[0]}".encode()
 
 
 def test_where_a_store_makes_a_second_claim_the_first_writer_finds_it(memory):
@@ -394,3 +470,29 @@ def test_a_file_url_is_the_folder_on_the_disk(tmp_path):
     assert place_of(f"file://{tmp_path}/a") == tmp_path / "a"
     with pytest.raises(UsageError, match="refused"):
         folder_of("http://localhost/a")
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_the_body_of_an_upload_is_the_object_over_tls_too(s3, monkeypatch, protected):
+    """botocore frames it in chunks by itself, with a sum behind them: a store that does not know that keeps the frame. The
+    digest of the bytes is signed instead, so that a store which checks signatures keeps no others."""
+    s3fs = pytest.importorskip("s3fs")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://store.example")
+    if not protected:
+        monkeypatch.setattr(store_requests, "_CHECKSUMS", {})
+    s3fs.S3FileSystem.clear_instance_cache()
+    fs, sent = store_requests.file_system("s3"), []
+
+    def ends(request, **_):
+        sent.append({name.lower(): str(value) for name, value in request.headers.items()})
+        raise KeyError("seen")
+
+    fs.connect()
+    fs.s3.meta.events.register("before-send.s3.PutObject", ends)
+    with contextlib.suppress(Exception):
+        fs.pipe_file("bucket/x", b"abc")
+    (head,) = sent
+    framed = "aws-chunked" in head.get("content-encoding", "b''")
+    assert framed is not protected
+    digest = hashlib.sha256(b"abc").hexdigest()
+    assert (digest in head["x-amz-content-sha256"]) is protected

@@ -265,9 +265,7 @@ def test_columns_that_float64_cannot_tell_apart_are_refused(values, message, run
 @pytest.mark.parametrize("missing", ["NONE", "none", "None", "NA", "", "-9", "-9.0", "."])
 def test_missing_categories(missing, run):
     site = [missing if i % 9 == 0 else ("b", "a", "c")[i % 3] for i in range(N)]
-    frame, log = run(
-        text({"QT": QT}), text({"SITE": site, "AGE": AGE}), covar_categorical="SITE"
-    )  # fmt: skip
+    frame, log = run(text({"QT": QT}), text({"SITE": site, "AGE": AGE}), covar_categorical="SITE")
     assert (frame["OBS_CT"] == N - len(range(0, N, 9))).all() and "2 indicator columns (SITE=b, SITE=c)" in log
 
 

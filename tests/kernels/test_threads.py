@@ -24,7 +24,7 @@ def test_pieces_cover_the_range_once(count, least, threads):
 
 
 def test_two_threads_work_at_once():
-    meeting = threading.Barrier(2, timeout=20)  # broken, and so raised, if the second piece had to wait for the first
+    meeting = threading.Barrier(2, timeout=120)  # broken, and so raised, if the second piece had to wait for the first
     in_threads(lambda _: meeting.wait(), range(2), threads=2)
 
 
@@ -42,7 +42,7 @@ def test_a_failure_is_raised_and_stops_the_rest():
 
 def test_kernels_work_alone_within_a_thread_and_the_setting_comes_back():
     before = numba.get_num_threads()
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=120)
     assert in_threads(lambda _: (meeting.wait(), numba.get_num_threads())[1], range(2), threads=2) == [1, 1]
     assert numba.get_num_threads() == before
 
@@ -60,10 +60,10 @@ def test_a_signal_while_waiting_for_the_others_is_raised_when_they_have_ended():
 
     def work(item):
         if threading.current_thread() is threading.main_thread():
-            inside.wait(20)
+            inside.wait(120)
         else:
             inside.set()
-            done.wait(20)
+            done.wait(120)
             ended.append(item)
 
     join = threading.Thread.join

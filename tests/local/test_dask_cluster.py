@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from support import left, securegen, simulate
@@ -89,23 +90,28 @@ def test_the_command_says_it_with_the_exit_code_of_peers(short, tmp_path):
 @contextmanager
 def started(tmp_path, count):
     """A scheduler and workers as processes of their own: their address, and they."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     told = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    words = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
-    own = [subprocess.Popen(words, **told)]
     words = [
         sys.executable,
         "-m",
-        "distributed.cli.dask_worker",
-        address,
-        "--nthreads",
-        "1",
-        "--no-nanny",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
         "--no-dashboard",
     ]
+    own = [subprocess.Popen([*words, "--scheduler-file", "scheduler.json"], **told)]
+    words = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    words += ["--scheduler-file", "scheduler.json"]
     own += [subprocess.Popen([*words, "--local-directory", f"w{i}"], **told) for i in range(count)]
     try:
+        address, end = None, time.monotonic() + 300
+        while address is None:
+            assert own[0].poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+            with suppress(OSError, ValueError):  # not there, or half
+                address = json.loads((tmp_path / "scheduler.json").read_text())["address"]
         yield address, own
     finally:
         for process in own:
@@ -116,8 +122,8 @@ def started(tmp_path, count):
 @pytest.mark.parametrize("of", ["scheduler", "workers"])
 def test_a_cluster_that_dies_under_its_parts_is_named(short, monkeypatch, tmp_path, of):
     """Without the watch the command would wait for ever: no part ends any more."""
-    monkeypatch.setattr(dask_cluster, "ANSWER", 30.0)
-    monkeypatch.setattr(dask_cluster, "PATIENCE", 30.0)
+    monkeypatch.setattr(dask_cluster, "ANSWER", 300.0)
+    monkeypatch.setattr(dask_cluster, "PATIENCE", 300.0)
     said: list[str] = []
     with started(tmp_path, 1) as (address, own):
         watch = dask_cluster.Cluster.watch
@@ -125,6 +131,7 @@ def test_a_cluster_that_dies_under_its_parts_is_named(short, monkeypatch, tmp_pa
         def then(cluster):
             victim = own[0 if of == "scheduler" else 1]
             if victim.returncode is None:
+                monkeypatch.setattr(dask_cluster, "ANSWER", 2.0)
                 monkeypatch.setattr(dask_cluster, "PATIENCE", 0.5)
                 victim.kill()
                 victim.wait()
@@ -148,11 +155,24 @@ def NapPool(pool):  # noqa: N802
     return workers.Pool(Naps(), pool.check, pool.watch)
 
 
-def test_a_scheduler_without_workers_is_named(short, tmp_path):
+def test_a_scheduler_without_workers_is_named(short, monkeypatch, tmp_path):
+    monkeypatch.setattr(dask_cluster, "ANSWER", 300.0)
     said: list[str] = []
     with distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1") as empty:
         text = refused(empty.scheduler_address, PeerError, tmp_path, said)
         assert "has no worker" in text and empty.scheduler_address in text
+
+
+def test_a_killed_worker_is_replaced_however_long_its_next_process_takes():
+    """By itself a cluster of this machine gives it up after a time, 15 s unless it is told another."""
+    import dask
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": 0.1}), dask_cluster.cluster_at("", 1, print) as own:
+        (before,) = own.client.run(os.getpid).values()
+        os.kill(before, signal.SIGKILL)
+        own.client.submit(os.getpid, pure=False, retries=9).result(timeout=60)
+        (after,) = own.client.run(os.getpid).values()
+    assert after != before
 
 
 def test_a_worker_that_does_not_see_the_folder_is_named(cluster, tmp_path):

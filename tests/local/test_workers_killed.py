@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from forked_roles import HOOK
 from support import left, securegen, simulate, write_tsv
 
 from securegen.local import processes
@@ -40,21 +42,42 @@ def told(tmp_path_factory):
     return folder, key, commands
 
 
+# In every part: the first that has its lock and begins to write says so and goes no further.
+STAND = """
+import os, sys, time
+def hook(event, args, held=[]):
+    if event != "open" or not isinstance(args[0], str):
+        return
+    if "of2.lock" in args[0]:
+        held.append(args[0])
+    elif held and args[2] & (os.O_WRONLY | os.O_RDWR):
+        held.clear()
+        try:
+            os.close(os.open({told!r}, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        os.rename({told!r}, {told!r} + f".{{os.getpid()}}")
+        os.mkdir({told!r})
+        time.sleep(600)
+sys.addaudithook(hook)
+"""
+
+
 def killer(folder: str, victim: int | None):
     """Patches `processes.start` of this process: once, when a part has begun to write in the folder, it is killed, or the process
     of that number is."""
-    begin = processes.start
+    begin, site = processes.start, os.path.join(folder, "site")
+    os.makedirs(site, exist_ok=True)
+    Path(site, "sitecustomize.py").write_text(STAND.format(told=f"{folder}/stands"))
 
     def start(call, **options):
-        process = begin(call, **options)
-        if not os.path.exists(f"{folder}/killed"):
-            while not any("of2.lock" in name for name in os.listdir(folder)):
-                assert process.poll() is None
-                time.sleep(0.01)
-            try:
-                os.close(os.open(f"{folder}/killed", os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                return process
+        more = {"PYTHONPATH": os.pathsep.join([site, *(p or os.getcwd() for p in sys.path)])}
+        more |= {HOOK: f"{site}/sitecustomize.py", **(options.pop("more", None) or {})}
+        process = begin(call, **options, more=more)
+        while process.poll() is None and not (stands := [n for n in os.listdir(folder) if n.startswith("stands.")]):
+            time.sleep(0.01)
+        if process.poll() is None and stands == [f"stands.{process.pid}"] and not os.path.exists(f"{folder}/killed"):
+            Path(folder, "killed").touch()
             os.kill(process.pid if victim is None else victim, signal.SIGKILL)
         return process
 
@@ -88,9 +111,14 @@ def test_processes(told, tmp_path, monkeypatch, name):
 @pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip("distributed", reason="needs securegen[dask]")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=60
-    ) as cluster:
+    import dask
+
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": 300}),  # as `dask_cluster` does
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs=60
+        ) as cluster,
+    ):
         yield cluster
 
 

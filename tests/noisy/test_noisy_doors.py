@@ -60,7 +60,7 @@ def test_a_policy_bounds_epsilon_and_a_life(ruled):
     ruled.write(noise__epsilon=2.0, noise__delta=0.0)
     asked = inputs_of(ruled)
     assert securegen(*words(ruled, epsilon="2.5")).code == PolicyError.exit_code and ruled.results("o") == []
-    with pytest.raises(PolicyError, match=r"policy\.noise_epsilon: .*2\.5; 2 is the most"):
+    with pytest.raises(PolicyError, match=r"policy\.noise_epsilon: .*2\.5; at most 2 is allowed"):
         sg.dp.counts(asked, epsilon=2.5)
     with pytest.raises(PolicyError, match=r"policy\.noise_delta"):
         sg.dp.counts(asked, epsilon=1.0, delta=1e-9)

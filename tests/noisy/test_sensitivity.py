@@ -169,7 +169,7 @@ def test_an_extreme_value_moves_one_count_of_a_group(cell, tmp_path, monkeypatch
     assert exact.moved[0].l1 == 3 and exact.moved[1].l1 == len(CHROMOSOMES) and exact.moved[2].l1 == 1
 
 
-def test_what_other_commands_ask_of_the_whole_cohort_would_show_one_person(tmp_path):
+def test_what_other_commands_ask_of_the_whole_cohort_would_show_one_person():
     """The coding of a phenotype, for one: with one 3 nobody is a case any more."""
     values = np.array([1.0, 2.0] * 10)
     assert interpret_phenotype("CC", values).binary and not interpret_phenotype("CC", np.append(values, 3.0)).binary

@@ -110,6 +110,20 @@ def test_names_do_not_overlap():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_a_name_is_as_wide_as_it_was_measured():
+    """Else it covers the point that it stands beside. Text with a halo is drawn as outlines, whose width no hint changes."""
+    from matplotlib.textpath import TextPath
+
+    name = "chr19:23509535:A:G"
+    tests = Associations("height", np.array(["19"]), np.array([5]), np.array([name]), np.array([4.5]))
+    with canvas.style(400):
+        figure = manhattan(tests, width=400)
+        figure.draw_without_rendering()
+        (label,) = [t for t in figure.axes[0].texts if t.get_text() == name]
+        drawn = TextPath((0, 0), name, size=label.get_fontsize() * figure.dpi / 72).get_extents().width
+        assert abs(label.get_window_extent().width - drawn) < 2
+
+
 def test_no_plan_no_picture_of_noise():
     assert noise_margin({"planned_noise_margin_bits": None}) is None and noise_margin({}) is None
 

@@ -46,6 +46,17 @@ def test_alleles_are_turned_to_those_of_the_first_table(tmp_path, other, beta, s
     assert frame["A1_FREQ"]["rs1"] == pytest.approx(0.5 if beta < 0 else 0.3)
 
 
+def test_ref_and_alt_are_those_of_the_first_table_whichever_is_counted(tmp_path):
+    """Also of plink2's rows of a record with several ALT: one row an A1, against REF."""
+    several = [row("rs2", "A", "C,G", a1, beta, place=200) for a1, beta in (("C", 0.3), ("G", 0.4))]
+    a = table(tmp_path / "a", row("rs1", "A", "G", "A", 0.2), *several)
+    b = table(tmp_path / "b", row("rs1", "G", "A", "G", -0.4), row("rs2", "A", "G", "G", 0.2, place=200))
+    frame = sg.meta([a, b], tmp_path / "out").frame
+    assert frame[["REF", "ALT", "A1"]].to_numpy().tolist() == [["A", "G", "A"], ["A", "C,G", "C"], ["A", "C,G", "G"]]
+    np.testing.assert_allclose(frame["BETA"], [0.3, 0.3, 0.3])
+    assert frame["STUDY_CT"].tolist() == [2, 1, 2]
+
+
 def test_a_t_by_position_alone_is_left_out_unless_asked_for(tmp_path):
     a = table(tmp_path / "a", row("rs1", "A", "T", "T", 0.2), row("rs2", "C", "T", "T", 0.1, place=200))
     b = table(tmp_path / "b", row("x", "A", "T", "T", 0.4), row("rs2", "C", "T", "T", 0.1, place=200))
@@ -114,3 +125,11 @@ def test_from_the_command_line(tmp_path):
     assert (wide["SE"] >= plain["SE"]).all() and (wide["SE"] > plain["SE"]).any()
     rehearsed = securegen("meta", *TABLES, "--dry-run", "--out", tmp_path / "dry")
     assert "would write" in rehearsed.out and not list(tmp_path.glob("dry*"))
+
+
+def test_a_report_and_pictures_of_a_meta_analysis_show_its_table(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert securegen("meta", *TABLES, "--out", tmp_path / "m").code == 0
+    assert "m.meta" in Path(sg.write_report(tmp_path / "m")).read_text()
+    drawn = [sg.draw(tmp_path / name, only="qq") for name in ("m", "m.meta")]
+    assert [[Path(path).name for path in paths] for paths in drawn] == [["m.meta.qq.png"]] * 2

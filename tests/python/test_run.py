@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from dataclasses import fields
 from pathlib import Path
@@ -46,6 +47,19 @@ def test_an_engine_gives_the_frame_of_the_plain_one(study, plain, engine):
     results = sg.run(study, engine)
     assert results["QT"].equals(plain["QT"]) and repr(results) == f"Results({engine.name}, QT)"
     assert results.receipt.scenario != plain.receipt.scenario and results.record["engine"] == engine.name
+
+
+def test_a_phenotype_that_has_no_table_is_told_which_have_one(plain):
+    with pytest.raises(KeyError, match="no table 'CC'; there are QT"):
+        plain["CC"]
+
+
+def test_a_prompt_completes_the_public_names_and_types_know_them():
+    assert dir(sg) == sorted(sg.__all__)
+    source = ast.parse(Path(sg.__file__).read_text())
+    typed = next(n for n in source.body if isinstance(n, ast.If)).body
+    names = {a.asname or a.name for n in typed if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert names | {"__version__"} == set(sg.__all__)
 
 
 def test_results_are_written_in_any_form(plain, tmp_path):

@@ -213,6 +213,8 @@ def test_a_run_is_signed_shown_and_verified_by_command(small, keys):
     wrong = securegen("receipt", "verify", keys / "r", "--key", keys / "bert.pub")
     assert wrong.code == 7 and fingerprint(BERT.verify_key) in wrong.err
     assert securegen("receipt", "verify", keys / "r").code == 2
+    secret = securegen("receipt", "verify", keys / "r", "--key", keys / "anna.secret")
+    assert secret.code == 6 and "is a secret key: give the public key" in secret.err
     assert securegen("receipt", "sign", keys / "r", "--key", keys / "bert.secret").code == 0
     both = securegen("receipt", "verify", keys / "r", "--key", keys / "anna.pub", "--key", keys / "bert.pub", "--json")
     found = json.loads(both.out)

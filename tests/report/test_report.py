@@ -166,11 +166,11 @@ def test_the_check_sees_what_it_should():
 def test_nothing_measured_at_decryption_is_shown(encrypted, tmp_path):
     """Noise that a careless step had written would not reach the page: only known keys are read."""
     record = json.loads(encrypted.with_name("run.run.json").read_text())
-    secret = 3.14159265
+    secret = 3.14159265358
     record |= {"measured_noise": secret, "noise": {"bits": secret}, "measured_noise_margin_bits": secret}
     (tmp_path / "n.run.json").write_text(json.dumps(record))
     assert securegen("report", tmp_path / "n").code == 0
-    assert "3.14" not in check_page((tmp_path / "n.report.html").read_text()).text
+    assert "3.1415" not in check_page((tmp_path / "n.report.html").read_text()).text
 
 
 def test_step_by_step_runs_have_a_report(small, tmp_path):
@@ -245,3 +245,5 @@ def test_bad_files_say_what_is_wrong(tmp_path):
     (tmp_path / "n.tsv").write_text("ID\tgene\nrs1\tA\tB\n")
     with pytest.raises(InputError, match="n.tsv, line 2: 3 fields, the header has 2"):
         read_annotations(tmp_path / "n.tsv")
+    (tmp_path / "n.tsv").write_text("ID\tgene\nrs1\ta\u2028b\x0cc\x85\n")  # none of these ends a line
+    assert read_annotations(tmp_path / "n.tsv")[0] == {"rs1": ("a\u2028b\x0cc\x85",)}

@@ -60,7 +60,7 @@ def test_one_row_is_ranked_and_read(table):
     assert set(read_sumstats(table)["TEST"]) == {"ADDxAGE"}
 
 
-def test_each_test_is_compared_with_its_own(table, tmp_path):
+def test_each_test_is_compared_with_its_own(table):
     frame = read_results(table, every=True)
     same = compare(frame, frame.sample(frac=1, random_state=1).reset_index(drop=True))
     assert len(same.names) == len(frame) and not same.reasons(0)

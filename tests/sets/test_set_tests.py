@@ -20,13 +20,19 @@ from securegen.errors import InputError, PlanError, UsageError
 from securegen.io.plink1 import PlinkReader
 from securegen.kernels import rho_mixtures as rho
 from securegen.kernels.carrier_sums import assembled, carriers_of, set_products, totals
-from securegen.kernels.mixture_tail import log_tails
+from securegen.kernels.mixture_tail import NO_RANK, SETTLED, log_tail
 from securegen.model import Samples, Variants
 from securegen.stats.set_scores import SetScores
-from securegen.stats.set_tests import NEGLIGIBLE, RHO, acat, set_tests
+from securegen.stats.set_tests import LARGEST_P, NEGLIGIBLE, RHO, acat, set_tests
 from securegen.vocabulary import SET_TESTS
 
 ALL = frozenset(SET_TESTS)
+
+
+def log_tails(q, weights):
+    """ln P(Σ λ_j χ²₁ > q) of each q."""
+    top = weights.max()
+    return np.array([log_tail(x / top, weights / top, NO_RANK, SETTLED) for x in q])
 
 
 @pytest.mark.parametrize(("trait", "file"), [("QT", "qt_vc_QT"), ("CC", "cc_vc_CC")])
@@ -61,7 +67,7 @@ def test_sums_give_what_every_person_gives(whole, trait, predicted):
         pred = {
             int(n): np.array([dict(zip(lines[0][1:], map(float, row), strict=True)).get(i, np.nan) for i in ids])
             for n, *row in lines[1:6]
-        }  # fmt: skip
+        }
     ours = table_of(opened(whole, trait, aaf_bins=0.05, vc_tests=("skat", "acatv"), **options), trait)
     for name, (s, k, share) in by_person(whole, trait, pred).items():
         w = 25 * (1 - np.minimum(share, 1 - share)) ** 24
@@ -109,6 +115,43 @@ def test_tails_are_exact(values):
         for q in (1e-3, 1.0, 30.0, 1400.0):
             (found,) = log_tails(np.array([7 * q]), np.array([7.0]))
             assert abs(found - mp.log(mp.erfc(mp.sqrt(mp.mpf(q) / 2)))) <= 2e-13 * (1 + q)
+
+
+def polar_tail(q: float, a: float, b: float) -> mp.mpf:
+    on = [mp.pi / 2 * i / 8 for i in range(9)]
+    return mp.quad(lambda t: mp.exp(-q / 2 / (a * mp.cos(t) ** 2 + b * mp.sin(t) ** 2)), on) * 2 / mp.pi
+
+
+def test_tails_of_two_weights_are_exact_whatever_two_doublings_agree_on():
+    """By polar coordinates. One agreement of the trapezoidal rule with itself is chance in a tenth of these: 4e-9 of P then."""
+    rng = np.random.default_rng(5)
+    with mp.workdps(30):
+        for a, b, z in zip(*rng.uniform(0.1, 1, (2, 60)), rng.uniform(0, 1, 60), strict=True):
+            q = (a + b) * 10**z
+            exact = mp.log(polar_tail(q, a, b))
+            (found,) = log_tails(np.array([q]), np.array([a, b]))
+            assert abs(found - exact) <= 2e-13 * (1 + abs(exact)), (a, b, q)
+
+
+def cauchy_exactly(log10p: list[float], weights: list[float]) -> float:
+    terms = [
+        (w, mp.cot(mp.pi * min(mp.mpf(10) ** -v, mp.mpf(LARGEST_P)))) for v, w in zip(log10p, weights, strict=True)
+    ]
+    t = mp.fsum(w * x for w, x in terms) / mp.fsum(w for w, _ in terms)
+    return float(-mp.log10(mp.atan(1 / t) / mp.pi if t > 0 else 0.5 - mp.atan(t) / mp.pi))
+
+
+@pytest.mark.parametrize(
+    ("log10p", "weights"),
+    [([v, v - 0.5], [1.0, 2.0]) for v in (0.4, 5.0, 12.0, 14.9, 15.1, 299.9, 300.1, 307.9, 900.0)]
+    + [([15.1, 0.0], [1.2e-13, 1.0]), ([400.0, 0.0], [1e-13, 1.0]), ([0.0, 1e-4, 3.0], [1.0, 1.0, 1e-3])],
+)  # fmt: skip
+def test_cauchy_combination_is_exact(log10p, weights):
+    """½ − p has lost the digits of a p of 1e-14; and a tiny P of a tiny weight, as of a common variant among rare ones, does
+    not outweigh large ones."""
+    with mp.workdps(1000):
+        exact = cauchy_exactly(log10p, weights)
+    assert acat(np.array(log10p), np.array(weights)) == pytest.approx(exact, rel=1e-13, abs=1e-14)
 
 
 def a_set(m: int, seed: int) -> SetScores:
@@ -367,7 +410,7 @@ def test_sums_that_could_wrap_are_refused(small, sets):
         next(results_of_sets(huge))
 
 
-def test_a_set_that_nothing_can_be_tested_of_is_said(small, sets, tmp_path):
+def test_a_set_that_nothing_can_be_tested_of_is_said(small, sets):
     """One variant of the set is the covariate that it is conditioned on."""
     Path(sets["set_list"]).write_text("S0 1 1 rs0\nS1 1 2 rs9,rs10\n")
     study = sg.open_study(

@@ -10,7 +10,7 @@ from securegen.design.fixedpoint import pooled
 from securegen.design.null_people import NullPeople
 from securegen.design.penalised_null import fit_penalised_null
 from securegen.stats.corrected import NullFit
-from securegen.stats.firth import firth
+from securegen.stats.firth import FEWER_STEPS, Ascent, firth, search
 
 SAMPLES = 240
 
@@ -23,7 +23,7 @@ def fit() -> NullFit:
     y = rng.random(SAMPLES) < 1 / (1 + np.exp(-eta))
     found = optimize.minimize(lambda b: np.logaddexp(0, c @ b).sum() - y @ (c @ b), np.zeros(3), tol=1e-12)
     mean = 1 / (1 + np.exp(-c @ found.x))
-    logits = fit_penalised_null(y.astype(float), c, np.rint(found.x * 2**24) / 2**24, "CC", pooled)
+    logits = fit_penalised_null(y.astype(float), c, np.rint(found.x * 2**24) / 2**24, "CC", pooled, SAMPLES)
     return NullFit(NullPeople(np.arange(SAMPLES), y, np.rint(c * 2**30).astype(np.int64), mean, logits))
 
 
@@ -64,3 +64,41 @@ def test_effect_and_ratio_are_those_of_a_general_optimiser(fit, kind):
     assert ours.log10p == pytest.approx(-np.log10(stats.chi2.sf(ours.chisq, 1)), rel=1e-8)
     p = 1 / (1 + np.exp(-(fit.firth_logits + variant.x * found.x)))
     assert ours.se == pytest.approx((variant.x**2 * p * (1 - p)).sum() ** -0.5, rel=1e-6)
+
+
+def first_maximum(x: np.ndarray, cases: np.ndarray, logits: np.ndarray) -> float:
+    """Where the penalised likelihood first stops to rise, going from 0 in small steps."""
+
+    def rise(b):
+        p = 1 / (1 + np.exp(-(logits + x * b)))
+        w = x**2 * p * (1 - p)
+        return x @ (cases - p) + (w * x * (0.5 - p)).sum() / w.sum()
+
+    step = np.sign(rise(0.0)) * 0.1
+    b = 0.0
+    while rise(b + step) * step > 0:
+        b += step
+    return float(optimize.brentq(rise, b, b + step, xtol=1e-12))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("people", "cases", "carriers", "copies"), [
+    (300, 20, 5, 1), (60, 3, 1, 2), (300, 10, 1, 2), (300, 10, 2, 2), (2000, 20, 2, 2), (2000, 1900, 3, 2), (500, 25, 4, 6),
+])  # fmt: skip
+def test_where_all_carriers_are_cases_the_nearest_maximum_is_found(people, cases, carriers, copies, sign):
+    """Far off lies a second one, of people who carry nothing, with an error many times as large."""
+    y = np.arange(people) < cases
+    g = np.where(np.arange(people) < carriers, float(copies), 0.0)
+    logits = np.full(people, np.log((cases + 0.5) / (people - cases + 0.5)))
+    ours = Ascent(limit=FEWER_STEPS)
+    x = sign * (g - g.mean())
+    search(ours, x, np.where(y, 1.0, -1.0), logits)
+    found = ours.correction()
+    expected = first_maximum(x, y, logits)
+    assert found.beta == pytest.approx(expected, rel=1e-5) and abs(expected) < 12
+    assert found.se == pytest.approx(fit_se(x, logits, expected), rel=1e-4)
+
+
+def fit_se(x: np.ndarray, logits: np.ndarray, b: float) -> float:
+    p = 1 / (1 + np.exp(-(logits + x * b)))
+    return float((x**2 * p * (1 - p)).sum() ** -0.5)

@@ -75,3 +75,23 @@ def test_genomic_control_is_of_each_study_above_1():
     after = controlled(Studies(beta, se, log10p, se * 10, se), factors)
     assert inflation(after.beta[0], after.se[0]) == pytest.approx(1) and (after.se[1] == 1).all()
     np.testing.assert_allclose(10 ** -after.log10p[0], stats.chi2.sf((beta[0] / after.se[0]) ** 2, 1), rtol=1e-9)
+
+
+def test_equal_effects_are_not_heterogeneous():
+    one = np.ones((2, 1))
+    for beta in (0.0, 0.25):
+        columns = meta_analysis(Studies(beta * one, one, one, one * 500, one * 0.3))
+        assert columns["Q"][0] == columns["I2"][0] == columns["TAU2"][0] == 0 and columns["P_Q"][0] == 1
+
+
+@pytest.mark.parametrize("power", [-1000, -530, 0, 510, 1000])
+def test_the_unit_of_effects_does_not_matter(power):
+    """Weights 1/SE² of far units are no longer float64, or have lost their digits."""
+    beta, se, one = np.array([[0.2], [0.5], [-0.4]]), np.array([[0.1], [0.12], [0.2]]), np.ones((3, 1))
+    near = meta_analysis(Studies(beta, se, one, one * 500, one * 0.3))
+    far = meta_analysis(Studies(np.ldexp(beta, power), np.ldexp(se, power), one, one * 500, one * 0.3))
+    for name in ("BETA", "SE", "BETA_RANDOM", "SE_RANDOM"):
+        assert far[name][0] == np.ldexp(near[name][0], power)
+    assert near["TAU2"][0] > 0.05 and all(
+        far[n][0] == near[n][0] for n in ("Z_STAT", "LOG10_P", "LOG10_P_RANDOM", "Q", "I2")
+    )

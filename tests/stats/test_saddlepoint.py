@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import mpmath
@@ -13,7 +14,7 @@ from securegen.design.null_people import NullPeople
 from securegen.kernels.rounded_terms import score_terms
 from securegen.stats.corrected import NullFit, Start, Variant
 from securegen.stats.few_carriers import log_tails
-from securegen.stats.saddlepoint import Tails, log_tail, saddlepoint
+from securegen.stats.saddlepoint import POINTS, Tail, Tails, log_tail, saddlepoint
 
 
 def fit_of(samples: int, cases: np.ndarray, mean: float | None = None) -> NullFit:
@@ -163,6 +164,16 @@ def test_at_the_largest_value_the_tail_is_its_own_probability_and_beyond_it_noth
     most = 3 - float((x * mean).sum())
     assert tail(x, mean, most) == pytest.approx(np.log(0.1 * 0.2 * 0.7))
     assert tail(x, mean, most * 1.001) == -np.inf
+
+
+def test_a_step_that_has_no_slope_to_follow_halves_the_bracket():
+    tail = Tail(3.0, 1, 1.0, 0.0, math.inf)
+    above = tail.at
+    tail.take(1.0, 4.0, 1.0)  # K' is beyond s
+    below = tail.at
+    assert 0 < below < above
+    tail.take(0.5, -1.0, 1.0)
+    assert tail.at == pytest.approx((below + above) / 2, abs=POINTS)
 
 
 def test_near_the_mean_the_tail_is_continuous():

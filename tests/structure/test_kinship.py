@@ -61,7 +61,7 @@ def test_rows_at_a_time_do_not_change_a_pair(reader):
             np.testing.assert_array_equal(x, y)
 
 
-def test_a_sample_twice_is_a_half_and_of_it_one_remains(tmp_path):
+def test_a_sample_twice_is_a_half_and_of_it_one_remains():
     rng = np.random.default_rng(3)
     g = rng.integers(0, 3, (400, 6)).astype(np.int8)
     g[:, 5] = g[:, 1]

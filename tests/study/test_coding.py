@@ -131,7 +131,7 @@ def test_the_score_test(cohort, model):
     assert ((rows["ERRCODE"] == "LOW_MAC") | constant).tolist() == few
 
 
-def test_what_is_of_the_alleles_stays_so(cohort, tmp_path):
+def test_what_is_of_the_alleles_stays_so(cohort):
     """Frequencies, filters and quality control are those of the additive run, whatever is tested."""
     bounds = Filters(maf=0.2, geno=0.05, hwe=0.05, mac=100.0)
     additive = frame(cohort.open(pheno_name="QT", qc=True)[0], "QT", filters=bounds)
@@ -204,13 +204,13 @@ def test_x_stays_where_it_is_as_regenie_has_it(cohort):
     assert rows.loc["v10", "BETA"] == pytest.approx(sm.OLS(y, x).fit().params[0], rel=1e-4)
 
 
-def test_the_record_and_the_receipt_name_the_model(cohort, tmp_path):
+def test_the_record_and_the_receipt_name_the_model(cohort):
     record = sg.run(cohort.open(pheno_name="QT", hetonly=True)[0]).record
     assert record["genetic_model"] == "hetonly" and record["receipt"]["design"] == "genetic model: hetonly"
     assert "genetic_model" not in sg.run(cohort.open(pheno_name="QT")[0]).record
 
 
-def test_refusals(cohort, tmp_path):
+def test_refusals(cohort):
     with pytest.raises(UsageError, match="`dominant` and `hetonly`: a run has one genetic model"):
         cohort.open(dominant=True, hetonly=True)
     with pytest.raises(UsageError, match="`recessive` is for `model` linear, logistic, not for trend"):
@@ -222,7 +222,7 @@ def test_refusals(cohort, tmp_path):
         cohort.open(dominant=True)
 
 
-def test_two_genetic_models_are_not_compared(cohort, tmp_path):
+def test_two_genetic_models_are_not_compared(cohort):
     tables = {name: sg.run(cohort.open(pheno_name="QT", **{name: True})[0])["QT"] for name in MODELS}
     compare(tables["dominant"], tables["dominant"])
     with pytest.raises(InputError, match="two genetic models, TEST DOM and REC"):

@@ -112,7 +112,7 @@ def blocks_of(asked: sg.Study):
     return [asked.reader.read(0, len(asked.reader.variants))]
 
 
-def test_two_tables_that_differ_by_a_person_do_not_leave(small, register, tmp_path):
+def test_two_tables_that_differ_by_a_person_do_not_leave(small, register):
     """Without the rule both are written, and their sums differ by the genotypes of who withdrew."""
     first = study(small, register, chr="1")
     sg.run(first)
@@ -162,9 +162,7 @@ def test_without_a_purpose_nothing_is_kept_or_refused(small, tmp_path):
         sg.run(study(small, None, keep=people, chr="1"))
 
 
-def test_a_later_design_of_a_stored_cohort_leaves_out_who_withdrew(
-    small, small_encrypted, small_key, register, tmp_path
-):
+def test_a_later_design_of_a_stored_cohort_leaves_out_who_withdrew(small, small_encrypted, small_key, register):
     """Genotypes stay encrypted as they are; who withdrew is in no column that they are summed with."""
     withdraw(register, 20)
     asked = sg.ckks.open_later_study(

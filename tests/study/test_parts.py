@@ -46,7 +46,7 @@ def joined(study, folder: Path, count: int = 3, **layout) -> list[bytes]:
         ("sim_500x5k", {"chr": "1", "to_bp": 900_000, "condition": "@first"}, {"digits": 6, "cols": "+a1freq,-ci"}),
         ("sexes", {"split_par": "b38"}, {}),  # a part holds X alone, another Y and MT
     ],
-)  # fmt: skip
+)
 def test_tables_of_parts_are_the_table_of_one_run(name, options, layout, reference, tmp_path):
     cohort = reference(name)
     if "condition" in options:

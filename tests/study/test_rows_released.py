@@ -142,7 +142,7 @@ def test_by_editing_files(small, register, tmp_path):
         kinship(small, register, tmp_path / "again")
 
 
-def test_without_a_register_nothing_is_claimed(small, tmp_path):
+def test_without_a_register_nothing_is_claimed(small):
     gate = gate_of("plain", Asking(), [small.bfile])
     gate.claim(open_genotypes(sg.Inputs(bfile=small.bfile), lambda line: None).samples, [("a", np.ones(90, bool))], "x")
 

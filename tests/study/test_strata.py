@@ -253,6 +253,18 @@ def test_cases_and_controls_on_x_and_y(cohort):
     assert rows["MAC_CASE"]["v1"] == g[called & (cases == 2)].sum()
 
 
+def test_why_cases_and_controls_on_y_have_no_statistics(cohort):
+    """All males are cases: there is nothing to compare. One covariate is another among males: nothing tells them apart."""
+    male, half = cohort.sex == 1, np.arange(N) // 2 % 2 + 1
+    cohort.traits, cohort.covariates = {"CC": np.where(male, 2, half)}, {}
+    told = ["OBS_CT", "CASE_CT", "ERRCODE"]
+    assert frame(cohort.open()[0]).loc["v3", told].tolist() == [60, 60, "SAMPLE_CT<=PREDICTOR_CT"]
+    one, other = np.random.default_rng(8).normal(50, 9, (2, N)).round(1)
+    cohort.traits, cohort.covariates = {"CC": half}, {"ONE": one, "OTHER": np.where(male, one, other)}
+    cases = int((half[male] == 2).sum())
+    assert frame(cohort.open()[0]).loc["v3", told].tolist() == [60, cases, "CORR_TOO_HIGH"]
+
+
 def test_contingency_tests_have_no_rows_there_and_say_so(cohort):
     cohort.traits, cohort.covariates = {"CC": np.arange(N) % 2 + 1}, {}
     study, log = cohort.open(model="trend")
@@ -266,7 +278,7 @@ def test_sexes_from_a_table(cohort):
     true, cohort.sex = cohort.sex, np.zeros(N, np.int8)
     cohort.covariates["S"] = np.where(true == 1, "m", "F")
     study, log = cohort.open(sex_name="S")
-    assert "--sex-name S: 60 males, 60 females, 0 unknown" in log and "has the sex: no covariate unless" in log
+    assert "--sex-name S: 60 males, 60 females, 0 unknown" in log and "gives the sex: it is a covariate only if" in log
     assert frame(study)[CALLS[2:]].equals(told[CALLS[2:]])
     cohort.sex = 3 - true
     assert "120 people have another sex in the genotype file: the table counts" in cohort.open(sex_name="S")[1]
@@ -300,7 +312,7 @@ def test_only_y_and_no_male_ends_the_run(cohort):
 
 
 def test_blocks_stay_within_runs_and_files():
-    made = alone((), 4)[0]
+    made = alone(None, 4)[0]
     a = Stratum("a", runs_where(np.array([1, 1, 1, 0, 0, 1], bool)), made.design)
     b = Stratum("b", ((3, 5),), made.design)
     found = [(s.name, first, last) for s, first, last in blocks_of((a, b), 2, (0, 1, 6))]

@@ -64,9 +64,7 @@ def in_digits(pool: ColumnPool, p: Parameters) -> ColumnPool:
         tuple(mark for mark, r in zip(marks, own, strict=True) for _ in r) for marks in (old.public_ones, old.squared)
     )
     sets = ColumnSets(ones, squared, tuple(tuple(d for j in some for d in own[j]) for some in old.sets), old.set_of)
-    places, digits = (
-        tuple(tuple(of(own[j]) for j in some) for some in pool.places) for of in (lambda r: r.start, len)
-    )  # fmt: skip
+    places, digits = (tuple(tuple(of(own[j]) for j in some) for some in pool.places) for of in (lambda r: r.start, len))
     return ColumnPool(tuple(columns), sets, places, digits)
 
 

@@ -53,7 +53,7 @@ def pooled(strata: Sequence[Stratum], starts: Sequence[int] = ()) -> ColumnPool:
     if len(strata) == 1:
         (columns,) = (s.design.columns for s in strata)
         own, alone = tuple(range(len(columns.names))), tuple(columns.values.T)
-        return ColumnPool(alone, ColumnSets(_ones(alone), columns.squared, (own,)), (own,))  # fmt: skip
+        return ColumnPool(alone, ColumnSets(_ones(alone), columns.squared, (own,)), (own,))
     found: dict[bytes, tuple[np.ndarray, set[int]]] = {}
     keys: list[list[bytes]] = []
     squared: set[bytes] = set()

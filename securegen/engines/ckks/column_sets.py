@@ -35,7 +35,7 @@ class ColumnSets:
         sets = body.get("sets", [range(columns)])
         return ColumnSets(
             tuple(body["public_ones"]), tuple(body["squared"]), tuple(map(tuple, sets)), tuple(body.get("set_of", ()))
-        )  # fmt: skip
+        )
 
     def to_body(self) -> dict[str, Any]:
         """The fields of a manifest; one set is not written, it has every column."""

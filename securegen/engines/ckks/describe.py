@@ -21,7 +21,7 @@ def describe(plan: Plan, strata: Sequence[Stratum], log: Log, *, machine: float 
     modulus = math.log2(p.ring.modulus)
     log(f"ring n = {p.ring.n}, {len(p.ring.primes)} primes of 30 bits ({modulus:.0f} bits), 128-bit security")
     log(
-        f"{p.pack} samples × {p.strand_variants} variants a ciphertext, {p.strands} of them a block, {plan.blocks} blocks, "
+        f"{p.pack} samples × {p.strand_variants} variants per ciphertext, {p.strands} of them per block, {plan.blocks} blocks, "
         f"{p.groups} groups of samples"
         + (f"; {p.digits} variants per coefficient, {p.digit_bits} bits apart" if p.digits > 1 else "")
         + (f"; columns in up to {p.column_digits} digits of {p.column_bits} bits" if p.column_digits > 1 else "")

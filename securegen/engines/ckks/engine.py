@@ -47,7 +47,7 @@ class Ckks(Engine):
 
     encryptor: str = option(
         DEFAULT_ENCRYPTOR,
-        "Who encrypts: own (a seed replaces half of the bytes) or Microsoft SEAL.",
+        "Encryptor: own (half of the bytes, from a seed) or Microsoft SEAL.",
         choices=ENCRYPTORS,
     )
     keep_files: bool = option(False, KEEP_FILES)

@@ -39,7 +39,7 @@ def refuse_others(paths: Encrypted, *, overwrite: bool) -> None:
         return
     if paths.cohort.size(MANIFEST) is not None:
         raise StorageError(
-            f"{paths.cohort} is complete, and this owner's folder did not encrypt it: choose another --out, or `overwrite`"
+            f"{paths.cohort} is complete, and this owner's folder did not encrypt it: choose another `out`, or `overwrite`"
         )
 
 
@@ -52,5 +52,5 @@ def refuse_complete(owner: Path, *, design: bool, overwrite: bool) -> None:
     if complete and not overwrite:
         raise StorageError(
             f"{owner} has a complete {'study' if design else 'cohort'}, which is not overwritten: results of it could not "
-            "be read any more. Choose another --out, or `overwrite`"
+            "be read any more. Choose another `out`, or `overwrite`"
         )

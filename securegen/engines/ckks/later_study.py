@@ -112,13 +112,13 @@ def refuse_other_copies(inputs: Inputs, info: CohortInfo) -> None:
         whole = replace(there, chromosome=np.where(ends, "X", there.chromosome).astype(object))
         if (kinds_of(split_par(whole, inputs.split_par)) != kinds_of(there)).any():
             raise DesignError(
-                f"--split-par {inputs.split_par}: the cohort was encrypted with other ends of X, or with none; leave it out, or "
+                f"`split_par` {inputs.split_par}: the cohort was encrypted with other ends of X, or with none; leave it out, or "
                 "encrypt the cohort again"
             )
     if info.xchr_model is not None and inputs.x_model != info.xchr_model:
-        told = "--xchr-model is not given" if inputs.xchr_model is None else f"--xchr-model is {inputs.xchr_model}"
+        told = "`xchr_model` is not given" if inputs.xchr_model is None else f"`xchr_model` is {inputs.xchr_model}"
         raise DesignError(
-            f"{told}, and X of this cohort was encrypted with --xchr-model {info.xchr_model}: give that, or encrypt the cohort "
+            f"{told}, and X of this cohort was encrypted with `xchr_model` {info.xchr_model}: give that, or encrypt the cohort "
             "again"
         )
 
@@ -127,6 +127,6 @@ def refuse_other_sexes(info: CohortInfo, reader: GenotypeReader) -> None:
     """Raise DesignError for other sexes where the encrypted dosages depend on them."""
     if info.xchr_model == 1 and not np.array_equal(reader.samples.sex, info.samples.sex):
         raise DesignError(
-            "the sexes are others than those with which X of this cohort was encrypted (--xchr-model 1 counts by them): give "
-            "the same --sex-name, or encrypt the cohort again"
+            "the sexes are others than those with which X of this cohort was encrypted (`xchr_model` 1 counts by them): give "
+            "the same `sex_name`, or encrypt the cohort again"
         )

@@ -34,7 +34,7 @@ from securegen.engines.ckks.tables import (
     decrypt_tables,
     gate_of_results,
     read_design,
-)  # fmt: skip
+)
 from securegen.engines.governed import refuse_forged
 from securegen.errors import ArtefactError, StorageError, UsageError
 from securegen.governance.gate import Asking, gate_of
@@ -158,9 +158,7 @@ def encrypt_cohort(
     report, reader = progress or no_progress, counting_copies(reader, 2)
     pin = pin_of_cohort(key, inputs, local_prefix(os.fspath(prefix)), reader=reader if part is None else None)
     if part is not None:
-        cohorts.encrypt_part(
-            reader, key, paths.cohort, state, part, encryptor=make, squares=squares, progress=report
-        )  # fmt: skip
+        cohorts.encrypt_part(reader, key, paths.cohort, state, part, encryptor=make, squares=squares, progress=report)
         return paths
     info = cohorts.encrypt_cohort(
         reader, key, paths.cohort, state, encryptor=make, squares=squares, policy=pin, progress=report
@@ -249,7 +247,7 @@ def encrypt_design(
     if not overwrite and is_known(state, folder_of(folder)):
         raise StorageError(
             f"{folder} has a design of {owner}, which is not overwritten: its results could not be read any more. Choose "
-            "another --out, or `overwrite`"
+            "another `out`, or `overwrite`"
         )
     if reader is not None and not info.same_people_and_variants(reader):
         raise ArtefactError(

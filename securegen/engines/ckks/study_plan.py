@@ -108,7 +108,7 @@ def compare_with_plan(
     if forgotten and now.phenotypes and not other_covariates:
         raise DesignError(
             f"the key was planned with {len(then.covariates)} covariates; this design lacks {', '.join(forgotten)}: give "
-            "--covar as in the plan, or say --other-covariates"
+            "`covar` as in the plan, or say `other_covariates`"
         )
     for what, a, b in (
         ("phenotypes", now.phenotypes, then.phenotypes), ("covariates", now.covariates, then.covariates),

@@ -210,9 +210,7 @@ def decrypt_qc(
     info, secrets, blocks = _opened(results, key, owner, design, still_trusted, gate)
     if qc_analysis(secrets.analyses) is None:
         raise UsageError("this design has no sums for quality control: encrypt with `qc`")
-    paths = write_qc(
-        out, info.variants, blocks, None, gate=gate, strata=secrets.strata, grid=info.dosage_grid, mode=PRIVATE
-    )
+    paths = write_qc(out, info.variants, blocks, gate=gate, strata=secrets.strata, grid=info.dosage_grid, mode=PRIVATE)
     return TableForm(gzip=gzip).finish(paths)
 
 

@@ -38,7 +38,7 @@ APART = tuple(f" on {NAMES[kind]}" for kind in (X, Y))  # ends what a set is for
 
 def guard_of_study(
     study: StudyFile, log: Log, end: Callable[[str], NoReturn], policies: Sequence[Path] = ()
-) -> SiteGuard:  # fmt: skip
+) -> SiteGuard:
     """The rules of a study file, which end this site's part when they refuse. policies: folders of those that govern the site."""
     return SiteGuard(
         log, level=study.openings, fewest=study.fewest_people, consent=study.consent_openings, end=end, policies=policies,
@@ -158,7 +158,8 @@ def charge(study: StudyFile, strata: Sequence[Stratum], samples: Samples, state:
             spent = int(ledger.spent[analysed].max(initial=0)) + later
             if later and len(ledger.charged) > before and spent > share * len(analysed) > 0:
                 guard.refuse(
-                    "columns", f"{spent}, corrections among them, for {len(analysed)} people; {share:.0%} are the most"
+                    "columns",
+                    f"{spent}, corrections among them, for {len(analysed)} people; at most {share:.0%} are allowed",
                 )
 
 
@@ -194,7 +195,7 @@ def charge_products(
 
 def enter_rows(
     study: StudyFile, samples: Samples, people: np.ndarray, made: bytes, state: Path, guard: SiteGuard
-) -> None:  # fmt: skip
+) -> None:
     """Enter rows that several variants make of `people`, (N,) bool, before anything of them is summed. made: what tells which.
 
     Raises PolicyError where rows of other sets were opened of any of these people: what one has more than another is few people.
@@ -234,7 +235,7 @@ def charge_columns(
 
 def charge_numbers(
     study: StudyFile, what: str, samples: Samples, people: np.ndarray, columns: int, state: Path, guard: SiteGuard
-) -> bool:  # fmt: skip
+) -> bool:
     """Count numbers that are opened of some variants as `columns` of `people`, (N,) int64 places among the samples, once, by what
     they are for. Whether they may be opened: nothing is counted beyond the share of a site's people."""
     share, _ = _limits(study, guard)
@@ -245,7 +246,7 @@ def charge_numbers(
         spent = ledger.spend_once(f"study {study.digest}, {what}", rows, columns, share * len(people))
     if spent <= share * len(people):
         return True
-    guard.log(f"{what}: {spent} columns for {len(people)} people; {share:.0%} are the most without consent")
+    guard.log(f"{what}: {spent} columns for {len(people)} people; at most {share:.0%} are allowed without consent")
     return False
 
 

@@ -114,7 +114,7 @@ def _open(secure: SecureSum, segments: Sequence[Segment], rule: OwnRows | None) 
     first = [
         _step(f"{s.name}-counts", len(rows[s.name]), s.study.set_bounds(), partial(counts, s), s.study.check_counts)
         for s in busy
-    ]  # fmt: skip
+    ]
     opened = {
         s.name: _read_counts(s.study, rows[s.name], flags[s.name][rows[s.name]], total)
         for s, total in zip(busy, secure.together(first), strict=True)

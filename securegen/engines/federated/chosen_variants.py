@@ -11,7 +11,7 @@ import numpy as np
 from securegen.catalogue import has_copies
 from securegen.engines.federated.studyfile import MOST_IN_BLOCK
 from securegen.errors import UsageError
-from securegen.io.text import count, iterate_lines
+from securegen.io.text import count, fields_of, iterate_lines, lines_of, text_of
 from securegen.model import IntArray, Variants
 from securegen.study import checks, ploidy
 from securegen.study.genotypes import DIPLOID
@@ -44,7 +44,7 @@ def component_ids(path: str | Path | None, common: Variants, pcs: int, log: Log)
     ids = common.id[autosomes(common)].tolist()
     named = f"the study has on chromosomes 1 to 22 {count(len(ids), 'variant')}"
     if path is not None:
-        wanted = {line.split()[0] for line in iterate_lines(path) if line.strip() and not line.startswith("#")}
+        wanted = {fields_of(line)[0] for line in iterate_lines(path) if line.strip() and not line.startswith("#")}
         ids = [name for name in ids if name in wanted]
         found = len(set(ids))
         named = f"`pc_variants` {path}: the study has on chromosomes 1 to 22 {found:,} of its {count(len(wanted), 'variant')}"
@@ -53,6 +53,11 @@ def component_ids(path: str | Path | None, common: Variants, pcs: int, log: Log)
     if len(ids) < pcs:
         raise UsageError(f"{named}, too few for {count(pcs, 'component')}")
     return "".join(f"{name}\n" for name in ids).encode() if path is not None else b""
+
+
+def ids_of(content: bytes, path: Path) -> set[str]:
+    """The ids that `component_ids` gave. path: where they were read, for messages."""
+    return set(lines_of(text_of(content, path)))
 
 
 def analysed(

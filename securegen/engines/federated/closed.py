@@ -105,9 +105,7 @@ def _sites_with(opened: np.ndarray, own: np.ndarray, mine: np.ndarray) -> list[i
     return [int(v) for v in totals.sum(axis=1)]
 
 
-def _members(
-    study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples
-) -> Iterator[_Member]:  # fmt: skip
+def _members(study: StudyFile, planned: Sequence[Planned], traits: Traits, samples: Samples) -> Iterator[_Member]:
     male, female = samples.sex == MALE, samples.sex == FEMALE
     for kind in (k for k in (X, Y) if NAMES[k] in study.strata):
         for p in planned if kind == Y or not study.x_as_stored else ():
@@ -169,16 +167,14 @@ def _over(people: np.ndarray, columns: np.ndarray) -> np.ndarray:
 def _people_fault(study: StudyFile, m: _Member) -> str | None:
     for part in m.parts:
         if openings.too_few(part.sum(), study.fewest_people):
-            return f"{int(part.sum())} people of one sex; none or {study.fewest_people} are the fewest"
+            return f"{int(part.sum())} people of one sex; there must be none, or at least {study.fewest_people}"
     people = int(m.sets[0][1].sum())
     if m.name != QUALITY and 0 < people < study.minimum_cohort:
         return f"{people} people; the study takes no site with fewer than {study.minimum_cohort}"
     return None
 
 
-def _set_fault(
-    study: StudyFile, accepted: NamedSets, new: NamedSets, rows: np.ndarray, ledger: Entries
-) -> str | None:  # fmt: skip
+def _set_fault(study: StudyFile, accepted: NamedSets, new: NamedSets, rows: np.ndarray, ledger: Entries) -> str | None:
     known = [people for _, people in accepted]
     for _, people in new:
         faults = (openings.set_fault(a, people, study.fewest_people) for a in known)
@@ -194,7 +190,7 @@ def _set_fault(
 
 def _columns_fault(
     study: StudyFile, m: _Member, together: np.ndarray, summed: int, rows: np.ndarray, ledger: Entries
-) -> str | None:  # fmt: skip
+) -> str | None:
     """What can be told of columns before scales, centres and null models are known."""
     people = m.sets[0][1]
     for column in m.columns[people].T:
@@ -208,5 +204,7 @@ def _columns_fault(
     fault = openings.leverage_fault(together[(together != 0).any(axis=1)], limit)
     spent = max((ledger.spent[r] for r in rows[people]), default=0)
     if fault is None and not study.consent_openings and spent + summed > openings.SITE_SHARE * people.sum() > 0:
-        fault = f"{spent + summed} columns for {int(people.sum())} people; {openings.SITE_SHARE:.0%} are the most"
+        fault = (
+            f"{spent + summed} columns for {int(people.sum())} people; at most {openings.SITE_SHARE:.0%} are allowed"
+        )
     return fault

@@ -115,7 +115,7 @@ class _Rows:
 
     def numbers(
         self, active: IntArray, layout: Layout, step: str, *, start: bool, allowed: Sequence[bool]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """This site's numbers, noise in place of rows that it vetoes; (F,) bool vetoes, and carriers."""
         out, no = np.zeros((len(active), len(layout.widths)), object), np.zeros(len(active), bool)
         carriers = np.zeros(len(active), np.int64)
@@ -171,9 +171,7 @@ def correct_by_openings(
     return OpenedCorrections(method, p_thresh, False, done)
 
 
-def _round(
-    secure: SecureSum, rows: _Rows, active: IntArray, number: int, guard: SiteGuard, charge: Charge
-) -> None:  # fmt: skip
+def _round(secure: SecureSum, rows: _Rows, active: IntArray, number: int, guard: SiteGuard, charge: Charge) -> None:
     start, method = number == 0, type(rows.tilted[active[0]])
     people = max(o.flagged.analysis.model.samples for o in rows.own)
     width, positive = method.numbers[not start], method.positive[not start]
@@ -245,7 +243,7 @@ def _kept(flags: np.ndarray, vetoes: bool) -> np.ndarray:
 
 def _check(
     seen: list[np.ndarray], vetoes: bool, positive: Sequence[int], people: int, own: np.ndarray, total: np.ndarray
-) -> None:  # fmt: skip
+) -> None:
     """Raise PolicyError for sums of rows that were opened, and that people cannot give. seen: the flags, opened before."""
     kept = np.flatnonzero(_kept(seen[0], vetoes))
     mine, opened = own[kept].astype(object), total[kept].astype(object)

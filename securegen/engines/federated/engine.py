@@ -66,26 +66,24 @@ class Federated(Engine):
     corrections: ClassVar[bool] = True
     corrects_few: ClassVar[bool] = False
 
-    sites: int | None = option(None, "Sites the samples are dealt to [3].", metavar="S", least=2)
+    sites: int | None = option(None, "Number of sites that the samples are divided among [3].", metavar="S", least=2)
     openings: str | None = option(
         None, "What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no such "
         "rule, for rehearsals on one owner's data [strict; all beside --compare-plain].", choices=LEVELS,
     )  # fmt: skip
     few_missing: str | None = option(
-        None, "Variants whose call few people of a site lack: NA, or filled in rounded, T off by some 1e-5 [withhold].",
+        None, "Variants whose call few people of a site lack: NA, or rounded, which moves T by about 1e-5 [withhold].",
         choices=FEW_MISSING,
     )  # fmt: skip
     consent_openings: bool = option(
         False,
-        "Named consent to more columns and leverage per person, and of every site that its own sums may be read.",
+        "Accept more columns and leverage per person than the rules allow; every site's own sums may then be read.",
     )
     pcs: int | None = option(None, "Components that the sites compute together, as covariates.", metavar="K", least=1)
-    step1: bool = option(
-        False, "A whole-genome model that the sites make together: its predictions correct each chromosome."
-    )
-    block: int | None = option(None, "Variants of a block of that model [√(5M)].", metavar="B", least=1)
-    write_score: bool = option(False, "Also that model as a polygenic score, OUT.<PHENO>.score.txt.")
-    two_sites_learn_each_other: bool = option(False, "Allow two sites, which hide nothing from each other.")
+    step1: bool = option(False, "Fit a whole-genome model over all sites, whose predictions correct each chromosome.")
+    block: int | None = option(None, "Variants per block of that model [√(5M)].", metavar="B", least=1)
+    write_score: bool = option(False, "Also write that model as a polygenic score, OUT.<PHENO>.score.txt.")
+    two_sites_learn_each_other: bool = option(False, "Allow only two sites, which can hide nothing from each other.")
     keep_files: bool = option(False, KEEP_FILES)
 
     def check(self, members: Sequence[Inputs], form: TableForm, filters: Filters | None = None) -> None:

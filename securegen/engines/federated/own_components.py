@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from securegen.engines.federated.admission import charge_columns
-from securegen.engines.federated.chosen_variants import autosomes
+from securegen.engines.federated.chosen_variants import autosomes, ids_of
 from securegen.engines.federated.components import federated_components, unrelated_people
 from securegen.engines.federated.own_inputs import OwnInputs, named_file
 from securegen.engines.federated.rounds import SecureSum
@@ -20,7 +20,6 @@ from securegen.engines.federated.studyfile import PC_VARIANTS, StudyFile
 from securegen.errors import ArtefactError, PolicyError
 from securegen.governance import openings
 from securegen.governance.guard import SiteGuard
-from securegen.io.text import text_of
 from securegen.study.inputs import Log
 
 LEFT_OUT = 16  # people a component and one more, where any are left out as relatives
@@ -74,7 +73,7 @@ def with_components(
     chosen = autosomes(own.aligned.variants)
     if study.pc_variants_digest:
         raw = named_file(folder / PC_VARIANTS, study.pc_variants_digest, "variants of components")
-        named = set(text_of(raw, folder / PC_VARIANTS).split())
+        named = ids_of(raw, folder / PC_VARIANTS)
         chosen = chosen[np.array([v in named for v in own.aligned.variants.id[chosen]], bool)]
     charge = charge_columns(study, own.aligned.samples, people, state, guard, "columns of components")
     found = federated_components(

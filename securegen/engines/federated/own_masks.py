@@ -61,7 +61,7 @@ class Classes:
 
 def with_masks(
     study: StudyFile, own: OwnInputs, secure: SecureSum, guard: SiteGuard, folder: Path, log: Log
-) -> tuple[OwnInputs, MaskReader | None, Classes | None]:  # fmt: skip
+) -> tuple[OwnInputs, MaskReader | None, Classes | None]:
     """The same inputs with the masks of the study in place of variants, these masks, and what sites said of their variants,
     None where that is public.
 
@@ -112,7 +112,7 @@ def counted_people(own: OwnInputs) -> np.ndarray:
 
 def _classes(
     own: OwnInputs, reader: SelectableReader, asked: tuple[float, ...], secure: SecureSum, guard: SiteGuard, log: Log
-) -> Classes:  # fmt: skip
+) -> Classes:
     people, size = counted_people(own), len(reader.variants)
     steps = sorted({_step(top) for top in asked if LADDER[0] <= top < 1} | {RARE})
     pooled = pooled_people(secure, people)
@@ -152,7 +152,7 @@ def _step(top: float) -> float:
 
 def _flags(
     own: OwnInputs, reader: SelectableReader, people: np.ndarray, steps: tuple[float, ...], guard: SiteGuard
-) -> IntArray:  # fmt: skip
+) -> IntArray:
     """(V, 2 + steps) 1 where few of this site's people stand out in a variant; where it is nearly one before it; where these
     people carry A1 more often than a step says."""
     grid = reader.dosage_grid

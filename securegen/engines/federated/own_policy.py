@@ -50,7 +50,7 @@ def gate_of_site(
 
 def check_site(
     gate: Gate, study: StudyFile, planned: Sequence[Planned], samples: Samples, variants: Variants, state: Path
-) -> None:  # fmt: skip
+) -> None:
     """Before anything is sent: raise PolicyError where this site's policy refuses what the study opens. Enters nothing."""
     _refuse_interaction(gate, study)
     if study.sets is not None and gate.minor_alleles:
@@ -90,7 +90,7 @@ def enter_products(
 
 def products_of(
     study: StudyFile, planned: Sequence[Planned], samples: Samples, variants: Variants, state: Path
-) -> PeopleFacts:  # fmt: skip
+) -> PeopleFacts:
     """The people of whom components and a whole-genome model are, and the most columns that each genotype of theirs meets: every
     round of components; a block of variants, and what each block and phenotype predicts at every heritability; rows of sets."""
     people = np.flatnonzero(analysed_everywhere(planned))

@@ -85,7 +85,7 @@ class OwnSets:
         size = len(self.people)
         for number, carriers, lacking in set_carriers(
             self.sets.reader, self.sets.masks.firsts, self.sets.sets[numbers]
-        ):  # fmt: skip
+        ):
             i = place[number]
             if self.guard.on:
                 lacking = carriers_of(None, len(lacking.ends) - 1)

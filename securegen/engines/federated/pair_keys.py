@@ -44,7 +44,7 @@ _HELLO = record(x25519=hex_bytes(32), mlkem=hex_bytes(KEM_PUBLIC), inputs=hex_te
 _KEYS = record(kem=map_of(hex_bytes(KEM_CIPHERTEXT), 64))
 _CONFIRM = record(
     proofs=map_of(hex_bytes(32), 64), senders=map_of(hex_bytes(SENDER_BOX), 64), sender_sha256=hex_text(32)
-)  # fmt: skip
+)
 _PRIVATE = record(x25519=hex_bytes(32), mlkem=hex_bytes(64), sender=hex_bytes(32))
 _SEALED = map_of(record(secret=hex_bytes(32), ciphertext=hex_bytes(KEM_CIPHERTEXT)), 64)
 _AGREED = record(transcript=hex_text(32))
@@ -190,9 +190,7 @@ def _confirm(session: Conversation, pairs: dict[str, bytes], sender: bytes) -> d
         n: AESGCM(derive(k, "sender", me.encode())).encrypt(bytes(12), sender, after.encode()) for n, k in pairs.items()
     }
     proofs = {n: _proof(k, me, after).hex() for n, k in pairs.items()}
-    value = {
-        "proofs": proofs, "senders": {n: b.hex() for n, b in boxes.items()}, "sender_sha256": _digest(sender)
-    }  # fmt: skip
+    value = {"proofs": proofs, "senders": {n: b.hex() for n, b in boxes.items()}, "sender_sha256": _digest(sender)}
     said = session.exchange(CONFIRM, lambda: (value, None))
     senders = {me: sender}
     for other, key in pairs.items():

@@ -12,6 +12,7 @@ import numpy as np
 
 from securegen.engines.federated.variants import HEADER, align_reader
 from securegen.errors import InputError
+from securegen.io.text import fields_of, lines_of
 from securegen.model import SelectableReader, Variants
 
 READ = 512
@@ -28,7 +29,7 @@ class Loadings:
 
 def parse_loadings(content: str, path: str | Path) -> Loadings:
     """Of the text of a file `#CHROM POS ID EFFECT_ALLELE OTHER_ALLELE FREQ PC1 …`. Raises InputError naming file and line."""
-    rows = [(i, line.split()) for i, line in enumerate(content.splitlines(), 1) if line.strip()]
+    rows = [(i, fields_of(line)) for i, line in enumerate(lines_of(content), 1) if line.strip()]
     header = (*HEADER, "FREQ")
     if not rows or tuple(rows[0][1][:6]) != header or len(rows[0][1]) < 7:
         raise InputError(f"{path}: the header must be {' '.join(header)} PC1 …")

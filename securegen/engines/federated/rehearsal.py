@@ -130,7 +130,7 @@ def set_up(
 
 def site_role(
     work: Path, inputs: Inputs, site: LocalSite, filters: Filters, *, wait: float = WAIT, **more: Any
-) -> Role:  # fmt: skip
+) -> Role:
     """One site as its owner would start it. more: options of its table."""
     private = work / site.name
     options: dict[str, Any] = {
@@ -148,9 +148,7 @@ def run_sites(roles: Sequence[Role]) -> None:
     launch(roles)
 
 
-def run_here(
-    work: Path, inputs: Inputs, sites: Sequence[LocalSite], seen: Callable[[OpenedSums], None]
-) -> None:  # fmt: skip
+def run_here(work: Path, inputs: Inputs, sites: Sequence[LocalSite], seen: Callable[[OpenedSums], None]) -> None:
     """Run all sites in this process, in turn, until each has finished. seen: is shown what is opened, once."""
     left = list(sites)
     while left:
@@ -181,7 +179,7 @@ def refusals(work: Path, sites: Sequence[LocalSite]) -> list[str]:
     found = []
     for site in sites:
         path = work / site.name / "result.log"
-        lines = path.read_text().splitlines() if path.is_file() else []
+        lines = path.read_bytes().decode(errors="replace").split("\n") if path.is_file() else []
         found += [f"{site.name}: {line[line.index(REFUSED) :]}" for line in lines if REFUSED in line]
     return found
 
@@ -210,5 +208,5 @@ def message_table(shared: Path, study: StudyFile) -> list[tuple[str, int, int]]:
             row[0] = min(row[0], status.st_mtime_ns)
             row[1] += 1
             row[2] += status.st_size
-    ordered = sorted(steps.items(), key=lambda item: item[1][0])
+    ordered = sorted(steps.items(), key=lambda item: (item[1][0], item[0]))
     return [(step, int(row[1]), int(row[2])) for step, row in ordered]

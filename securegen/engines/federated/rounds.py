@@ -37,7 +37,7 @@ SumCheck = Callable[[np.ndarray, np.ndarray], None]
 OUT_OF_BOUNDS = "a total is not what the people of these sites can give; the study has ended and nothing more is opened"
 _SHAPE = record(
     rows=integer(0, 1 << 24), widths=list_of(integer(2, MOST_BITS), 1, 1 << 14), may_have={"salt": hex_text(32)}
-)  # fmt: skip
+)
 PIECE, TOGETHER = 1 << 25, 4  # bytes of a message of one sum of rows, and how many of them are posted at once
 _COMMIT = record(commitment=hex_text(32))
 _COMPUTED = record(numbers=hex_text(32), mark=hex_text(32))

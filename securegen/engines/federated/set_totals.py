@@ -64,7 +64,7 @@ def write_site_sets(
 
 def results_of_sites(
     secure: SecureSum, mine: OwnSets, strata: Sequence[Stratum], state: Path, log: Log
-) -> Iterator[list[SetResult]]:  # fmt: skip
+) -> Iterator[list[SetResult]]:
     """The results of the masks of each set, of every phenotype, in order.
 
     Raises PolicyError where a rule refuses or a total is not of people, PlanError for sums that could pass 64 bits.

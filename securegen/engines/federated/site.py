@@ -285,5 +285,5 @@ def _tables(
     if study.qc:
         if gate.policy is not None:
             gate = gate.of(people_of(reader, strata, qc_only=True, pooled=True))
-        quality = write_qc(out, variants, again(), None, gate=gate, strata=strata, grid=grid, digits=digits)
+        quality = write_qc(out, variants, again(), gate=gate, strata=strata, grid=grid, digits=digits)
     return tables, quality

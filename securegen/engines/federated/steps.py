@@ -49,9 +49,7 @@ _OF_A_SITE = {
 Name = str | Path
 
 
-def keygen(
-    state: Name, public: Name, *, passphrase: bytes | None = None, policy: Name | None = None
-) -> str:  # fmt: skip
+def keygen(state: Name, public: Name, *, passphrase: bytes | None = None, policy: Name | None = None) -> str:
     """Make a site's signing key in its private folder, and write its public half. Returns the fingerprint.
 
     policy: the file that governs this site, by default one in `state`: the key and the study then name it, and the site takes

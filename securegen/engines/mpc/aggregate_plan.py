@@ -58,9 +58,7 @@ class AggregatePlan:
         return {"bits": form.bits, "widths": form.widths, "chunk": form.chunk}
 
     def batching(self, form: Form) -> Batching:
-        return Batching(
-            form, self.samples, self.variants, self.columns, tuple(n for n in form.widths if n != "m")
-        )  # fmt: skip
+        return Batching(form, self.samples, self.variants, self.columns, tuple(n for n in form.widths if n != "m"))
 
     def write(self) -> dict[str, list[int]]:
         sizes = [self.samples, self.variants, self.dosage_max, self.columns, self.value_bits]

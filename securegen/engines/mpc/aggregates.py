@@ -196,7 +196,7 @@ def sums(
 ) -> Iterator[Sums]:  # fmt: skip
     """The phenotype party, for columns in the genotype party's sample order: yields the sums of batches of variants. people:
     as of `AggregatePlan.of`; coding: the genetic model that the genotypes come under."""
-    part = StudyRun(VariantRun(0, len(variants), whole=True), 0, alone((), len(variants))[0], variants)
+    part = StudyRun(VariantRun(0, len(variants), whole=True), 0, alone(None, len(variants))[0], variants)
     plan = AggregatePlan.of(columns, len(columns.values), len(variants), dosage_max, people)
     tell(session, roles.left, "plan", [plan.write()], [part.run])
     session.send(roles.left, "analysed", columns.values[:, plan.analysed].astype(np.uint8))
@@ -221,9 +221,7 @@ def _sums(
         batching.confirm(session, roles, streams)
         width = len(streams["g"])
         veto = session.receive(roles.left, f"withheld/{number}", shape=(width,), dtype=np.uint8) != 0
-        known = session.receive(
-            roles.left, f"squares/{number}", shape=(width, len(plan.analysed)), dtype=np.int64
-        )  # fmt: skip
+        known = session.receive(roles.left, f"squares/{number}", shape=(width, len(plan.analysed)), dtype=np.int64)
         found = _open(program, plan, form, streams)
         if found is None:
             raise ValueError("the left party has no sums")

@@ -200,9 +200,7 @@ def outsourced_phenotype_run(
         columns, size = part.stratum.design.columns, sizes[part.run.stratum]
         for server in roles.servers:
             session.send_json(server, "sizes", size)
-        outsourced.phenotype_owner(
-            session, roles, columns.values, state=state, bits=size["ring"], use=part.run.place
-        )  # fmt: skip
+        outsourced.phenotype_owner(session, roles, columns.values, state=state, bits=size["ring"], use=part.run.place)
         for sums in gwas.outsourced_sums(session, roles, columns, bits=size["ring"]):
             own = _without_withheld(session, roles.left, sums)
             yield replace(own, start=sums.start - part.run.start + part.first)

@@ -105,7 +105,7 @@ def server_dealer(session: Session, *, left: str, right: str, servers: tuple[str
 
 def _serve_servers(
     session: Session, value: object, left: str, right: str, servers: tuple[str, str], threads: int
-) -> float:  # fmt: skip
+) -> float:
     samples, columns, bits = sizes(value, 3, left)
     bounded(left, (samples, columns))
     dtype = ring_dtype(bits)

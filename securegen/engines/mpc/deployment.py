@@ -241,14 +241,14 @@ def _outsourced(
 
 def _scores(
     session: Session, roles: Roles, task: Task, outcome: Outcome, reader: GenotypeReader | None, log: Log
-) -> None:  # fmt: skip
+) -> None:
     own = task.score or ScoreTask()
     if reader is not None:
         outcome.files = [
             score_run.people_run(
                 session, roles, reader, task.out, gate=outcome.gate, digits=own.digits, threads=task.threads, log=log
             )
-        ]  # fmt: skip
+        ]
     else:
         score_run.model_run(
             session, roles, own.files, model=task.cohort, state=task.state, reply_limit=own.reply_limit,

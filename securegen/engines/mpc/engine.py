@@ -75,9 +75,9 @@ class Mpc(Engine):
         None, f"Who holds what; {HORIZONTAL} is --engine federated.", choices=(HORIZONTAL, VERTICAL, OUTSOURCED)
     )
     reveal: str | None = option(
-        None, "What is opened of a vertical split [hits]; uv and chi2 also in the clear.", choices=REVEALS
+        None, "What a vertical split opens [hits]; uv and chi2 also work in the clear.", choices=REVEALS
     )
-    threshold: float | None = option(None, "p-value of a hit (--reveal hits) [5e-8].", metavar="P")
+    threshold: float | None = option(None, "Largest p-value of a hit (--reveal hits) [5e-8].", metavar="P")
     consent_aggregates: bool = option(False, "Both owners agree to open all sums.")
     openings: str | None = option(
         None, "What sums may show of few people: strict; consortium also opens variants that few tell apart; all has no such "
@@ -207,7 +207,7 @@ def _columns(study: Study) -> int:
 
 def run_parties(
     work: Path, options: Mapping[str, Mapping[str, Any]], roles: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:  # fmt: skip
+) -> dict[str, dict[str, Any]]:
     """Every party's run.json, by name. options: of each party; roles: of each. Raises the error of the party that failed
     first of itself, with its exit code."""
     parties = []

@@ -78,7 +78,7 @@ def open_statistics(
 
 def _ratios(
     program: Program, group: PhenotypeGroup, v: np.ndarray, squares: np.ndarray, constant: np.ndarray
-) -> dict[str, np.ndarray] | None:  # fmt: skip
+) -> dict[str, np.ndarray] | None:
     wider, bits = multiword.subtract(program.constant(1 << SQUARE_BITS, 2), v), SQUARE_BITS
     inverse = np.broadcast_to(program.constant(1 << SHARE_BITS, 1)[0], len(v))
     for _ in range(STEPS[group.test]):

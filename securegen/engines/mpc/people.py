@@ -48,7 +48,7 @@ def hear_who(session: Session, source: str, samples: int, sets: int) -> np.ndarr
 
 def admitted(
     reader: GenotypeReader, strata: Sequence[tuple[Collection[str], np.ndarray]], state: StateFile, level: str, log: Log
-) -> list[RowRule | None]:  # fmt: skip
+) -> list[RowRule | None]:
     """Enter who is analysed into the ledger beside the state file. strata: places of each (`runs.RunReader`), and (N, sets)
     bool. The rule of rows of each, None for no rule.
 

@@ -99,7 +99,7 @@ def make_plan(
 
 def open_group(
     program: Program, plan: ProjectedPlan, number: int, streams: dict[str, np.ndarray], counts: VariantCounts | None
-) -> dict[str, np.ndarray] | None:  # fmt: skip
+) -> dict[str, np.ndarray] | None:
     """The program of one batch and group. streams: its shares, `ProjectedPlan.part`; counts: at the genotype party.
 
     Returns at the right party the opened numbers: u (V, P) and v (V,), integers, for `uv`; others: `open_statistics`.

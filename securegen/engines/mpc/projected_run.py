@@ -97,7 +97,7 @@ def genotype_run(
 
 def _hear_group(
     session: Session, source: str, number: int, group: PhenotypeGroup, reveal: str, samples: int
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """(N,) bool, who is analysed."""
     analysed = session.receive(source, f"analysed/{number}", shape=(samples,), dtype=np.uint8).astype(bool)
     if int(analysed.sum()) != group.samples:

@@ -49,9 +49,7 @@ def people_run(
     Raises ProtocolError for a malformed reply, PolicyError where the policy refuses.
     """
     everything = np.arange(len(reader.variants))
-    pass_allele_counts(
-        gate, reader, len(everything), gate.minor_alleles, gate.inputs, "a session of parties", silent
-    )  # fmt: skip
+    pass_allele_counts(gate, reader, len(everything), gate.minor_alleles, gate.inputs, "a session of parties", silent)
     counts = shown_counts(count_alleles(reader, everything), reader.dosage_grid, gate.minor_alleles, log)
     announce_cohort(session, roles.right, reader)
     session.send(roles.right, "allele counts", np.stack([counts.dosage, counts.second, counts.called]))

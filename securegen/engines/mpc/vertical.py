@@ -179,7 +179,7 @@ def phenotype_side(
                 shares[name] = matmul_chunks(epsilon, b, chunk or samples, threads=threads)
                 shares[name] += session.receive(
                     roles.dealer, f"dealer/c/{number}", shape=shares[name].shape, dtype=dtype
-                )  # fmt: skip
+                )
                 number += 1
         yield BlockShares(start, shares)
 

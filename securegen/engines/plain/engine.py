@@ -44,7 +44,7 @@ class Plain(Engine):
     quality: ClassVar[bool] = True
 
     reveal: str | None = option(
-        None, "What is opened of a vertical split [hits]; uv and chi2 also in the clear.", choices=PLAIN
+        None, "What a vertical split opens [hits]; uv and chi2 also work in the clear.", choices=PLAIN
     )
 
     @property
@@ -145,6 +145,4 @@ def write_plain_qc(study: Study, out: str, *, gate: Gate | None = None) -> list[
     if qc_analysis(study.analyses) is None:
         raise UsageError("this study has no sums for quality control: open it with qc=True")
     blocks = sums.strata_sums(study.reader, study.strata)
-    return write_qc(
-        out, study.reader.variants, blocks, None, gate=gate, strata=study.strata, grid=study.reader.dosage_grid
-    )  # fmt: skip
+    return write_qc(out, study.reader.variants, blocks, gate=gate, strata=study.strata, grid=study.reader.dosage_grid)

@@ -50,9 +50,7 @@ def strata_sums(reader: GenotypeReader, strata: Sequence[Stratum], *, block: int
         yield _stratum_sums(reader, stratum.design.columns, start, stop)
 
 
-def _stratum_sums(
-    reader: GenotypeReader, columns: Columns, start: int, stop: int, pairs: bool | int = False
-) -> Sums:  # fmt: skip
+def _stratum_sums(reader: GenotypeReader, columns: Columns, start: int, stop: int, pairs: bool | int = False) -> Sums:
     if not columns.names:  # nobody is analysed there
         nothing = np.zeros((stop - start, 0), np.int64)
         return Sums(start, nothing, nothing, nothing)
@@ -92,7 +90,5 @@ def _alone(columns: Columns, analysis: Analysis) -> tuple[Analysis, Columns, boo
     )  # fmt: skip
     width = len(analysis.columns)
     single = tuple((width + i, people) for i, (_, people) in enumerate(analysis.single))
-    alone = replace(
-        analysis, columns=tuple(range(width)), squares=tuple(range(len(part.squared_index))), single=single
-    )  # fmt: skip
+    alone = replace(analysis, columns=tuple(range(width)), squares=tuple(range(len(part.squared_index))), single=single)
     return alone, part, width if "complete" in record_of(analysis).missing else False

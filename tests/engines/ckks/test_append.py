@@ -364,9 +364,7 @@ def test_a_design_after_a_killed_append_says_so(study, store, monkeypatch):
         with pytest.raises(Killed):
             append(study, store, "2")
     paths, said = sg.ckks.encrypted_paths(store), []
-    sg.ckks.encrypt_design(
-        study.study("1"), study.key, paths.owner, paths.design, overwrite=True, log=said.append
-    )  # fmt: skip
+    sg.ckks.encrypt_design(study.study("1"), study.key, paths.owner, paths.design, overwrite=True, log=said.append)
     assert any("was begun and did not end: run it again" in line for line in said)
     append(study, store, "2")
     sg.ckks.encrypt_design(study.study("1", "2"), study.key, paths.owner, paths.design, log=said.append)

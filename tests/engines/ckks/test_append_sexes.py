@@ -57,7 +57,7 @@ def test_what_would_be_counted_otherwise_is_refused_or_said(world, tmp_path):
     early, late = (parts[x].select(variants=np.flatnonzero(which)) for which in (half, ~half))
     sg.ckks.encrypt_cohort(parts["autosomes"], key, store)
     sg.ckks.append_cohort(early, key, store, xchr_model=model)
-    with pytest.raises(InputError, match=f"X of the encrypted cohort is counted by --xchr-model {model}: give that"):
+    with pytest.raises(InputError, match=f"X of the encrypted cohort is counted by `xchr_model` {model}: give that"):
         sg.ckks.append_cohort(late, key, store, xchr_model=3 - model)
     people = late.samples
     other = replace(people, sex=np.where(np.arange(len(people)) < 3, 3 - people.sex, people.sex).astype(np.int8))

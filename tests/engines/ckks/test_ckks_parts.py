@@ -146,7 +146,7 @@ def test_a_part_that_ran_again_mends_results_that_were_joined(made, whole, tmp_p
         (edited(lambda body: body["blocks"][0].update(name="block-000002.npy")), "has other blocks than its part"),
         (flipped("block-000001.npy"), "is not what its manifest names"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_part_of_the_pass_is_refused(made, damage, message, tmp_path):
     served(made, tmp_path / "r", "1/3", "2/3", "3/3")
     damage(tmp_path)

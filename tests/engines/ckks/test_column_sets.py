@@ -77,7 +77,7 @@ class Study:
         )
         self.secrets = encrypt_design(
             self.strata, self.key, self.info, self.state, folder / "design", encryptor=make, reader=self.reader
-        )  # fmt: skip
+        )
         self.opened = cohort.open_cohort(folder / "cohort")
         self.design = studydesign.open_design(folder / "design", self.opened.public)
 
@@ -195,11 +195,11 @@ CRAFTED = {
     "other files in a chunk": lambda b: b["columns"][0].pop(),
     "a seed for each part": lambda b: b["columns"][0][1].update(seed="0" * 32),
     "squares for nothing": lambda b: b["squares"].__setitem__(2, b["squares"][1]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CRAFTED)
-def test_crafted_sets_are_refused_before_work(name, tmp_path_factory, crafted_study, tmp_path):
+def test_crafted_sets_are_refused_before_work(name, crafted_study, tmp_path):
     """Signed by whoever made them: a design is foreign to the server."""
     study = crafted_study
     body = json.loads(json.dumps(study.design.body))

@@ -103,9 +103,7 @@ def test_a_context_with_the_secret_key_says_so(key, capsys):
 
 @pytest.mark.parametrize("kind", [ts.ENCRYPTION_TYPE.SYMMETRIC, ts.ENCRYPTION_TYPE.ASYMMETRIC])
 def test_a_key_of_tenseal_works_here_and_what_it_encrypted_goes_back(kind):
-    context = ts.context(
-        ts.SCHEME_TYPE.CKKS, 4096, coeff_mod_bit_sizes=[30, 30, 30, 19], encryption_type=kind
-    )  # fmt: skip
+    context = ts.context(ts.SCHEME_TYPE.CKKS, 4096, coeff_mod_bit_sizes=[30, 30, 30, 19], encryption_type=kind)
     context.global_scale = 2.0**20
     ours = interop.key_from_tenseal(context, Parameters(RING, 16, SCALE, 28, 2, 100.0, 16))
     message = np.arange(RING.n)[None] % 300

@@ -54,7 +54,8 @@ def test_a_protected_file_holds_nothing_secret_in_the_clear(key, protected, tmp_
 
 def test_a_secret_never_shows_in_its_text(key):
     text = repr(key) + str(key) + repr(key.public)
-    assert key.master.hex() not in text and "residues" not in text and str(key.residues[0, 0]) not in text
+    shown = str(key.residues[0, :3]).strip("[]")  # three: one of 2^30 may well be a number of the text
+    assert key.master.hex() not in text and "residues" not in text and shown not in text
 
 
 def test_wrong_or_missing_passphrase(protected):

@@ -69,12 +69,12 @@ def test_the_record_says_how_x_was_counted(owner, plain_owner):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({}, "--xchr-model is not given, and X of this cohort was encrypted with --xchr-model 1: give that"),
-        ({"xchr_model": 2}, "--xchr-model is 2, and X of this cohort was encrypted with --xchr-model 1"),
-        ({"xchr_model": 0}, "--xchr-model is 0, and X"),
-        ({"statistic": "regenie"}, "--xchr-model is not given"),
+        ({}, "`xchr_model` is not given, and X of this cohort was encrypted with `xchr_model` 1: give that"),
+        ({"xchr_model": 2}, "`xchr_model` is 2, and X of this cohort was encrypted with `xchr_model` 1"),
+        ({"xchr_model": 0}, "`xchr_model` is 0, and X"),
+        ({"statistic": "regenie"}, "`xchr_model` is not given"),
     ],
-)  # fmt: skip
+)
 def test_a_design_that_counts_otherwise_is_refused(options, told, owner, tmp_path):
     with pytest.raises(DesignError, match=told):
         owner.later(**options)
@@ -86,7 +86,7 @@ def test_a_design_that_counts_otherwise_is_refused(options, told, owner, tmp_pat
 
 def test_ends_of_x_that_were_not_split_are_refused(plain_owner):
     with pytest.raises(
-        DesignError, match="--split-par b38: the cohort was encrypted with other ends of X, or with none"
+        DesignError, match="`split_par` b38: the cohort was encrypted with other ends of X, or with none"
     ):
         plain_owner.later(split_par="b38")
 
@@ -133,7 +133,7 @@ def test_a_chromosome_that_is_appended_counts_as_those_that_are_there(reference,
         steps.append_cohort(rest, key, prefix, xchr_model=model)
         info = read_info(OwnerState(made.owner, key))
         assert info.xchr_model == model
-        with pytest.raises(InputError, match=f"X of the encrypted cohort is counted by --xchr-model {model}"):
+        with pytest.raises(InputError, match=f"X of the encrypted cohort is counted by `xchr_model` {model}"):
             steps.append_cohort(rest, key, prefix, xchr_model=3 - model)
         steps.append_cohort(rest, key, prefix)  # is there, as it is counted there
         later = sg.ckks.open_later_study(

@@ -43,7 +43,7 @@ def test_split_covers_each_word_once(flags, stored, variants, shared_genotypes, 
     wanted = outputs(*ones_and_squares(flags), stored)
     layout = block_layout(
         PARAMETERS, wanted, variants, shared_genotypes=shared_genotypes, shared_columns=shared_columns
-    )  # fmt: skip
+    )
     array = np.zeros(layout.shape, np.uint32)
     parts = layout.split(array)
     for part in parts.values():
@@ -107,7 +107,7 @@ def test_server_and_owner_agree(of_cohort, of_design, squares, key, tmp_path):
     reader, state = MemoryReader(dosage), OwnerState(tmp_path / "owner", key)
     info = encrypt_cohort(
         reader, key, tmp_path / "cohort", state, encryptor=ENCRYPTORS[of_cohort](key), squares=squares
-    )  # fmt: skip
+    )
     secrets = encrypt_design(
         alone(Design(data, ()), len(dosage)), key, info, state, tmp_path / "design", encryptor=ENCRYPTORS[of_design](key),
         reader=reader,

@@ -52,10 +52,10 @@ def test_results_that_choose_the_design_pass_for_the_new_one(corrected, small_ke
 
 def test_the_owner_says_which_design(corrected, small_key, small_encrypted, small_study, tmp_path):
     owner, design, later, returned = corrected
-    with pytest.raises(UsageError, match="knows 2 designs: say with --design") as said:
+    with pytest.raises(UsageError, match="knows 2 designs: say with `design`") as said:
         sg.ckks.decrypt(returned, small_key, owner)
-    assert "\n" not in str(said.value) and str(said.value).count("; --design ") == 1
-    with pytest.raises(ArtefactError, match="another cohort or design.* They are of design .*give --design"):
+    assert "\n" not in str(said.value) and str(said.value).count("; `design` ") == 1
+    with pytest.raises(ArtefactError, match="another cohort or design.* They are of design .*give `design`"):
         sg.ckks.decrypt(returned, small_key, owner, design=design)
     # the manifest rewritten to name the new design is no help: the nonce, and then the linear check, differ
     rewrite_manifest(returned, design=artefact.manifest_digest(design))

@@ -7,13 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support import MemoryReader
+from support import MemoryReader, killed_at
 
 import securegen as sg
 from securegen.engines.ckks import cohort
@@ -197,15 +196,11 @@ def test_kill_minus_nine(small, small_key, small_study, small_encrypted, tmp_pat
     """The real thing: a process is killed while it encrypts, and the same command run again ends with the same table."""
     secret_key.write_secret(tmp_path / "k.secret", small_key, passphrase=None)
     call = [sys.executable, "-m", "securegen", "encrypt", "--key", str(tmp_path / "k.secret"), *small.options("QT,QT2"),
-            "--encryptor", "seal", "--out", str(tmp_path / "study"), "--quiet"]  # fmt: skip
+            "--encryptor", "seal", "--threads", "1", "--out", str(tmp_path / "study"), "--quiet"]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    box = tmp_path / "study.owner" / "block-000000.box"
-    process = subprocess.Popen(call, env=environment)
-    deadline = time.monotonic() + 120
-    while not box.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it was not killed in time"
+    dies = os.environ | killed_at(tmp_path / "site", ".block-000001.box.")
+    assert subprocess.run(call, env=dies, check=False).returncode == -signal.SIGKILL
+    assert (tmp_path / "study.owner" / "block-000000.box").exists()
     folder = tmp_path / "study.cohort"
     assert not (folder / "manifest.json").exists()
     before = {p.name: p.read_bytes() for p in folder.glob("?-000000-*.npy")}

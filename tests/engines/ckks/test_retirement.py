@@ -144,7 +144,7 @@ def test_scores_retire_their_key_too(small, tmp_path, monkeypatch):
 
 
 def test_a_mark_that_cannot_be_written_is_said_and_ends_decryption(
-    crafted, owner, small_results, small_key, key_file, tmp_path, monkeypatch
+    crafted, owner, small_results, small_key, key_file, monkeypatch
 ):
     """A medium that is full, or read-only, when the result has failed; and one that was so from the start."""
     key = secret_key.read_secret(key_file.file, passphrase=(key_file.file.parent / "passphrase").read_bytes().strip())

@@ -19,7 +19,7 @@ from securegen.rlwe import encryptor, uniform
 from securegen.rlwe.residues import from_tiles, ring_tables
 
 SCALE, COUNT = 31, 8
-SIGMAS = 6.5  # for a few hundred normal statistics: all within, but for one run in ten million
+SIGMAS = 7.5  # for a few hundred normal statistics: all within, but for one run in 10^11
 
 
 @pytest.fixture(scope="module")

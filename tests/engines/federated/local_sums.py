@@ -18,7 +18,7 @@ class Table:
     def __init__(self, sites: int) -> None:
         self.parts: dict[str, dict[int, np.ndarray]] = {}
         self.opened: dict[str, np.ndarray] = {}
-        self.barrier = threading.Barrier(sites, timeout=60)
+        self.barrier = threading.Barrier(sites, timeout=300)
 
     def sum(self, name: str, site: int, own: np.ndarray) -> np.ndarray:
         self.parts.setdefault(name, {})[site] = own

@@ -47,7 +47,7 @@ class StrataRun:
 
     def __init__(
         self, reader, traits: Traits, study, folder: Path, *, dealt=None, offsets=None, alter=None, rules=True
-    ):  # fmt: skip
+    ):
         self.study, self.variants = study, reader.variants
         n = len(reader.samples)
         self.dealt = np.arange(n) % SITES if dealt is None else np.asarray(dealt)
@@ -110,9 +110,7 @@ class StrataRun:
                 )
             ]
             if self.study.qc:
-                found += write_qc(
-                    prefix, self.variants, iter(blocks), None, gate=ungoverned(), strata=strata, grid=self.grid
-                )
+                found += write_qc(prefix, self.variants, iter(blocks), gate=ungoverned(), strata=strata, grid=self.grid)
             out.append({path.removeprefix(prefix): Path(path).read_bytes() for path in found})
         assert out[0] == out[1] == out[2]
         return out[0]

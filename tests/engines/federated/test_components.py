@@ -65,7 +65,7 @@ def run_sites(trio, g, *, level="strict", wanted=2, people=None, charges=None, t
         secure = secure_sum(session)
         return fed.federated_components(
             secure, reader, mask, wanted, SEED, guard, charge, strict=level == "strict", say=said.append, **more
-        )  # fmt: skip
+        )
 
     return trio.drive(act, turns), said
 

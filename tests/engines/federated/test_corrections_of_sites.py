@@ -122,7 +122,9 @@ def test_a_study_for_which_the_budget_is_too_small_is_refused_before_a_sum(tmp_p
     small, logs = people(450, 8, low=0.3, missing=0), [[], [], []]
     with pytest.raises(PolicyError, match=REFUSAL[:30]):
         Corrected(small, tmp_path / "a", openings="strict", logs=logs)
-    assert any("corrections among them, for 150 people; 16% are the most" in line for log in logs for line in log)
+    assert any(
+        "corrections among them, for 150 people; at most 16% are allowed" in line for log in logs for line in log
+    )
     Corrected(small, tmp_path / "b", openings="strict", consent_openings=True)
 
 

@@ -6,8 +6,8 @@ import hashlib
 import json
 import re
 import shutil
+import signal
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from support import killed_at
 
 from securegen.cli.main import main
 from securegen.engines.federated import hub, own_inputs, rehearsal, rounds, site, study_toml, studyfile
@@ -119,25 +120,21 @@ def test_counts_of_cases_and_controls_are_pooled(tmp_path, cohort, model):
 def test_a_killed_site_resumes(tmp_path, cohort, monkeypatch):
     monkeypatch.setattr(processes, "subprocess", subprocess)  # started as a deployment does
     inputs, sites, _ = prepare(tmp_path, cohort, pheno_name=("QT",))
-    calls = [rehearsal.site_role(tmp_path, inputs, s, Filters(), wait=60).write() for s in sites]
-    running = [processes.start(call) for call in calls]
+    calls = [rehearsal.site_role(tmp_path, inputs, s, Filters(), wait=300).write() for s in sites]
+    dies = killed_at(tmp_path / "dies", ".variants-")
+    running = [processes.start(call, more=dies if i == 1 else None) for i, call in enumerate(calls)]
     try:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "shared" / "site2" / "design-0003.msg").is_file():
-            assert time.monotonic() < deadline and all(p.poll() is None for p in running)
-            time.sleep(0.005)
-        running[1].kill()
-        running[1].communicate()
+        running[1].communicate(timeout=300)
+        assert running[1].returncode == -signal.SIGKILL
+        assert (tmp_path / "shared" / "site2" / "design-0003.msg").is_file()
         assert not (tmp_path / "shared" / "site2" / "finished.msg").is_file()
         running[1] = processes.start(calls[1])
-        assert [p.communicate(timeout=60)[1] for p in running] == ["", "", ""]
+        assert [p.communicate(timeout=300)[1] for p in running] == ["", "", ""]
     finally:
         for process in running:
             process.kill()
     records = rehearsal.results(tmp_path, sites)
-    expected = plain_text(
-        tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",)
-    )  # fmt: skip
+    expected = plain_text(tmp_path, cohort.bfile, pheno=cohort.pheno, covar=cohort.covar, pheno_name=("QT",))
     assert {t["phenotype"]: Path(t["path"]).read_bytes() for t in records[0]["summaries"]} == expected
 
 
@@ -253,7 +250,7 @@ def restart(work: Path, cohort, sites, loadings: str = "", **changes) -> studyfi
         changes |= {"loadings_digest": hashlib.sha256(loadings.encode()).hexdigest(), "components": 2}
     study = make_study(
         keys, coordinator, covariates=("AGE", "SEX"), variants=len(v), variants_digest=v.digest(), **changes
-    )  # fmt: skip
+    )
     study = study_toml.write_study(work / "shared", study, coordinator)
     write_variants(work / "shared" / studyfile.VARIANTS, v)
     if loadings:
@@ -284,7 +281,7 @@ def test_site_indicators_and_components_are_covariates(tmp_path, cohort):
     (tmp_path / "covar.tsv").write_text("\n".join(out) + "\n")
     expected = plain_text(
         tmp_path, cohort.bfile, pheno=cohort.pheno, covar=str(tmp_path / "covar.tsv"), pheno_name=("QT",)
-    )  # fmt: skip
+    )
     assert (tmp_path / "site1" / "result.QT.glm.linear").read_bytes() == expected["QT"]
 
 
@@ -344,6 +341,8 @@ def test_projection_is_the_sum_of_the_definition(tmp_path, cohort):
     second = np.where(g3 == 3, 0, -(g3 - 1) / np.sqrt(0.5))
     # two additions of numbers below 8
     assert np.abs(got - first - second).max() <= 4 * 8 * np.finfo(float).eps
+    (tmp_path / "l.tsv").write_text(lines[0] + lines[1].replace("rs0", "rs\u00a0\u20280"))  # which are no blanks
+    assert read_loadings(tmp_path / "l.tsv").variants.id.tolist() == ["rs\u00a0\u20280"]
     (tmp_path / "l.tsv").write_text(lines[0] + "1\t1\trs0\tG\tA\t1\t2\n")
     with pytest.raises(InputError, match="between 0 and 1"):
         read_loadings(tmp_path / "l.tsv")

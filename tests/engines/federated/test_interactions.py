@@ -175,7 +175,7 @@ def test_products_with_a_rare_exposure(tmp_path, monkeypatch, protected):
         ({"missing": "complete"}, UsageError, "leave `missing` complete out"),
         ({"model": "logistic"}, DesignError, "needs cases and controls"),
     ],
-)  # fmt: skip
+)
 def test_studies_that_do_not_go_together(changes, error, words):
     with pytest.raises(error, match=words):
         study_of(ONE, **(CHOSEN | changes))

@@ -177,7 +177,7 @@ def traits_of(x, *columns, binary=False) -> Traits:
     names = ("Y1", "Y2", "Y3")
     return Traits(
         tuple(align.Phenotype(n, c, binary) for n, c in zip(names, columns, strict=False)), x, ("AGE", "SEX"), (0, 0)
-    )  # fmt: skip
+    )
 
 
 TWO = [("Y1", "quantitative"), ("Y2", "quantitative")]
@@ -236,7 +236,7 @@ def near_duplicates():
 
 @pytest.mark.parametrize(
     ("level", "withheld"), [("all", []), ("consortium", [10, 11, 12]), ("strict", [3, 4, 10, 11, 12])]
-)  # fmt: skip
+)
 def test_rows_that_few_people_tell_apart(tmp_path, level, withheld):
     reader, x, y, dosage = near_duplicates()
     study = study_of(TWO[:1], openings=level, common_samples=level != "all")
@@ -344,9 +344,7 @@ def test_columns_beyond_the_budget(tmp_path):
     reader, x, _ = small()
     y = np.random.default_rng(8).normal(size=(360, 18))
     names = [(f"Y{i}", "quantitative") for i in range(18)]
-    traits = Traits(
-        tuple(align.Phenotype(f"Y{i}", y[:, i], False) for i in range(18)), x, ("AGE", "SEX"), (0, 0)
-    )  # fmt: skip
+    traits = Traits(tuple(align.Phenotype(f"Y{i}", y[:, i], False) for i in range(18)), x, ("AGE", "SEX"), (0, 0))
     with pytest.raises(PolicyError):
         Run(reader, traits, study_of(names, common_samples=True), tmp_path / "refused")
     Run(reader, traits, study_of(names, common_samples=True, consent_openings=True), tmp_path / "named")

@@ -12,7 +12,9 @@ from support import securegen, write_plink
 
 import securegen as sg
 from securegen.engines.federated import steps
+from securegen.engines.federated.chosen_variants import component_ids, ids_of
 from securegen.errors import ArtefactError, PolicyError, ProtocolError, UsageError
+from securegen.model import Variants
 
 pytestmark = pytest.mark.usefixtures("forked_roles")
 
@@ -149,3 +151,12 @@ def test_lists_of_variants_are_looked_at_before_anybody_joins(tmp_path, listed, 
         bim.write_text("".join(rows[4:]))
         with pytest.raises(UsageError, match="no variant there"):
             init(1)
+
+
+def test_ids_of_chosen_variants_are_whole(tmp_path):
+    """A blank of another script, or what some call a line's end, is a letter of an id."""
+    names, other = ["rs\u00a01", "rs\u20282", "rs\x853", "rs4"], np.array(["A"] * 4, object)
+    common = Variants(np.array(["1"] * 4, object), np.arange(1, 5), np.array(names, object), other, other)
+    (tmp_path / "few.txt").write_text("\n".join(names) + "\n")
+    content = component_ids(tmp_path / "few.txt", common, 2, print)
+    assert ids_of(content, tmp_path / "x") == set(names)

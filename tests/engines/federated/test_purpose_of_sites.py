@@ -13,6 +13,7 @@ import securegen as sg
 from securegen.engines.federated import own_components, own_inputs, own_policy, steps
 from securegen.engines.federated import site as site_run
 from securegen.errors import ArtefactError, PeerError, PolicyError
+from securegen.governance import signing
 from securegen.governance.gate import Asking
 from securegen.governance.history import PeopleFacts
 from securegen.study.inputs import Inputs
@@ -162,6 +163,28 @@ def test_a_site_whose_policy_requires_noise_sends_nothing_exact(consortium):
     with pytest.raises(PeerError):
         steps.run_site(consortium.work / "four", folder, noisy, str(consortium.work / "out"))
     assert not (shared / "stopped.msg").exists() and (shared / "hello.msg").is_file()
+
+
+def test_a_second_signature_lets_a_site_join(consortium):
+    folder, key = consortium.state("anna"), consortium.work / "second.secret"
+    signing.write_identity(key, made := signing.generate())
+    signing.write_verify_key(consortium.work / "second.pub", made)
+    settings = {
+        "purposes.required": False, "budgets.columns_share": 0.16, "limits.minor_alleles": 0,
+        "second_signature.for": ["association"],
+    }  # fmt: skip
+    sg.policy.init(
+        folder / "policy.toml", "Anna", key=consortium.work / "steward.secret", settings=settings,
+        identities={"otto": ("auditor", consortium.work / "second.pub")},
+    )  # fmt: skip
+    sg.policy.sign(folder / "policy.toml", consortium.work / "steward.secret")
+    asked = replace(asking(consortium), identity=str(consortium.work / "steward.secret"))
+    with pytest.raises(PolicyError, match="policy.second_signature") as refused:
+        join(consortium, asked=asked)
+    request = str(refused.value).split("none on request ")[1].split()[0]
+    sg.policy.countersign(request, key, consortium.work / "signed")
+    join(consortium, asked=replace(asked, second=(str(consortium.work / "signed"),)))
+    assert (consortium.work / "four" / "anna" / "accept.msg").is_file()
 
 
 @pytest.mark.parametrize("protected", [True, False])

@@ -77,10 +77,10 @@ def test_a_mean_that_is_moved_to_one_half(tmp_path, monkeypatch, protected):
     if not protected:
         monkeypatch.setattr(
             variant_sums, "hidden_weights", lambda copies, mean, w, fewest: (w[None, :], np.zeros(len(copies), bool))
-        )  # fmt: skip
+        )
     steered = Run(
         in_memory(dosage), traits_of(x, cases, binary=True), study_of(DISEASE), tmp_path / "steered", alter={0: alter}
-    )  # fmt: skip
+    )
     one, who = alone(dosage, steered)
     read = (steered.of("columns")[one, 3] - w.sum() / 4) / 2
     known = np.abs(read - w[who]) < 100

@@ -79,7 +79,7 @@ class Study:
 
 @pytest.fixture
 def study(tmp_path):
-    def make(roles, timeout=10.0):
+    def make(roles, timeout=60.0):
         if not isinstance(roles, dict):
             roles = dict.fromkeys(roles, "site")
         return Study(tmp_path / "study", roles, timeout)
@@ -95,7 +95,7 @@ def results(out):
     return out
 
 
-def over_tls(work: Path, inputs, *, timeout=20.0, sites=None):
+def over_tls(work: Path, inputs, *, timeout=60.0, sites=None):
     """A federated study of three sites in `work`, each a thread, over mutual TLS: what `run_site` returns by site.
 
     sites: only these are started; an exception is returned in place of a result.

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from securegen.engines.mpc.loopback import loopback_study
-from securegen.engines.mpc.net import certs, pem
+from securegen.engines.mpc.net import certs, pem, transport
 from securegen.engines.mpc.net.certs import PartyIdentity
 from securegen.engines.mpc.net.connect import tls_context
 from securegen.engines.mpc.net.frames import ARRAY, header
@@ -34,22 +35,28 @@ d, me = Path(sys.argv[1]), sys.argv[2]
 print("started", flush=True)
 with open_session(read_parties(d / "parties.toml"), PartyIdentity.in_directory(d, me), protocol="test/1", dimensions={}) as s:
     s.barrier("ready")
+    s.mesh.flush()  # what the others wait for is out
     print("ready", flush=True)
     s.receive(sys.argv[3], "never")
 """
 
 
+SILENCE = 4.0  # seconds; parties have longer to meet, however slow the machine is
+
+
 def waits_for(other):
     def program(s):
         s.barrier("ready")
+        s.mesh.timeout = SILENCE
         s.receive(other, "never")
 
     return program
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_dead_or_stalled_party_is_named_by_all_within_the_timeout(study, how):
-    s = study(TRIO, timeout=4)
+def test_dead_or_stalled_party_is_named_by_all_within_the_timeout(study, how, monkeypatch):
+    monkeypatch.setattr(transport, "_WARNED", 0.3)  # of ada's word to bob before his patience ends
+    s = study(TRIO)
     child = subprocess.Popen(
         [sys.executable, "-c", PARTY, str(s.directory), "cyd", "ada"], stdout=subprocess.PIPE, text=True
     )
@@ -72,25 +79,25 @@ def test_dead_or_stalled_party_is_named_by_all_within_the_timeout(study, how):
         start = time.monotonic()
         os.kill(child.pid, how)
         for t in threads:
-            t.join(20)
+            t.join(120)
         word = "died" if how == signal.SIGKILL else "stalled"
         for name in ("ada", "bob"):
             assert "party 'cyd'" in str(out[name]) and word in str(out[name]), out
-            assert ended[name] - start < s.parties.timeout + 2
+            assert ended[name] - start < s.parties.timeout / 2
     finally:
         child.kill()
         child.wait()
 
 
 def test_party_that_never_starts_is_named(study):
-    s = study(TRIO, timeout=1.5)
+    s = study(TRIO, timeout=4)
     out = s.run({"ada": waits_for("bob"), "bob": waits_for("ada")})
     for name in ("ada", "bob"):
         assert isinstance(out[name], PeerError) and "'cyd' did not connect to us" in str(out[name]), out
 
 
 def test_two_that_wait_for_each_other_are_called_desynchronised(study):
-    out = study(("ada", "bob"), timeout=1.5).run({"ada": waits_for("bob"), "bob": waits_for("ada")})
+    out = study(("ada", "bob")).run({"ada": waits_for("bob"), "bob": waits_for("ada")})
     assert any("wait for each other" in str(e) for e in out.values()), out
     assert all(isinstance(e, PeerError | ProtocolError) for e in out.values())
 
@@ -116,7 +123,7 @@ def _other_authority(s, tmp_path):
 def test_wrong_certificate_ends_every_party(study, tmp_path, fault):
     """bob shows a certificate of another authority, of another key, of another rank, cyd's, or an old one, and has taken
     the check of his own files out of his program: alone the others can stop him."""
-    s = study(TRIO, timeout=3)
+    s = study(TRIO, timeout=4)
     d = s.directory
     for suffix in ("pem", "key", "csr"):
         (d / f"bob.{suffix}").rename(d / f"old-bob.{suffix}")
@@ -154,7 +161,7 @@ def test_wrong_certificate_ends_every_party(study, tmp_path, fault):
 
     start = time.monotonic()
     s.threads({n: (lambda n=n: body(n)) for n in TRIO}, out)
-    assert time.monotonic() - start < s.parties.timeout + 2
+    assert time.monotonic() - start < s.parties.timeout + 30
     assert all(isinstance(out[n], PeerError) for n in TRIO), out
     for name in ("ada", "cyd"):
         assert "bob" in str(out[name]), out
@@ -250,8 +257,9 @@ def test_a_huge_announced_frame_is_refused_before_memory_is_taken(study):
 
 
 def test_unopened_session_leaves_the_port_free(study):
-    s = study(("ada", "bob"), timeout=1.5)
-    with pytest.raises(PeerError):
-        open_session(s.parties, PartyIdentity.in_directory(s.directory, "ada"), protocol="test/1", dimensions={})
+    s = study(("ada", "bob"))
+    soon = replace(s.parties, timeout=1.5)
+    with pytest.raises(PeerError, match="within 1.5 s"):
+        open_session(soon, PartyIdentity.in_directory(s.directory, "ada"), protocol="test/1", dimensions={})
     out = s.run({n: (lambda session: "joined") for n in ("ada", "bob")})
     assert out == {"ada": "joined", "bob": "joined"}

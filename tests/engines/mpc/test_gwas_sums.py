@@ -247,7 +247,7 @@ def test_an_outsourced_run_withholds_rows_and_sets(study, tmp_path, monkeypatch)
         out = made.run(
             {"gen": gen, "phe": phe, "deal": lambda s: server_dealer(s, left="gen", right="phe", servers=roles.servers)}
             | {name: lambda s: association.outsourced_server_run(s, roles) for name in roles.servers}
-        )  # fmt: skip
+        )
         if isinstance(out["gen"], Exception):
             return out["gen"]
         (table,) = results(out)["phe"]

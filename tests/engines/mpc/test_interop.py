@@ -67,7 +67,7 @@ def test_binary_sharings_and_other_things_are_refused(found):
         assert "binary sharing" in one["binary"] and "not an MPCTensor" in one["plain"]
 
 
-def test_unhardened_crypten_is_refused_and_taken_by_name_only(capsys):
+def test_unhardened_crypten_is_refused_and_taken_by_name_only():
     with pytest.raises(PolicyError, match="predictable randomness"):
         interop.share_from_crypten(object())
     call = (

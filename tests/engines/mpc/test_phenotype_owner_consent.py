@@ -52,17 +52,13 @@ def outsourced(session, inputs, folder):
 
 def projected(session, inputs, folder):
     state = StateFile(folder / "state.json")
-    projected_run.phenotype_run(
-        session, Roles("g", "p", "d"), inputs, str(folder / "t"), reveal="chi2", state=state
-    )  # fmt: skip
+    projected_run.phenotype_run(session, Roles("g", "p", "d"), inputs, str(folder / "t"), reveal="chi2", state=state)
 
 
 @pytest.mark.parametrize("run", [aggregated, outsourced, projected], ids=lambda f: f.__name__)
 def test_two_tables_that_differ_by_a_person_are_not_asked_for(run, small, tmp_path, monkeypatch):
     register = register_of(tmp_path, dict.fromkeys(range(PEOPLE), "HMB"))
-    inputs = Inputs(
-        pheno=small.pheno, pheno_name=("QT",), covar=small.covar, purpose="HMB", consent=str(register)
-    )  # fmt: skip
+    inputs = Inputs(pheno=small.pheno, pheno_name=("QT",), covar=small.covar, purpose="HMB", consent=str(register))
     session = GenotypeOwner(small.bfile)
     for _ in range(2):  # the same people again are the same table
         with pytest.raises(Told):

@@ -159,7 +159,7 @@ def test_a_deployment_by_hand_three_commands_and_one_file(tmp_path):
             f'[[party]]\nname = "{name}"\nrole = "{role}"\naddress = "127.0.0.1:{ports[rank]}"\npin = "{pin}"\n'
         )
     for name in names:
-        (tmp_path / name / "parties.toml").write_text('study = "by hand"\ntimeout_seconds = 60\n\n' + "\n".join(rows))
+        (tmp_path / name / "parties.toml").write_text('study = "by hand"\ntimeout_seconds = 300\n\n' + "\n".join(rows))
     files = {COHORT[i]: str(COHORT[i + 1]) for i in range(0, len(COHORT), 2)}
     own = {
         "hospital": ["party", "--role", "genotypes", "--column-limit", "9", *words(files, "--bfile", "--chr")],
@@ -177,7 +177,7 @@ def test_a_deployment_by_hand_three_commands_and_one_file(tmp_path):
         ]
         reveal = ["--reveal", "uv"] if name != "dealer" else []
         calls[name] = start([sys.executable, "-m", "securegen", *own[name], *reveal, *config])
-    said = {name: call.communicate(timeout=100)[1] for name, call in calls.items()}
+    said = {name: call.communicate(timeout=300)[1] for name, call in calls.items()}
     assert not any(call.returncode for call in calls.values()), said
     run("run-local", "gwas", "--engine", "plain", "--reveal", "uv", *COHORT, "--pheno-name", "QT", "--quiet", "--out",
         tmp_path / "p")  # fmt: skip
@@ -238,7 +238,7 @@ def test_a_horizontal_split_is_the_federated_engine(tmp_path):
         (["--split", "horizontal", "--sites", "2"], PolicyError, "--two-sites-learn-each-other"),
         (["--split", "horizontal", "--apply-rint"], UsageError, "not a sum over sites"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_go_together_is_refused_and_nothing_is_written(tmp_path, more, error, text):
     with pytest.raises(error, match=text) as caught:
         run("run-local", "gwas", "--engine", "mpc", *more, *COHORT, "--quiet", "--out", tmp_path / "r")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import subprocess
@@ -20,7 +19,7 @@ from securegen.errors import PeerError
 PAIR = ("ada", "bob")
 CROWD = """
 import socket, sys, time
-held, end = [], time.monotonic() + 20
+held, end = [], time.monotonic() + 80
 while len(held) < 120 and time.monotonic() < end:
     try:
         held.append(socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=0.3))
@@ -56,7 +55,7 @@ except PeerError as error:
 @pytest.mark.parametrize("protection", ["off", "on"])
 def test_a_crowd_that_says_nothing_does_not_keep_a_party_out(study, protection):
     """120 silent connections, more than ada has descriptors for; bob comes after the first 44."""
-    s = study(PAIR, timeout=3 if protection == "off" else 20)
+    s = study(PAIR, timeout=3 if protection == "off" else 90)
     out = {}
     crowd = subprocess.Popen([sys.executable, "-c", CROWD, str(s.port("ada"))], stdout=subprocess.PIPE, text=True)
     ada = subprocess.Popen(
@@ -69,7 +68,7 @@ def test_a_crowd_that_says_nothing_does_not_keep_a_party_out(study, protection):
                 out["bob"] = "joined"
         except PeerError as error:
             out["bob"] = str(error)
-        out["ada"] = ada.communicate(timeout=30)[0].strip()
+        out["ada"] = ada.communicate(timeout=120)[0].strip()
     finally:
         for child in (crowd, ada):
             child.kill()
@@ -80,20 +79,32 @@ def test_a_crowd_that_says_nothing_does_not_keep_a_party_out(study, protection):
         assert "ada" in out["bob"] and "bob" in out["ada"], out
 
 
+def dialled(port: int) -> socket.socket:
+    """A connection to a party that listens now or soon."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=60)
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
 def test_a_handshake_that_trickles_is_cut_off(study, monkeypatch):
     monkeypatch.setattr(connect, "_PATIENCE", 0.6)
-    s = study(PAIR, timeout=4)
+    s = study(PAIR, timeout=5)
     out, cut = {}, []
 
     def stranger():
-        with socket.create_connection(("127.0.0.1", s.port("ada")), timeout=3) as raw:
+        with dialled(s.port("ada")) as raw:
             start = time.monotonic()
             raw.sendall(b"\x16\x03\x01\x02\x00\x01")  # a hello that never ends
-            with contextlib.suppress(OSError):
-                while time.monotonic() - start < 3.5:
+            try:
+                while party.is_alive():
                     time.sleep(0.2)
                     raw.sendall(b"\0")
-            cut.append(time.monotonic() - start)
+            except OSError:
+                cut.append(time.monotonic() - start)
 
     def ada():
         try:
@@ -103,10 +114,9 @@ def test_a_handshake_that_trickles_is_cut_off(study, monkeypatch):
 
     party = threading.Thread(target=ada)
     party.start()
-    time.sleep(0.3)
     stranger()
-    party.join(10)
-    assert cut and cut[0] < 2, "a slow stranger kept its connection"
+    party.join(60)
+    assert cut and cut[0] < s.parties.timeout, "a slow stranger kept its connection"
     assert "turned away" in str(out["ada"])
 
 
@@ -138,7 +148,7 @@ def other_rank(s):
 
 @pytest.mark.parametrize("who", [old_tls, other_key, other_rank])
 def test_who_cannot_prove_to_be_a_party_gets_no_frame_and_stops_nobody(study, who):
-    s = study(PAIR, timeout=8)
+    s = study(PAIR)
     context, word = who(s)
     out, answers = {}, []
 
@@ -149,11 +159,7 @@ def test_who_cannot_prove_to_be_a_party_gets_no_frame_and_stops_nobody(study, wh
     ada = threading.Thread(target=body, args=("ada",))
     ada.start()
     while not answers:
-        try:
-            raw = socket.create_connection(("127.0.0.1", s.port("ada")), timeout=3)
-        except OSError:
-            time.sleep(0.02)
-            continue
+        raw = dialled(s.port("ada"))
         try:
             with context.wrap_socket(raw, server_hostname="ada") as connection:
                 greeting.send_small(connection, connect.JSON, {"from": "bob", "to": "ada", "study": s.parties.digest()})
@@ -163,5 +169,5 @@ def test_who_cannot_prove_to_be_a_party_gets_no_frame_and_stops_nobody(study, wh
     assert word in answers[0], answers
     bob = threading.Thread(target=body, args=("bob",))
     bob.start()
-    ada.join(15), bob.join(15)
+    ada.join(90), bob.join(90)
     assert out == {"ada": "joined", "bob": "joined"}

@@ -260,7 +260,7 @@ def test_every_key_of_a_run_is_new(parties, reference, monkeypatch, kind):
 
 
 @pytest.mark.parametrize("protected", [False, True])
-def test_runs_that_end_elsewhere_have_masks_of_their_own(parties, reference, tmp_path, monkeypatch, protected):
+def test_runs_that_end_elsewhere_have_masks_of_their_own(parties, reference, monkeypatch, protected):
     """A block with and without predictions begins at the same variant and ends elsewhere: by its start alone it would be
     other data, and the genotype owner would refuse its own cohort."""
     cohort, run = reference("sim_500x5k"), parties()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 from dataclasses import replace
 
@@ -108,7 +109,7 @@ def test_a_party_listens_elsewhere_than_it_is_dialled(study, listeners):
 @pytest.mark.parametrize("cheat", ["ada", "bob"])
 def test_both_sides_check_pins_whoever_dials(study, cheat):
     """bob dials ada. Either shows a certificate of the study authority for the right name and rank, but of another key."""
-    s = study(("ada", "bob"), timeout=2)
+    s = study(("ada", "bob"), timeout=3)
     d = s.directory
     for suffix in ("pem", "key", "csr"):
         (d / f"{cheat}.{suffix}").unlink()
@@ -136,7 +137,7 @@ def test_both_sides_check_pins_whoever_dials(study, cheat):
 
 def test_files_that_differ_in_who_has_an_address_are_named(study):
     """By ada's file she has no address and dials bob, by bob's file bob dials her."""
-    s = study(TRIO, timeout=2)
+    s = study(TRIO, timeout=3)
     theirs = s.parties
     change(s, "ada", address=None)
     mine, out = s.parties, {}
@@ -187,3 +188,16 @@ def test_the_file_of_parties_with_and_without_addresses(tmp_path):
         (tmp_path / "q.toml").write_text(change(text))
         with pytest.raises(InputError, match=words.replace("[", r"\[")):
             read_parties(tmp_path / "q.toml")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a bound port is for one socket")
+def test_ports_are_kept_until_the_parties_listen():
+    """Who takes one all the same, as a program that is given any free port would, is refused; a party is not."""
+    (port,) = free_ports(1)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
+            pass
+    more = free_ports(40)
+    assert len(set(more)) == 40 and port not in more

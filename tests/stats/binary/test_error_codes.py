@@ -60,9 +60,7 @@ def study(tmp_path):
 
     def make(model: str):
         table = str(tmp_path / "p.tsv")
-        return open_study(
-            reader, pheno=table, pheno_name=("CC",), covar=table, covar_name=("DOSE",), model=model
-        )  # fmt: skip
+        return open_study(reader, pheno=table, pheno_name=("CC",), covar=table, covar_name=("DOSE",), model=model)
 
     return make
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from securegen.design import fixedpoint as fp
 from securegen.design import null_model
 from securegen.design.logistic import logistic_design
+from securegen.design.penalised_null import fit_penalised_null
 from securegen.errors import DesignError
 
 
@@ -25,7 +26,7 @@ class OpenedSum:
         self.sites, self.rounds = sites, 0
         self.pending: list[list[int]] = []
         self.result: list[int] = []
-        self.barrier = threading.Barrier(sites, action=self._add, timeout=60)
+        self.barrier = threading.Barrier(sites, action=self._add, timeout=300)
         self.lock = threading.Lock()
 
     def _add(self) -> None:
@@ -182,3 +183,19 @@ def test_an_optimum_half_way_between_two_multiples_is_found(seed):
     fitted = null_model.fit_null_model(cases, design, ("INTERCEPT", "A", "B"), "Y", fp.pooled)
     expected = sm.GLM(cases, design, family=sm.families.Binomial()).fit(tol=1e-14).params
     assert np.abs(fitted.beta - expected).max() < 2.0**-24 and fitted.steps < 12
+
+
+@pytest.mark.parametrize(
+    ("people", "cases", "sexes"), [(5000, 20, 1), (20_000, 10, 1), (20_000, 19_980, 1), (20_000, 20, 2)]
+)
+def test_few_cases_among_people_who_are_alike(people, cases, sexes):
+    """Errors of 2^-31 of people with the same covariates add up: no β is where the gradient is 0, and nothing separates them."""
+    design = np.column_stack([np.ones(people), np.arange(people) % 2])[:, :sexes]
+    y = (np.arange(people) < cases).astype(float)
+    fitted = null_model.fit_null_model(y, design, ("INTERCEPT", "SEX")[:sexes], "Y", fp.pooled)
+    rarer = min(cases, people - cases)
+    assert abs(fitted.mean.sum() - cases) < people * 2.0**-30 + rarer * 2.0**-24 and fitted.steps < 12
+    penalised = fit_penalised_null(y, design, fitted.beta, "Y", fp.pooled, people)
+    if sexes == 1:
+        exact = np.log((cases + 0.5) / (people - cases + 0.5))
+        assert np.abs(penalised - exact).max() < (people * 2.0**-30 / rarer) + 2.0**-23

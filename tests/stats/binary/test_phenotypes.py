@@ -140,7 +140,7 @@ def test_binary_traits_with_equal_samples_share_their_indicator(cohort):
     assert quality.columns.squared == (True, False, False, False, False)
 
 
-def test_rint_in_the_design(cohort, tmp_path):
+def test_rint_in_the_design(cohort):
     """--apply-rint is the analysis of the transformed column, over the analysed samples; traits of cases are left alone."""
     columns = {"A": numbers(1, [5, 6]), "E": cases(5)}
     study, log = cohort(columns, apply_rint=True)
@@ -158,7 +158,7 @@ def test_categories_become_indicators(cohort):
     columns = {"A": numbers(1), "SITE": sites, "AGE": numbers(2)}
     study, log = cohort(
         columns, pheno_name=("A",), covar="table", covar_name=("SITE", "AGE"), covar_categorical=("SITE",)
-    )  # fmt: skip
+    )
     assert study.design.columns.names == ("INTERCEPT", "SITE=North", "SITE=South", "AGE", "A")
     assert "covariate SITE: categories, 2 indicator columns (SITE=North, SITE=South)" in log
     assert study.design.analyses[0].model.samples == 79, "a missing category is a missing covariate"
@@ -166,13 +166,21 @@ def test_categories_become_indicators(cohort):
     assert len(set(values[np.array(sites) == "North"])) == 1 and values[7] == 0
 
 
+def test_categories_beside_named_covariates_are_covariates_as_in_regenie(cohort):
+    columns = {"A": numbers(1), "AGE": numbers(2), "OTHER": numbers(3), "SEX": ["M", "F"] * 40}
+    study, _ = cohort(columns, pheno_name=("A",), covar="table", covar_name=("AGE",), covar_categorical=("SEX",))
+    assert study.design.columns.names == ("INTERCEPT", "AGE", "SEX=M", "A")
+
+
 def test_categories_unasked_for_are_an_error(cohort):
     columns = {"A": numbers(1), "SITE": ["North", "South"] * 40}
     with pytest.raises(
-        Exception, match="line 2: column SITE holds 'North', expected a number or NA.*--covar-categorical"
+        Exception, match="line 2: column SITE holds 'North', expected a number or NA.*`covar_categorical`"
     ):
         cohort(columns, pheno_name=("A",), covar="table", covar_name=("SITE",))
-    with pytest.raises(UsageError, match="--covar-categorical: .* has no column PLACE; it has SITE"):
+    with pytest.raises(UsageError, match=r"has no column PC\{1:2\}; .*; write PC1-PC2"):
+        cohort(columns, pheno_name=("A",), covar="table", covar_name=("SITE", "PC{1:2}"))
+    with pytest.raises(UsageError, match="`covar_categorical`: .* has no column PLACE; it has A, SITE"):
         cohort(columns, pheno_name=("A",), covar="table", covar_name=("SITE",), covar_categorical=("PLACE",))
     with pytest.raises(UsageError, match="need `covar`"):
         cohort(columns, pheno_name=("A",), covar_categorical=("SITE",))
@@ -221,7 +229,7 @@ def test_chromosomes_of_one_copy_and_many_alleles_are_said_aloud(cohort):
 
 def test_only_x_and_no_sex_is_an_error(cohort):
     with pytest.raises(
-        DesignError, match="nobody of known sex .`sex_name` takes it from a table. has A and every covariate"
+        DesignError, match="nobody of known sex .`sex_name` names its column in a table. has A and every covariate"
     ):
         cohort({"A": numbers(1)}, chromosomes=("X",) * 12)
 

@@ -39,7 +39,7 @@ def simulated(tmp_path_factory):
         table = str(folder / "p.tsv")
         study = open_study(
             reader, pheno=table, pheno_name=(phenotype,), covar=table, covar_name=("AGE", "SEX"), model=model
-        )  # fmt: skip
+        )
         (block,) = sums.sums(reader, study.design.columns)
         return result_columns(study.design.analyses[0], block)
 

@@ -58,7 +58,7 @@ def test_frequencies_of_filters_are_over_founders(tmp_path, frame):
     n = 30
     samples = sg.model.Samples(
         np.full(n, "0", object), np.array([f"P{i}" for i in range(n)], object), np.arange(n) < 20
-    )  # fmt: skip
+    )
     dosage = np.zeros((2, n))
     dosage[0, 20:] = 1  # children only
     dosage[0, 25] = np.nan
@@ -67,9 +67,7 @@ def test_frequencies_of_filters_are_over_founders(tmp_path, frame):
                 "other_allele": ["C"] * 2}  # fmt: skip
     values = np.round(np.random.default_rng(1).normal(size=n), 3)
     (tmp_path / "p.tsv").write_text("#IID Y\n" + "\n".join(f"P{i} {y}" for i, y in enumerate(values)) + "\n")
-    study = open_study(
-        sg.from_arrays(dosage, samples, variants=variants), pheno=str(tmp_path / "p.tsv"), qc=True
-    )  # fmt: skip
+    study = open_study(sg.from_arrays(dosage, samples, variants=variants), pheno=str(tmp_path / "p.tsv"), qc=True)
     (summary,) = write_plain(study, str(tmp_path / "t"), filters=Filters(mac=1))
     assert list(frame(summary.path).index) == ["both"]
     paths = write_plain_qc(study, str(tmp_path / "t"))
@@ -132,9 +130,7 @@ def test_inflation_is_the_median_over_that_of_chi_square():
 
 def test_inflation_in_the_summary(reference, frame, gold, tmp_path):
     base = reference("sim_500x5k").bfile
-    study = open_study(
-        base, pheno=f"{base}.pheno.tsv", pheno_name=("CC",), covar=f"{base}.covar.tsv"
-    )  # fmt: skip
+    study = open_study(base, pheno=f"{base}.pheno.tsv", pheno_name=("CC",), covar=f"{base}.covar.tsv")
     (summary,) = write_plain(study, str(tmp_path / "t"))
     expected = gold("sim_500x5k", "np_cc_score_cov_meanimp.tsv").CHISQ
     # χ² within 1e-3, so is their median; log10 p is kept with 24 bits

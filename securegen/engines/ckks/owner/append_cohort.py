@@ -183,7 +183,7 @@ def _xchr_model(told: int | None, info: CohortInfo) -> int:
     """How males on X count: as they do in the cohort, where it has X. Raises InputError where another way is asked for."""
     if info.xchr_model is not None and told not in (None, 0, info.xchr_model):  # 0: X is left out
         raise InputError(
-            f"--xchr-model {told}: X of the encrypted cohort is counted by --xchr-model {info.xchr_model}: give that"
+            f"`xchr_model` {told}: X of the encrypted cohort is counted by `xchr_model` {info.xchr_model}: give that"
         )
     return info.xchr_model or told or 2
 

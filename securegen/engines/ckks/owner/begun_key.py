@@ -12,7 +12,7 @@ from securegen.errors import StorageError
 
 def keep_key(
     prefix: str | os.PathLike[str], fresh: SecretKey, *, passphrase: bytes | None, begun: bool, told: bool = True
-) -> SecretKey:  # fmt: skip
+) -> SecretKey:
     """Write PREFIX.secret and PREFIX.public, and return the key that is in them. told: False where nobody needs the public half.
 
     begun: what the key is for is not there yet. Then a PREFIX.secret of the same parameters, plan and policy that the passphrase

@@ -178,7 +178,7 @@ def decrypt(
 
 def _decrypt(
     folder: Folder, key: SecretKey, info: CohortInfo, secrets: DesignSecrets, state: OwnerState
-) -> Iterator[Sums]:  # fmt: skip
+) -> Iterator[Sums]:
     body = artefact.read_manifest(folder, "results", None, bodies.RESULTS)
     if body["key"] != key.public.fingerprint:
         raise ArtefactError(f"{folder} belongs to another key")
@@ -213,5 +213,5 @@ def _instead(state: OwnerState, named: object) -> str:
     """Which other design the results name, where the owner knows it."""
     found = [s for s in all_designs(state) if s.digest == named]
     return (
-        f". They are of {found[0].line()}: if that is what you want, give --design {found[0].folder}" if found else ""
+        f". They are of {found[0].line()}: if that is what you want, give `design` {found[0].folder}" if found else ""
     )

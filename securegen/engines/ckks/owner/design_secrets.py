@@ -182,11 +182,11 @@ def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None
     past = [s for s in every if s.cohort_digest in ended]
     known = [s for s in every if s.cohort_digest not in ended]
     names = [name for name in state.designs() if name not in {state_name(s.digest) for s in past}]
-    listed = "; ".join(f"--design {s.folder} is {s.line()}" for s in known)
+    listed = "; ".join(f"`design` {s.folder} is {s.line()}" for s in known)
     if design is None:
         if len(names) > 1:
             raise UsageError(
-                f"{state.folder} knows {len(names)} designs: say with --design which one to open: {listed}"
+                f"{state.folder} knows {len(names)} designs: say with `design` which one to open: {listed}"
             )
         if names and not known:
             read_one(state, names[0])  # says what is wrong with it
@@ -199,15 +199,15 @@ def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None
     found = [s for s in every if (s.digest == there if there else _is_named(s, design))]
     if len(found) != 1:
         which = "several designs" if found else "no such design; it knows " + (listed or "none")
-        raise ArtefactError(f"--design {os.fspath(design)}: {state.folder} has {which}{_taken_out(state)}")
+        raise ArtefactError(f"`design` {os.fspath(design)}: {state.folder} has {which}{_taken_out(state)}")
     if written is None and is_stored(design):
         raise ArtefactError(
-            f"--design {os.fspath(design)}: it was not encrypted into this place, and whoever keeps the store must not choose: "
+            f"`design` {os.fspath(design)}: it was not encrypted into this place, and whoever keeps the store must not choose: "
             f"name the one you want by its digest; {state.folder} knows {listed}"
         )
     if written is not None and written.digest != found[0].digest:
         raise ArtefactError(
-            f"--design {os.fspath(design)}: there lies {found[0].line()}; what was encrypted into this folder is "
+            f"`design` {os.fspath(design)}: there lies {found[0].line()}; what was encrypted into this folder is "
             f"{written.line()}. Whoever can write there must not choose: name the one you want by its digest"
         )
     refuse_ended(found[0], ended)

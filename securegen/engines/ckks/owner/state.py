@@ -260,9 +260,7 @@ def read_record(state: OwnerState, name: str) -> CohortInfo:
     def text(name: str) -> TextArray:
         return a[name].astype(object)
 
-    variants = Variants(
-        text("chromosome"), a["position"], text("id"), text("effect_allele"), text("other_allele")
-    )  # fmt: skip
+    variants = Variants(text("chromosome"), a["position"], text("id"), text("effect_allele"), text("other_allele"))
     sex = a.get("sex", np.zeros(len(a["founder"]), np.int8))  # an earlier version wrote none
     samples = Samples(text("fid"), text("iid"), a["founder"], sex)
     # an earlier version let only the last block be shorter

@@ -74,5 +74,5 @@ def pass_means(
     except PolicyError as error:
         raise PolicyError(
             f"{error}. The model tells a server the cohort's mean of every variant: impute by the scoring file's frequencies "
-            "(`--imputation file`) or nothing (`--imputation none`) and it tells none"
+            "(`imputation` file) or nothing (`imputation` none) and it tells none"
         ) from None

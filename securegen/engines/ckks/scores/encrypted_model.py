@@ -68,9 +68,7 @@ def invite_product(
     return finish_invitation(parameters, blinding, nonce, plan, match, size, inputs, rules, folder, private, log, kept)
 
 
-def encrypt_model_for(
-    publickey: Path, private: Path, inputs: ScoreInputs, rules: PrivacyRules, folder: Path
-) -> None:  # fmt: skip
+def encrypt_model_for(publickey: Path, private: Path, inputs: ScoreInputs, rules: PrivacyRules, folder: Path) -> None:
     """Model owner: charge the replies, then write the weights under the genotype owner's key, for the evaluator.
 
     Raises ArtefactError when the key is not for this invitation, or it is not outstanding.

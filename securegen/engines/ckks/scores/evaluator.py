@@ -151,10 +151,8 @@ def write_encrypted_model(
     make_folder(folder, FOLDER_FOR_OTHERS)
     files = {
         name: vars(artefact.write_entry(folder, f"{name}.npy", both.astype(np.uint32)))
-        for name, both in encrypt_model(
-            weights, key, parameters, weight_scale=weight_scale, scale=blinding.scale
-        )
-    }  # fmt: skip
+        for name, both in encrypt_model(weights, key, parameters, weight_scale=weight_scale, scale=blinding.scale)
+    }
     body = {
         "files": files, "columns": weights.columns, "rows": len(weights.dosage), "nonce": key.nonce.hex(),
         "own_nonce": own_nonce.hex(), "blinding": blinding.to_json(),

@@ -60,9 +60,7 @@ def blind(
     return flood(top, first_group, constant, blinding, p).reshape(k, groups * p.pack, columns), c1
 
 
-def flood(
-    top: np.ndarray, first_group: int, constant: np.ndarray, blinding: Blinding, p: Parameters
-) -> np.ndarray:  # fmt: skip
+def flood(top: np.ndarray, first_group: int, constant: np.ndarray, blinding: Blinding, p: Parameters) -> np.ndarray:
     """(G·C, k, b) uint64, the people's coefficients -> (k, G, b, C) uint32: flooded and blurred, zero for padding."""
     columns, k = len(constant), len(p.ring.primes)
     groups = len(top) // columns

@@ -81,9 +81,7 @@ def estimate_seconds(parameters: Parameters, *, rows: int, columns: int) -> floa
     )
 
 
-def choose(
-    *, samples: int, rows: int, columns: int, norm: float, sum_bound: int, dosage_max: int
-) -> Parameters:  # fmt: skip
+def choose(*, samples: int, rows: int, columns: int, norm: float, sum_bound: int, dosage_max: int) -> Parameters:
     """The cheapest parameters. Only counts and bounds enter. Raises PlanError when no ring holds the scores.
 
     >>> p = choose(samples=1, rows=110258, columns=1, norm=2.0**20 * 332, sum_bound=2 * 110258 << 20, dosage_max=2)

@@ -115,9 +115,7 @@ def encrypt_here(
     paths = score_paths(prefix)
     state = OwnerState(paths.owner, key)
     reader = score_reader(study.two_copies, study.plan)
-    info = encrypt_cohort(
-        reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress
-    )  # fmt: skip
+    info = encrypt_cohort(reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress)
     owner_side.write_checks(reader, key, state, info)
     _keep(state, public_model.write_model(study.plan, paths.model, key), study.inputs.digits)
     keep_asked_of(state, info.digest, study.genotypes.asking, np.ones(len(info.samples), bool))

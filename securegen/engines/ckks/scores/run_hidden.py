@@ -88,7 +88,7 @@ class HiddenModel:
 
     def ask(
         self, genotypes: Inputs, inputs: ScoreInputs, study: ScoreStudy | None, gate: Gate, log: RunLog, request: Path
-    ) -> tuple[SelectableReader, Gate]:  # fmt: skip
+    ) -> tuple[SelectableReader, Gate]:
         """The genotype owner's request, and its genotypes, behind the door that lets scores of these people out."""
         with held(genotypes, log) as waiting:
             reader = genotypes_of(genotypes, study, waiting)
@@ -102,9 +102,7 @@ class HiddenModel:
         """The genotype owner's step: study.cohort and study.publickey in its folder, under a key of its own."""
         passphrase = secrets.token_hex(32).encode()
         with bars("encrypting") as progress:
-            key = private.encrypt_for(
-                invitation, reader, owner / "study", encryptor=self.encryptor, progress=progress
-            )  # fmt: skip
+            key = private.encrypt_for(invitation, reader, owner / "study", encryptor=self.encryptor, progress=progress)
         with log.stage("keygen"):  # the key itself is made with the first ciphertexts
             secret_key.write_secret(owner / "key.secret", key, passphrase=passphrase, cost=DRAWN_COST)
         return key
@@ -273,7 +271,7 @@ class VendorKeyScores(HiddenModel):
                 )  # fmt: skip
                 table = vendor_model.unmask_scores(
                     vendor / "study.rounded", hospital / "study.offer", hospital / "study.masks", reader
-                )  # fmt: skip
+                )
             write_table(out, reader.samples, table, inputs, log, gate=gate)
             sizes = {n: folder_bytes(vendor / f"study.{n}") for n in ("request", "blinded", "rounded")}
             sizes["offer"] = folder_bytes(hospital / "study.offer")

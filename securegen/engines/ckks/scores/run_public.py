@@ -62,7 +62,7 @@ class CkksScores:
             with log.stage("encrypt"), bars("encrypting") as progress:
                 sent = steps.encrypt_here(
                     study, key, at["owner"] / "study", encryptor=self.encryptor, progress=progress
-                )  # fmt: skip
+                )
                 for folder in (sent.cohort, sent.model):
                     folder.rename(at["server"] / folder.name)
             served = run_inside(at["server"], "prs", cohort="study.cohort", model="study.model", out="study")

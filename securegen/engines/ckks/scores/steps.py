@@ -123,25 +123,23 @@ def reply(
     progress: Progress = no_progress,
 ) -> None:  # fmt: skip
     """Model owner, private model: charge the replies, then write them for the genotype owner."""
-    private.reply(
-        Path(cohort), Path(publickey), Path(private_folder), inputs, rules, Path(folder), progress=progress
-    )  # fmt: skip
+    private.reply(Path(cohort), Path(publickey), Path(private_folder), inputs, rules, Path(folder), progress=progress)
 
 
 def encrypt_model(
     publickey: Name, private_folder: Name, inputs: ScoreInputs, rules: PrivacyRules, folder: Name
-) -> None:  # fmt: skip
+) -> None:
     """Model owner, encrypted model: charge the replies, then write the weights under the genotype owner's key."""
     encrypted_model.encrypt_model_for(Path(publickey), Path(private_folder), inputs, rules, Path(folder))
 
 
 def evaluate(
     cohort: Name, publickey: Name, model: Name, challenge: Name, folder: Name, *, progress: Progress = no_progress
-) -> None:  # fmt: skip
+) -> None:
     """Evaluator, encrypted model: multiply, blind, and write the replies for the genotype owner."""
     encrypted_model.evaluate(
         Path(cohort), Path(publickey), Path(model), Path(challenge), Path(folder), progress=progress
-    )  # fmt: skip
+    )
 
 
 def open_replies(
@@ -180,12 +178,12 @@ def blind(
     pin = gate_of("vendor-key", asking, beside).pin
     vendor_model.blind_scores(
         Path(offer), Path(challenge), genotypes, Path(folder), Path(masks), asking=asking, pin=pin
-    )  # fmt: skip
+    )
 
 
 def answer(
     blinded: Name, private_folder: Name, inputs: ScoreInputs, rules: PrivacyRules, folder: Name, *, passphrase: bytes
-) -> None:  # fmt: skip
+) -> None:
     """Vendor: charge the replies, round one coefficient per person, forget the keys."""
     vendor_model.answer(Path(blinded), Path(private_folder), inputs, rules, Path(folder), passphrase=passphrase)
 

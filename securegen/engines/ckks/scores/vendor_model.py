@@ -211,7 +211,7 @@ def blind_scores(
 
 def answer(
     blinded: Path, private: Path, inputs: ScoreInputs, rules: PrivacyRules, folder: Path, *, passphrase: bytes
-) -> None:  # fmt: skip
+) -> None:
     """Vendor: charge the other replies, round one coefficient per person and score, forget the keys.
 
     Raises ArtefactError when the offer is not outstanding, ProtocolError when the hospital sent more than was offered.
@@ -275,9 +275,7 @@ def _kept_people(private: Path) -> dict[str, Any]:
     return kept
 
 
-def unmask_scores(
-    folder: Path, offer_folder: Path, private: Path, reader: SelectableReader
-) -> ScoreTable:  # fmt: skip
+def unmask_scores(folder: Path, offer_folder: Path, private: Path, reader: SelectableReader) -> ScoreTable:
     """Hospital: its scores. Raises VerificationError for a score beyond the bound that the vendor announced."""
     about, body = read_offer(offer_folder), read_message(folder, "rounded scores")
     vendor = about.parameters(len(reader.samples), reader.dosage_grid)

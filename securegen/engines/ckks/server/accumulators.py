@@ -56,9 +56,7 @@ class Accumulators:
                 )
             with ExitStack() as used:
                 rows = [[used.enter_context(self._read(b, stream, c, piece)) for c in span] for b in blocks]
-                matmul_residues(
-                    rows, packed[stream], primes, self._sums[stream], fresh=span.start == 0, threads=1
-                )  # fmt: skip
+                matmul_residues(rows, packed[stream], primes, self._sums[stream], fresh=span.start == 0, threads=1)
                 del rows
         if span.stop == self._chunks:
             for stream, blocks in self.blocks.items():
@@ -87,7 +85,7 @@ class Accumulators:
             ("right", tiles[0, :, row:, :column]),
             ("left", tiles[0, :, :row, column:]),
             ("both", tiles[0, :, :row, :column]),
-        ):  # fmt: skip
+        ):
             copy_in_order(some, parts[stream, name][piece.prime, :, :, start:stop])
 
     def results(self, design: EncryptedDesign) -> Iterator[tuple[int, np.ndarray]]:

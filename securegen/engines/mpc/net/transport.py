@@ -38,6 +38,8 @@ from securegen.io.schema import printable
 
 _BUFFER = 48 << 20  # bytes in flight a peer and direction: flat memory, enough to overlap
 _CHUNK = 1 << 18
+_WARNED = 0.8  # of a timeout, after which who waits says for whom
+_LAST_WORD = 5.0  # seconds at most for the reason of an end to go out, or to come
 _FRAME = 1 << 10  # what a waiting frame costs beside its payload, at least: empty frames count too
 
 
@@ -136,7 +138,9 @@ class Mesh:
                 peer.outbox.append((head, payload))
                 peer.outbox_bytes = len(head) + payload.nbytes
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not any(p.outbox for p in self._peers.values()), min(1.0, self.timeout / 4))
+            self._changed.wait_for(
+                lambda: not any(p.outbox for p in self._peers.values()), min(_LAST_WORD, self.timeout / 4)
+            )
         self._shut()
 
     def _push(self, to: str, kind: int, step: str, payload: np.ndarray) -> None:
@@ -163,11 +167,11 @@ class Mesh:
         if self._waiting:
             self.traffic.rounds += 1
             self._waiting = False
-        self._wait(lambda: peer.inbox or peer.said_goodbye, 0.8 * self.timeout)
+        self._wait(lambda: peer.inbox or peer.said_goodbye, _WARNED * self.timeout)
         if not (peer.inbox or peer.said_goodbye or self._failure):
             for other in self._peers:  # so that whoever waits for us blames the right party
                 self._push(other, WAITING, source, np.empty(0, np.uint8))
-            self._wait(lambda: peer.inbox or peer.said_goodbye, 0.2 * self.timeout)
+            self._wait(lambda: peer.inbox or peer.said_goodbye, (1 - _WARNED) * self.timeout)
         with self._changed:
             if self._failure:
                 raise self._failure
@@ -229,7 +233,7 @@ class Mesh:
             stalled = isinstance(error, TimeoutError)
             reason = f"stalled: it took nothing for {self.timeout:g} s" if stalled else "closed its connection"
             # its own abort, with the true reason, may still be on the way to our reader
-            self._wait(lambda: False, 0 if stalled else min(1.0, self.timeout / 5))
+            self._wait(lambda: False, 0 if stalled else min(_LAST_WORD, self.timeout / 5))
             if not self._closing:
                 self._fail(PeerError(f"party {name!r} {reason}"))
         finally:

@@ -70,9 +70,7 @@ def _factors(count: int) -> list[int]:
     return out
 
 
-def deal_hits(
-    session: Session, pair: Pair, shape: tuple[int, int], own: int, common: int, *, step: str
-) -> None:  # fmt: skip
+def deal_hits(session: Session, pair: Pair, shape: tuple[int, int], own: int, common: int, *, step: str) -> None:
     """The dealer's part for numbers f of `shape` (V, P), each with `own` values, and `common` values per variant."""
     count = shape[0] * shape[1]
     keys = deal_keys(session, pair, step)
@@ -93,7 +91,7 @@ def deal_hits(
 
 def open_hits(
     session: Session, pair: Pair, f: np.ndarray, own: np.ndarray, common: np.ndarray, *, step: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """One party's part. f: (V, P), own: (V, P, n) and common: (V, n′), its shares mod 2^64.
 
     Returns, at the right party, (V, P) bool, f >= 0, the values own, 0 where f < 0, and common, 0 where all of a variant's f
@@ -120,7 +118,7 @@ def open_hits(
 
 def _transfer(
     session: Session, pair: Pair, key: bytes, wanted: np.ndarray | None, values: np.ndarray, *, step: str, name: str
-) -> np.ndarray | None:  # fmt: skip
+) -> np.ndarray | None:
     """The values of the rows that are wanted, (rows, n), to the right party; wanted: (rows,) bool there, None at the left."""
     rows = len(values)
     if not values.size:

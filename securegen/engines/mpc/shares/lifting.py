@@ -151,7 +151,7 @@ def deal_multiples(session: Session, pair: Pair, shape: Shape, which: Sequence[i
 
 def multiples(
     session: Session, pair: Pair, x: np.ndarray, factors: np.ndarray | None, which: Sequence[int], *, step: str
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """One party's part: shares of φ x. x: its share (V, n, W); factors: (V, f, W), the left party's numbers, None at the
     right one; which: for each of the n, its factor. Each variant has its own factors."""
     key = session.receive_key(pair.dealer, f"{step}/key")
@@ -164,9 +164,7 @@ def multiples(
         return multiword.add(multiword.multiply(factors[:, list(which)], multiword.add(x, d)), given)
     b = _draw(key, x.shape)
     session.send(pair.left, f"{step}/shares", multiword.subtract(x, b))
-    e = session.receive(
-        pair.left, f"{step}/factor", shape=(len(x), max(which) + 1, x.shape[-1]), dtype=np.uint64
-    )  # fmt: skip
+    e = session.receive(pair.left, f"{step}/factor", shape=(len(x), max(which) + 1, x.shape[-1]), dtype=np.uint64)
     return multiword.add(multiword.multiply(e[:, list(which)], b), given)
 
 

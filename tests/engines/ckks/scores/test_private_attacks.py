@@ -72,7 +72,7 @@ class Exchange:
 
 
 @pytest.fixture(scope="module")
-def exchange(additive, tmp_path_factory):
+def exchange(additive, tmp_path_factory, known_seeds):
     folder = tmp_path_factory.mktemp("exchange")
     # weights below half a prime, so that the attacks read them modulo one
     study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), bits=24))
@@ -82,9 +82,8 @@ def exchange(additive, tmp_path_factory):
     p, blinding = choose_blinded(size, samples=1, rows=len(weights.dosage), columns=1, dosage_max=2)
     key = generate(p)
     reader = ScoreReader(one.reader.select(variants=one.plan.variant), np.empty(0, np.int64))
-    encrypt_cohort(
-        reader, key, folder / "cohort", OwnerState(folder / "owner", key), encryptor=OwnEncryptor(key)
-    )  # fmt: skip
+    with known_seeds():
+        encrypt_cohort(reader, key, folder / "cohort", OwnerState(folder / "owner", key), encryptor=OwnEncryptor(key))
     score = int(plain_scores(one.reader, one.plan).score[0, 0])
     genotypes = reader.read(0, len(reader.variants)).dosage[:, 0].astype(np.int64)
     return Exchange(
