@@ -76,7 +76,8 @@ def encrypt(
         sent = steps.encrypt(study, key, out, encryptor=encryptor, progress=report, log=log)
     if steps.tells_means(study):  # which passed the door
         waiting.tell()
-    log(f"for the server: {sent.cohort}, {sent.model}; keep {out}.secret and {sent.owner}")
+    log(f"for the server: {sent.cohort}, {sent.model}, and {out}.public to know them by (securegen prs --public); keep "
+        f"{out}.secret and {sent.owner}")  # fmt: skip
     log.write(engine="ckks", parameters=key.public.parameters.to_json(), **study.record())
 
 

@@ -233,6 +233,50 @@ def test_a_failure_is_tried_again_a_bounded_number_of_times(memory, no_pause, er
     assert folder.read("x", "a word", 9) == b"abcd"  # what could not be written changed nothing
 
 
+def lost(times: int):
+    """What was asked is done, and its answer does not come."""
+    left = [times]
+
+    def answer(real, *arguments, **options):
+        found = real(*arguments, **options)
+        if left[0]:
+            left[0] -= 1
+            raise ConnectionResetError("gone")
+        return found
+
+    return answer
+
+
+VERBS = ("pipe_file", "cp_file", "rm_file", "cat_file", "info", "call", "call_s3")
+
+
+def test_what_was_done_and_not_answered_is_done_again_without_harm(store, no_pause):
+    """A copy whose first is there still, a removal of what is gone, a claim that is this writer's own."""
+    one, two = StoreFolder(f"{store}/lab/a"), StoreFolder(f"{store}/lab/b")
+    for times in (1, store_requests.TRIES - 1):
+        for act in (
+            lambda: one.write("x", [b"abc"]),
+            lambda: two.take("x", one),
+            lambda: two.read("x", "a word", 9),
+            lambda: one.sizes() or two.sizes(),
+            lambda: one.remove(["x"]),
+            lambda: two.remove(["x"]),
+        ):
+            backends = [counted(folder, **{verb: lost(times) for verb in VERBS}) for folder in (one, two)]
+            found = act()
+            for folder, backend in zip((one, two), backends, strict=True):
+                folder._fs = backend.real
+            assert found in (None, b"abc", {"x": 3})
+        backend = counted(one, **{verb: lost(times) for verb in VERBS})
+        with one.claimed(lambda: "one"):
+            one._fs = backend.real
+            with pytest.raises(StorageError, match="another securegen"), two.claimed(lambda: "x"):
+                two.write("y", [b"1"])
+                one.confirm(lambda: "two")
+        assert one.sizes() == {} and one.size(stores.CLAIM) is None
+        two.discard()
+
+
 def test_a_short_answer_is_read_again(memory, no_pause):
     folder = StoreFolder(f"{memory}/a")
     folder.write("x", [b"0123456789"])

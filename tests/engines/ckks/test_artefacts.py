@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 
@@ -16,8 +17,10 @@ import securegen as sg
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.cohort import open_cohort
 from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.scores.messages import digest_of_message
 from securegen.engines.ckks.studydesign import open_design
 from securegen.errors import ArtefactError, SecuregenError, VerificationError
+from securegen.io import looks
 from securegen.io.digests import blake3_of
 
 
@@ -251,3 +254,27 @@ def test_a_server_can_insist_on_its_owner(small_encrypted, small_study):
     stranger = secret_key.generate(sg.ckks.plan(small_study).parameters)
     with pytest.raises(ArtefactError, match="belongs to key"):
         artefact.read_manifest(small_encrypted.cohort, "cohort", stranger.public)
+
+
+@pytest.mark.parametrize("look", ["the same", "a digest alone"])
+def test_a_manifest_is_one_and_the_same_while_a_command_runs(tmp_path, monkeypatch, look):
+    """What a record or a door is told of a message is what was opened: whoever can write there may change it between."""
+    place = str(tmp_path / "manifest.json")
+    again = {"the same": artefact.open_manifest, "a digest alone": digest_of_message}[look]
+    for protected in (True, False):
+        with looks.noting() as noted:
+            artefact.write_manifest(tmp_path, "score request", {"samples": 1}, None)
+            first = artefact.open_manifest(tmp_path)
+            again(tmp_path)
+            assert noted[place] == hashlib.sha256((tmp_path / "manifest.json").read_bytes()).hexdigest()
+            raw = (tmp_path / "manifest.json").read_bytes()
+            (tmp_path / "manifest.json").write_bytes(raw.replace(b'"samples": 1', b'"samples": 2'))
+            if not protected:
+                monkeypatch.setattr(looks, "was_read", lambda *_: None)
+                again(tmp_path)
+                continue
+            with pytest.raises(ArtefactError, match="changed while this ran"):
+                again(tmp_path)
+            assert first.body["samples"] == 1
+            artefact.write_manifest(tmp_path, "score request", {"samples": 3}, None)  # by the command itself
+            again(tmp_path)

@@ -335,6 +335,21 @@ def test_parts_in_a_store_are_merged_into_one_run(study, store, here):
     assert folder_of(f"{store}/lab/r.1of2.results").sizes() == {}
 
 
+def test_a_file_that_goes_while_it_is_moved_is_named(study, memory, here, monkeypatch):
+    made = sg.ckks.encrypt(study.study("1", "2"), study.key, f"{memory}/s")
+    for part in ("2/2", "1/2"):
+        sg.ckks.associate(made.cohort, made.design, f"{memory}/r.{part.replace('/', 'of')}.results", blocks=part)
+    take = StoreFolder.take
+
+    def gone(folder, name, source):
+        source.remove([name])
+        take(folder, name, source)
+
+    monkeypatch.setattr(StoreFolder, "take", gone)
+    with pytest.raises(ArtefactError, match="block-000000.npy went while it was moved: run its part again"):
+        sg.merge(f"{memory}/r")
+
+
 def test_a_cohort_in_a_store_grows(study, memory, here):
     made = sg.ckks.encrypt(study.study("1"), study.key, f"{memory}/s")
     first = bytes_of(made.cohort)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from securegen.engines.ckks import artefact
 from securegen.engines.ckks.parameters import Parameters
@@ -22,6 +23,7 @@ from securegen.engines.ckks.scores.blinding import Blinding
 from securegen.engines.ckks.scores.parameters import store_parameters
 from securegen.engines.ckks.scores.schema import read_arrays, read_message
 from securegen.errors import ArtefactError, PlanError, PolicyError
+from securegen.io import looks
 from securegen.io.folders import folder_of
 from securegen.io.output import FOLDER_FOR_OTHERS, make_folder
 from securegen.model import IntArray, SelectableReader, Variants
@@ -86,8 +88,11 @@ def write_request(request: ScoreRequest, folder: Path) -> None:
 
 def digest_of_message(folder: Path) -> str:
     """What tells one message from others. Raises ArtefactError where there is none."""
+    there = folder_of(folder)
     try:
-        return folder_of(folder).digest(artefact.MANIFEST)
+        raw = there.read(artefact.MANIFEST, "a manifest", artefact.MOST_MANIFEST)
+        looks.was_read(there.at(artefact.MANIFEST), raw)
+        return blake3(raw).hexdigest()
     except OSError as problem:
         raise ArtefactError(f"{folder} is not a message: {problem.strerror}") from None
 

@@ -66,9 +66,10 @@ _KINDS: Final = {kind.part_role: kind for kind in (SUMS, SCORES)}
 
 @dataclass(frozen=True)
 class ResultsPart:
-    """The manifest of one part, as it was checked."""
+    """The manifest of one part, as it was checked. here: bytes of the files in its folder."""
 
     folder: Folder
+    here: dict[str, int]
     kind: Kind
     body: dict[str, Any]
 
@@ -105,12 +106,13 @@ def join_results(prefix: str | os.PathLike[str]) -> JoinedResults:
 
     A killed join goes on. Raises UsageError where no part is there, ArtefactError where one is absent or of another pass.
     """
-    folders = [folder for folder in parts_of_results(prefix) if folder.sizes()]  # a kill may leave an empty one
-    if not folders:
+    found = [(folder, folder.sizes()) for folder in parts_of_results(prefix)]
+    parts = [_read(folder, here) for folder, here in found if here]  # a kill may leave an empty one
+    if not parts:
         raise UsageError(
             f"no part of {os.fspath(prefix)}.results is here: run securegen gwas or prs with `blocks` first"
         )
-    parts = sorted((_read(folder) for folder in folders), key=lambda p: (p.body["of"], p.body["part"]))
+    parts.sort(key=lambda p: (p.body["of"], p.body["part"]))
     kind = parts[0].kind
     target = folder_of(f"{os.fspath(prefix)}.results")
     whole_before = all(_is_joined(part, target) for part in parts)
@@ -123,21 +125,21 @@ def join_results(prefix: str | os.PathLike[str]) -> JoinedResults:
             target.remove([artefact.MANIFEST])
         there = target.sizes()
         for part in parts:
-            here = part.folder.sizes()
             for entry in part.body[kind.files]:
-                _move(part.folder, target, entry, here, there)
+                _move(part.folder, target, entry, part.here, there)
         target.settle()
         if not whole_before:
             target.confirm(writer)
             entries = [entry for part in parts for entry in part.body[kind.files]]
             artefact.write_manifest(target, kind.role, whole | {kind.files: entries}, None)
-    for folder in folders:
-        folder.remove([name for name in folder.sizes() if name != artefact.MANIFEST])  # then what is left is known
-        folder.discard()
+    for part in parts:
+        moved = {artefact.MANIFEST, *(entry["name"] for entry in part.body[kind.files])}
+        part.folder.remove(part.here.keys() - moved)  # the manifest goes last: then what is left is known
+        part.folder.discard()
     return JoinedResults(place_of(f"{os.fspath(prefix)}.results"), len(parts), kind.opened_by)
 
 
-def _read(folder: Folder) -> ResultsPart:
+def _read(folder: Folder, here: dict[str, int]) -> ResultsPart:
     found = artefact.open_manifest(folder)
     kind = _KINDS.get(found.body["role"])
     if kind is None:
@@ -145,7 +147,7 @@ def _read(folder: Folder) -> ResultsPart:
     body = found.checked(kind.check)
     if folder.name.split(".")[-2] != f"{body['part']}of{body['of']}":
         raise ArtefactError(f"{folder} holds part {body['part']} of {body['of']}: it was renamed")
-    return ResultsPart(folder, kind, body)
+    return ResultsPart(folder, here, kind, body)
 
 
 def _is_joined(part: ResultsPart, target: Folder) -> bool:
@@ -189,7 +191,10 @@ def _move(folder: Folder, target: Folder, entry: dict[str, Any], here: dict[str,
     """
     name = artefact.name_of(folder, entry)
     found, size = (folder, here[name]) if name in here else (target, there.get(name))
-    if size is None or size != entry["size"] or found.digest(name, size) != entry["blake3"]:
-        raise ArtefactError(f"{folder.at(name)} is not what its manifest names: run its part again")
-    if found is folder:
-        target.take(name, folder)
+    try:
+        if size is None or size != entry["size"] or found.digest(name, size) != entry["blake3"]:
+            raise ArtefactError(f"{folder.at(name)} is not what its manifest names: run its part again")
+        if found is folder:
+            target.take(name, folder)
+    except FileNotFoundError:
+        raise ArtefactError(f"{folder.at(name)} went while it was moved: run its part again") from None
