@@ -53,7 +53,7 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
         elif name == "hospital":
             inputs = Inputs(a.bfile, keep=a.keep)
             gate = gate_of_inputs("mpc", inputs)
-            print(people_run(session, ROLES, open_genotypes(inputs), a.out, gate=gate))
+            print(people_run(session, ROLES, open_genotypes(inputs), a.out, gate=gate, log=print))
         else:
             state = StateFile(directory / "vendor.state.json")
             model_run(

@@ -223,9 +223,14 @@ def untold_of(ctx: click.Context, told: Mapping[str, str]) -> dict[str, Any]:
 def digest_used(place: str | Path, noted: Mapping[str, str]) -> str | None:
     """The digest of what this command read or wrote there. noted: of manifests (`io.looks`); one in a store that the command did
     not open is not looked at."""
+    return noted.get(manifest_at(place)) or (None if is_url(place) else digest_of(place))
+
+
+def manifest_at(place: str | Path) -> str:
+    """Where the manifest of a folder lies, if it is one."""
     from securegen.engines.ckks.artefact import MANIFEST
 
-    return noted.get(folder_of(place).at(MANIFEST)) or (None if is_url(place) else digest_of(place))
+    return folder_of(place).at(MANIFEST)
 
 
 def digest_of(place: str | Path) -> str | None:

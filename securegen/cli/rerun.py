@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from securegen.cli.command import json_option, report
-from securegen.cli.config import arguments_of, digest_of, toml_of
+from securegen.cli.config import arguments_of, digest_of, manifest_at, toml_of
 from securegen.errors import InputError, UsageError
+from securegen.io.looks import noting
 from securegen.io.schema import one_line
 from securegen.record.run_log import read_records
 from securegen.study.noise_marks import compared
@@ -66,7 +67,10 @@ def command(
     options = call["options"] | ({"out": out} if out else {}) | ({"quiet": True} if quiet else {})
     more = ["--dry-run"] * dry_run + ["--json"] * bool(root.params.get("json") or root.meta.get("securegen.json"))
     arguments = [*words, *arguments_of(found, options), *more]
-    return root.command.main(arguments, prog_name="securegen", standalone_mode=False)
+    with noting() as noted:
+        if not changed:  # a store may show another one to the command than to whoever asked above
+            noted |= {manifest_at(path): digest for path, digest in call["digests"].items()}
+        return root.command.main(arguments, prog_name="securegen", standalone_mode=False)
 
 
 def _call(path: str, which: str | None) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def people_of(
     )
 
 
-def gate_of_scores(engine: str, genotypes: Inputs, inputs: ScoreInputs, log: Log = silent) -> Gate:
+def gate_of_scores(engine: str, genotypes: Inputs, inputs: ScoreInputs, log: Log) -> Gate:
     """The gate of a run of scores: a row per person. Raises as `gate_of_inputs`, and where the policy refuses any score."""
     refuse_idle_purpose(genotypes)
     gate = gate_of_inputs(engine, genotypes, log, more=inputs.score)

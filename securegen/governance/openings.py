@@ -68,7 +68,7 @@ def column_fault(x: np.ndarray, fewest: int = FEWEST) -> str | None:
     return None
 
 
-def weight_fault(w: np.ndarray, fewest: int = FEWEST) -> str | None:
+def weight_fault(w: np.ndarray, fewest: int) -> str | None:
     """Of weights, (n,) float64 ≥ 0: an effective number of people (Σw)²/Σw² below 2·fewest."""
     total, squares = float(w.sum()), float((w * w).sum())
     if len(w) and total * total < 2 * fewest * squares or not np.isfinite(total):
@@ -112,7 +112,7 @@ def leverages_beside(basis: np.ndarray, columns: np.ndarray, noise: float) -> np
     return out
 
 
-def leverage_fault(columns: np.ndarray, limit: float = LEVERAGE) -> str | None:
+def leverage_fault(columns: np.ndarray, limit: float) -> str | None:
     """Of (n, p) columns opened for the same people: somebody's leverage above the limit."""
     most = float(leverages(columns).max(initial=0.0))
     if most > limit:
@@ -132,7 +132,7 @@ def set_fault(a: np.ndarray, b: np.ndarray, fewest: int = FEWEST) -> str | None:
     return None
 
 
-def sets_fault(sets: np.ndarray, fewest: int = FEWEST) -> str | None:
+def sets_fault(sets: np.ndarray, fewest: int) -> str | None:
     """Of (n, s) bool sets of the same people, the last of which is new: a combination of them singles out few people.
 
     Inclusion and exclusion of three sets and more; the largest share of one person in any combination is a leverage.
@@ -179,12 +179,12 @@ def close_sets(sets: Sequence[tuple[str, np.ndarray]]) -> list[tuple[str, str, i
     return out
 
 
-def too_few(count: IntArray, fewest: int = FEWEST) -> np.ndarray:
+def too_few(count: IntArray, fewest: int) -> np.ndarray:
     """Where a count of people is from 1 to fewest − 1."""
     return (count > 0) & (count < fewest)
 
 
-def rows_apart(counts: IntArray, fewest: int = FEWEST) -> np.ndarray:
+def rows_apart(counts: IntArray, fewest: int) -> np.ndarray:
     """(V,) bool: rows in which no few people stand alone. counts: (V, 4), people with 0, 1, 2 copies and without a call.
 
     The called people who differ from a row of all 0, all 1 or all 2 copies are none or `fewest`; where they are none,

@@ -1,4 +1,4 @@
-"""Pseudonyms: ids leave as keyed HMACs, one key per study; only its keeper turns them back.
+"""Pseudonyms: ids are replaced by keyed HMACs, one key per study; only its keeper can reverse them.
 
 A pseudonym is P and HMAC-SHA256 of an id under the key, 120 bits in base 32, of families and of people apart. It is a renaming:
 equal ids have equal pseudonyms in every file, different ones different pseudonyms, so that files join as before. HMAC has no

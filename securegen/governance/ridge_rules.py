@@ -184,7 +184,7 @@ def predictors_fault(w: IntArray, fewest: int = FEWEST) -> str | None:
     return None
 
 
-def losses_fault(values: IntArray, fewest: int = FEWEST) -> str | None:
+def losses_fault(values: IntArray, fewest: int) -> str | None:
     """Of own people's losses, (n, L) integers that are not negative: one person has more than 1/fewest of their sum, as no
     person may have of a column's squares."""
     most, total = values.max(axis=0, initial=0), values.sum(axis=0)

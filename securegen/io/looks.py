@@ -17,8 +17,10 @@ _NOTED: ContextVar[dict[str, str] | None] = ContextVar("noted", default=None)
 
 @contextlib.contextmanager
 def noting() -> Iterator[dict[str, str]]:
-    """Until the block ends: path or URL -> SHA-256 of every manifest that is read or written."""
-    before, noted = _NOTED.get(), dict[str, str]()
+    """Until the block ends: path or URL -> SHA-256 of every manifest that is read or written. What a block around it knows is
+    known."""
+    before = _NOTED.get()
+    noted = dict(before or {})
     _NOTED.set(noted)
     try:
         yield noted

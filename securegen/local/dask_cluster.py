@@ -6,7 +6,6 @@ with TLS.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -47,6 +46,8 @@ class Cluster:
         self.address, self._log = address, log
         self._looked = self._seen = time.monotonic()
         self._any = True
+        import asyncio  # and what it loads: not for every command that could have a cluster
+
         dask = imported()
         try:
             asyncio.run(

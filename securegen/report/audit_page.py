@@ -67,7 +67,7 @@ def write_audit_page(
     path: str | os.PathLike[str], state: LogState, alerts: Sequence[Alert], *, rules: Sequence[AlertRule] = RULES,
     overwrite: bool = False,
 ) -> None:  # fmt: skip
-    """Write `audit_page`, whole or not at all; an earlier page of the same log is replaced.
+    """Write an audit log as one web page, whole or not at all; an earlier page of the same log is replaced.
 
     Raises StorageError where something else is there, unless `overwrite`.
     """

@@ -231,8 +231,9 @@ def match_variants(
                 word[r] = USED[best]
                 taken.add(fitting[0])
             break
+    elsewhere = SEX_AND_MITOCHONDRIAL - {normalise_chromosome(c) for c in dict.fromkeys(variants.chromosome)}
     for r in np.flatnonzero(word == NOT_FOUND).tolist():
-        if normalise_chromosome(scoring.chromosome[r]) in SEX_AND_MITOCHONDRIAL:
+        if normalise_chromosome(scoring.chromosome[r]) in elsewhere:
             word[r] = f"{REFUSED}:{normalise_chromosome(scoring.chromosome[r])}"
     row = np.flatnonzero(np.isin(word, USED))
     row = row[np.argsort(candidate[row], kind="stable")]
@@ -243,7 +244,12 @@ def match_variants(
     ambiguous = sum(is_ambiguous(*alleles[v]) for v in variant)
     match = Match(scoring, word, how, candidate, row, variant, swapped, ambiguous)
     if not len(row) or match.overlap < min_overlap:
-        hint = "check that ids or the genome build agree" if not (candidate >= 0).any() else "see the match log"
-        asked = f"at least {min_overlap:.0%} is asked for (--min-overlap)" if min_overlap else "no row can be scored"
+        hint = (
+            "see the match log" if (candidate >= 0).any()
+            else "check that ids or the genome build agree" if has_position
+            else "its ids are not those of the cohort, and it has no positions: take a file with positions, such as the "
+            "PGS Catalog's harmonised one (hmPOS)"
+        )  # fmt: skip
+        asked = f"at least {min_overlap:.0%} is asked for (`min_overlap`)" if min_overlap else "no row can be scored"
         raise TooFewMatchesError(f"{match.summary()}; {asked}: {hint}", match)
     return match

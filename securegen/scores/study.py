@@ -203,7 +203,7 @@ def match_scores(
         matches.append(match)
     if out is not None:
         write_match_log(f"{out}.match.tsv", matches, variants)
-        log(f"wrote {out}.match.tsv, a word for every row of the scoring files")
+        log(f"wrote {out}.match.tsv, which says how every row of the scoring files was matched")
     if refusals:
         raise refusals[0]
     return tuple(matches)

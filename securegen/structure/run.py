@@ -53,7 +53,7 @@ class Made:
         return f"Made({', '.join(self.paths)})"
 
 
-def open_autosomes(inputs: Inputs, log: Log = silent) -> SelectableReader:
+def open_autosomes(inputs: Inputs, log: Log) -> SelectableReader:
     """The genotypes that inputs name, of chromosomes 1 to 22. Raises UsageError where none is left, or for a part of them."""
     if inputs.blocks is not None:
         raise UsageError(

@@ -10,7 +10,7 @@ from securegen.study.ploidy import counting_copies
 from securegen.study.sexes import with_sexes
 
 
-def open_rows(inputs: Inputs, log: Log = silent) -> SelectableReader:
+def open_rows(inputs: Inputs, log: Log) -> SelectableReader:
     """As `open_genotypes`, on X, Y and MT too, or the masks that the inputs name. Raises as that and `with_masks`."""
     return with_masks(inputs, open_genotypes(inputs, log, haploid=True), log)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,13 @@ class MaskOptions:
     aaf_file: str | None
     bins: tuple[float, ...]
     rule: str
+
+    def __post_init__(self) -> None:
+        for narrow, wide in itertools.pairwise(self.bins):
+            if (name := name_of_bin(narrow)) == name_of_bin(wide):
+                raise UsageError(
+                    f"`aaf_bins`: rows of {narrow!r} and of {wide!r} are both written {name}: leave one out"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """What run.json says of it beside the digests of the files."""

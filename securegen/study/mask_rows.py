@@ -6,6 +6,7 @@ holds, so that others make the same masks from it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,8 +81,22 @@ def matched_sets(options: MaskOptions, reader: SelectableReader, log: Log) -> Ma
     """The sets and masks that options name, as a cohort has them. Raises InputError and UsageError as `with_masks`."""
     masks = read_masks(options.mask_def)
     sets = found_sets(options, masks, reader.variants, log)
+    _refuse_one_name(options, masks, sets)
     source = reader.select(variants=np.concatenate([s.index for s in sets]))
     return Matched(options, tuple(masks), tuple(sets), reader.variants, source)
+
+
+def _refuse_one_name(options: MaskOptions, masks: Iterable[str], sets: Sequence[Found]) -> None:
+    """Rows are named SET.MASK.BIN: mask b.c of set A is mask c of set A.b."""
+    seen: dict[str, tuple[str, str]] = {}
+    for s in sets:
+        for mask in masks:
+            other = seen.setdefault(f"{s.named.name}.{mask}", (s.named.name, mask))
+            if other != (s.named.name, mask):
+                raise InputError(
+                    f"{options.set_list}, line {s.named.line}: mask {mask} of set {s.named.name} has the rows' name of "
+                    f"mask {other[1]} of set {other[0]}: rename a set or a mask"
+                )
 
 
 def masks_of(matched: Matched, rarity: Rarity, of_whom: str, log: Log) -> MaskReader:

@@ -24,14 +24,12 @@ from securegen.governance.noise_ledger import DEFAULT_DELTA, DEFAULT_EPSILON, EX
 from securegen.governance.noise_store import has_draws, open_draws
 from securegen.governance.policy import Policy
 from securegen.model import Samples
-from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.inputs import Inputs, Log
 from securegen.study.noise_place import place_of
 from securegen.study.people import Phenotype
 
 
-def noised(
-    inputs: Inputs, samples: Samples, phenotypes: Sequence[Phenotype], log: Log = silent
-) -> tuple[Phenotype, ...]:
+def noised(inputs: Inputs, samples: Samples, phenotypes: Sequence[Phenotype], log: Log) -> tuple[Phenotype, ...]:
     """Phenotypes as they are analysed: with noise where `inputs.dp_epsilon` asks for it, else as they are.
 
     Raises UsageError where bounds lack, PolicyError where a budget is spent, values changed, exact statistics have left, or

@@ -36,7 +36,7 @@ def some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:SHOWN])}{more}"
 
 
-def chosen_samples(samples: Samples, keep: str | None, remove: str | None, log: Log, fewest: int = 0) -> np.ndarray:
+def chosen_samples(samples: Samples, keep: str | None, remove: str | None, log: Log, fewest: int) -> np.ndarray:
     """(N,) bool: samples that --keep names and --remove does not. fewest: people whom a policy wants, 0 without one. Raises
     InputError when --keep names nobody here, and as `refuse_few`."""
     out = np.ones(len(samples), bool)

@@ -50,7 +50,7 @@ AS_REGENIE = (
 
 
 def build_strata(
-    inputs: Inputs, reader: GenotypeReader, log: Log = silent, *, qc_only: bool = False, among: np.ndarray | None = None
+    inputs: Inputs, reader: GenotypeReader, log: Log, *, qc_only: bool = False, among: np.ndarray | None = None
 ) -> tuple[GenotypeReader, tuple[Stratum, ...]]:
     """The cohort with dosages as they count copies, and its strata. Raises as `build_design`.
 

@@ -165,3 +165,14 @@ def test_the_simulated_reference_cohort_end_to_end(reference, tmp_path):
     angle = 2 * gold["SE"] * certain / (1 - certain / df**0.5)
     assert ((table["BETA"] - gold["BETA"]).abs() <= angle)[known].all()
     assert ((table["SE"] - gold["SE"]).abs() <= angle / df**0.5)[known].all()
+
+
+def test_a_part_in_the_clear_loads_no_other_engine():
+    """Each of hundreds of parts would."""
+    code = (
+        "import sys, securegen.cli.gwas, securegen.cli.engine_run, securegen.engines.plain.engine\n"
+        "print(*(m for m in sys.modules if m.startswith('securegen.engines.')))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "securegen.engines.plain.engine" in said
+    assert not [name for name in said if name.split(".")[2] in ("ckks", "federated", "mpc")]

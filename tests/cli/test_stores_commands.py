@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from object_stores import KEYS
 from support import left, securegen, simulate
 
 import securegen as sg
-from securegen.cli import runlog
+from securegen.cli import rerun, runlog
 from securegen.cli.config import digest_of, store_options
 from securegen.engines.ckks import artefact, keys
 from securegen.engines.ckks import cohort as cohorts
@@ -258,6 +259,28 @@ def test_digests_are_of_what_was_read_and_written(study, s3, tmp_path, monkeypat
     assert securegen("decrypt", *key, *opened).code == 0
     record = json.loads(Path("table.run.json").read_bytes())
     assert record["call"]["digests"][results] != shown[f"{results}/manifest.json"] and max(looks.values()) == 2
+
+
+def test_what_runs_again_reads_what_was_compared(study, s3, monkeypatch):
+    """rerun: the store shows the manifest of the record to whoever compares, and another one to the command."""
+    key, flags = study
+    place = f"{s3}/lab/study"
+    assert securegen("encrypt", *key, *flags, "--out", place).code == 0
+    assert securegen("gwas", "--cohort", f"{place}.cohort", "--design", f"{place}.design", "--out", "first").code == 0
+    assert securegen("rerun", "first.run.json", "--out", "same").code == 0
+    looks, real = Counter(), StoreFolder.read
+
+    def read(folder, name, what, most):
+        raw = real(folder, name, what, most)
+        looks[folder.at(name)] += 1
+        return raw if looks[folder.at(name)] < 2 else json.dumps(json.loads(raw)).encode()
+
+    monkeypatch.setattr(StoreFolder, "read", read)
+    refused = securegen("rerun", "first.run.json", "--out", "second")
+    assert refused.code == 7 and "manifest.json changed while this ran" in refused.err, refused.err
+    looks.clear()
+    monkeypatch.setattr(rerun, "noting", lambda: contextlib.nullcontext({}))
+    assert securegen("rerun", "first.run.json", "--out", "second").code == 0
 
 
 def test_a_server_of_scores_can_insist_on_its_owner(study, s3):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from securegen.kernels.message_tiles import message_tiles
 from securegen.kernels.ntt import forward, ntt_tables
 from securegen.kernels.plain_mac import mac_plain
-from securegen.kernels.residue_mac import mac
+from securegen.kernels.residue_mac import mac, reduce_wide, wide_constants
 from securegen.rlwe.ring import ntt_primes
 
 from . import reference
@@ -110,6 +110,19 @@ def test_stored_halves_agree_with_one_array():
     c0, c1 = (np.ascontiguousarray(c[:, :, :, :, h]) for h in (0, 1))
     mac(g0, g1, c0, c1, PRIMES, apart)
     np.testing.assert_array_equal(apart, whole)
+
+
+def test_two_words_are_reduced_whatever_they_are():
+    """Also modulo primes far below a power of two, where every part of the quotient counts."""
+    rng = np.random.default_rng(9)
+    primes = np.array([*PRIMES, *ODD_PRIMES, 805306457, 536870909], np.uint64)
+    high = np.concatenate(
+        [rng.integers(0, 1 << 64, 200, np.uint64), np.array([0, 1, (1 << 32) - 1, 1 << 32, (1 << 64) - 1], np.uint64)]
+    )
+    low = np.concatenate([rng.integers(0, 1 << 32, len(high) - 1, np.uint64), np.array([(1 << 32) - 1], np.uint64)])
+    for q, constants in zip(primes, wide_constants(primes), strict=True):
+        found = [int(reduce_wide(h, w, q, *constants)) for h, w in zip(high, low, strict=True)]
+        assert found == [((int(h) << 32) + int(w)) % int(q) for h, w in zip(high, low, strict=True)]
 
 
 def test_accumulating_in_two_calls_is_the_same():

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("forked_roles")
 TERMINAL = {"out", "threads", "memory", "quiet", "plot", "ref_first", "sign", "executor", "workers"}
 # Words that name something else there: a choice of engine, a folder of a deployment's step, a secret's place.
 ENGINE_FLAGS = {"engine", "private_model", "encrypted_model", "vendor_key"}
-SERVER = {"cohort", "model"}
+SERVER = {"cohort", "model", "public"}
 
 
 def options(command: click.Command) -> set[str]:
@@ -40,7 +40,7 @@ OF_ENGINES = {f.name for engine in SCORE_ENGINES.values() for f in dataclasses.f
 
 def test_options_of_prs_are_keywords_of_open():
     assert options(prs.command) - TERMINAL - SERVER == OPEN - {"ref_first"}
-    assert {"cohort", "model", "out", "blocks"} == keywords(sg.scores.score) - {"progress"}
+    assert SERVER | {"out", "blocks"} == keywords(sg.scores.score) - {"progress"}
 
 
 def test_options_of_run_local_prs_are_keywords_of_open_and_of_engines():

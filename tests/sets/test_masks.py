@@ -231,11 +231,24 @@ def test_files_are_refused_by_line(small, sets, tmp_path, file, text, match):
         sg.open_study(small.bfile, pheno=small.pheno, pheno_name="QT", **sets, **more)
 
 
+def test_rows_of_one_name_are_refused(small, sets, tmp_path):
+    """SET.MASK: a point in both names makes rows that cannot be told apart."""
+    (tmp_path / "anno").write_text("rs0 A.b L\nrs1 A L\n")
+    (tmp_path / "sets").write_text("A.b 1 5 rs0\nA 1 5 rs1\n")
+    (tmp_path / "masks").write_text("c L\nb.c L\n")
+    with pytest.raises(InputError, match="line 2: mask b.c of set A has the rows' name of mask c of set A.b"):
+        sg.open_study(small.bfile, pheno=small.pheno, pheno_name="QT", aaf_bins="all", **sets)
+    (tmp_path / "masks").write_text("c L\nd.c L\n")
+    ids = sg.open_study(small.bfile, pheno=small.pheno, pheno_name="QT", aaf_bins="all", **sets).reader.variants.id
+    assert len(set(ids)) == len(ids) > 1
+
+
 @pytest.mark.parametrize(("options", "match"), [
     ({"mask_def": None}, "give `mask_def` too"),
     ({"anno_file": None, "set_list": None, "mask_def": None, "build_mask": "sum"}, "`anno_file`, `set_list`, `mask_def` too"),
     ({"dominant": True}, "masks count several"), ({"build_mask": "sum", "qc": True}, "`qc` and its filters"),
     ({"build_mask": "sum", "model": "trend"}, "`model` trend counts"), ({"aaf_bins": (0.0001,)}, "choose wider `aaf_bins`"),
+    ({"aaf_bins": (0.12345671, 0.12345672)}, "both written 0.123457"),
     ({"chr": "2"}, "are the ids those"), ({"condition": "rs0"}, None),
 ])  # fmt: skip
 def test_options_that_do_not_go_together(small, sets, options, match):

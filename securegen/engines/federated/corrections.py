@@ -32,7 +32,6 @@ from securegen.engines.federated.rounds import OUT_OF_BOUNDS, PIECE, SecureSum, 
 from securegen.engines.federated.tilts import ROWS, Tilted, bounds
 from securegen.errors import PolicyError
 from securegen.governance.guard import SiteGuard
-from securegen.governance.openings import FEWEST
 from securegen.governance.signing import canonical
 from securegen.model import GenotypeReader, IntArray, OpenedSums, Sums
 from securegen.randomness import keystream
@@ -142,7 +141,7 @@ class _Rows:
 
 def correct_by_openings(
     secure: SecureSum, reader: GenotypeReader, found: Sequence[FlaggedRows], *, method: str, p_thresh: float, guard: SiteGuard,
-    secret: bytes, charge: Charge, fewest: int = FEWEST, log: Callable[[str], None] = lambda line: None,
+    secret: bytes, charge: Charge, fewest: int, log: Callable[[str], None],
 ) -> OpenedCorrections:  # fmt: skip
     """Open what corrects these rows, round by round, and return what they become.
 

@@ -94,7 +94,7 @@ class AnnouncedStudy:
         return stratum.name == NAMES[X] and not inputs.x_as_stored and inputs.x_model == 1
 
 
-def open_announced(inputs: Inputs, cohort: AnnouncedCohort, log: Log = silent) -> AnnouncedStudy:
+def open_announced(inputs: Inputs, cohort: AnnouncedCohort, log: Log) -> AnnouncedStudy:
     """The phenotype owner's study. Raises as `study.open_study`, and UsageError where X or Y need sexes that nobody has."""
     variants = cohort.variants
     chosen = np.ones(len(variants), bool)

@@ -25,12 +25,12 @@ from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL
 from securegen.model import GenotypeBlock, GenotypeReader
 from securegen.results.people_behind import who_differ
-from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.inputs import Inputs, Log
 
 
 def gate_of_party(
-    parties: Parties, name: str, inputs: Inputs, *, scores: bool, more: Iterable[str | os.PathLike[str]] = (),
-    log: Log = silent,
+    parties: Parties, name: str, inputs: Inputs, *, scores: bool, log: Log,
+    more: Iterable[str | os.PathLike[str]] = (),
 ) -> Gate:  # fmt: skip
     """A party's own door: its policy stands beside its files or in `more`, and parties.toml may name it. scores: in a run of
     scores. Raises PolicyError where it is not there or another one, or refuses scores."""

@@ -39,9 +39,9 @@ def people_run(
     out: str,
     *,
     gate: Gate,
+    log: Log,
     digits: int = DIGITS,
     threads: int = 1,
-    log: Log = silent,
 ) -> str:
     """The people's party: writes PREFIX.sscore and returns its path. gate: the door, which allele counts pass, too; log:
     told how many variants the policy's floor leaves out.

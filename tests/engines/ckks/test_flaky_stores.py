@@ -17,7 +17,7 @@ from securegen.io import store_requests
 from securegen.io.folders import folder_of
 
 T = TypeVar("T")
-RUNS = 12  # of one step: of 30 requests with two tries, of which one in 25 fails, the steps of one run in four end
+RUNS = 20  # of one step
 
 
 @pytest.fixture(scope="module")

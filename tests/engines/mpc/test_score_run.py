@@ -26,7 +26,7 @@ from securegen.scores.release import release
 from securegen.scores.sscore import sscore_text
 from securegen.scores.sums import count_alleles, plain_scores
 from securegen.study.genotypes import open_genotypes
-from securegen.study.inputs import Inputs
+from securegen.study.inputs import Inputs, silent
 
 from .conftest import results
 
@@ -68,7 +68,7 @@ def plain_text(folder, digits=6):
 def run(study, folder, out, *, score="weights.tsv", limit=PEOPLE, digits=6):
     reader = open_genotypes(Inputs(str(folder / "people")))
     return study.run({
-        "gen": lambda s: people_run(s, ROLES, reader, str(out / "r"), gate=ungoverned(), digits=digits),
+        "gen": lambda s: people_run(s, ROLES, reader, str(out / "r"), gate=ungoverned(), log=silent, digits=digits),
         "mod": lambda s: model_run(
             s, ROLES, [str(folder / score)], model="m", state=StateFile(out / "state"), reply_limit=limit,
             digits=digits,

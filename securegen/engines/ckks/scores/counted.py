@@ -19,7 +19,7 @@ from securegen.governance.pin import Pin
 from securegen.model import SelectableReader
 from securegen.scores.study import ScoreStudy, asked_for
 from securegen.scores.sums import count_alleles
-from securegen.study.inputs import Inputs, Log, silent
+from securegen.study.inputs import Inputs, Log
 
 
 def pass_counts(
@@ -52,7 +52,7 @@ def tells_means(study: ScoreStudy) -> bool:
 
 
 def pass_means(
-    study: ScoreStudy, places: Iterable[str | os.PathLike[str]], log: Log = silent, *,
+    study: ScoreStudy, places: Iterable[str | os.PathLike[str]], log: Log, *,
     pins: Iterable[tuple[str, Pin | None]] = (), check: bool = False,
 ) -> None:  # fmt: skip
     """Before a public model is written for a server: its means are sums of these people. Nothing where it has none.

@@ -64,7 +64,7 @@ def refuse_several(inputs: ScoreInputs) -> None:
 
 
 def plan_private(
-    request: ScoreRequest, inputs: ScoreInputs, log: Log = silent
+    request: ScoreRequest, inputs: ScoreInputs, log: Log
 ) -> tuple[ScorePlan, tuple[Match, ...], ModelSize]:
     """Match and plan on a request; the plan, the matches and its size."""
     refuse_several(inputs)

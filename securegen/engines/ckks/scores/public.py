@@ -98,7 +98,7 @@ def begun(prefix: str | os.PathLike[str]) -> bool:
     return not (score_paths(prefix).owner / f"{MODEL}.box").exists()
 
 
-def check_means(study: ScoreStudy, prefix: str | os.PathLike[str], log: Log = silent) -> None:
+def check_means(study: ScoreStudy, prefix: str | os.PathLike[str], log: Log) -> None:
     """Before a key is made: raise as `encrypt_scores` would. Enters nothing."""
     pass_means(study, [prefix], log, check=True)
 
