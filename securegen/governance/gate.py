@@ -28,6 +28,7 @@ from securegen.governance.audit_note import Checkpoint
 from securegen.governance.decision import Decision, Reason
 from securegen.governance.door import NOISY, OutputFacts, Request, release
 from securegen.governance.fingerprint import Fingerprints
+from securegen.governance.history import LEDGER as LEDGER
 from securegen.governance.history import PeopleFacts, history_of, rows_between
 from securegen.governance.label_noise import noise_line
 from securegen.governance.ledger import Entries
@@ -41,7 +42,6 @@ from securegen.governance.visa import Visa
 from securegen.model import GenotypeReader, Samples
 from securegen.randomness import fresh_key
 
-LEDGER = "policy.ledger"
 Log = Callable[[str], None]
 
 

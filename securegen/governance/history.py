@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from securegen.governance.door import NOISY, History, Request
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.ledger import Entries, padded
 from securegen.governance.ledger_file import open_ledger
-from securegen.governance.openings import CONSENTED
+from securegen.governance.openings import CONSENTED, leverages
 from securegen.governance.policy import RECORD
 from securegen.governance.rows_between import Between, RowsBetween, between, places_of
 from securegen.io.schema import one_line
 from securegen.model import GenotypeReader, Samples
+
+LEDGER = "policy.ledger"
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
         analysed = max(analysed, people.pooled) if analysed else 0
         if analysed and (not among or spent * among > columns * analysed):
             columns, among = spent, analysed
+        if not ledger.columns and (fault := fault or _stands_out(values)):  # later ones are looked at beside these
+            continue
         stands_out = ledger.charge(rows, values, share=np.inf, limit=CONSENTED)
         fault = fault or stands_out
     for what, number in people.products:
@@ -101,12 +106,40 @@ def history_of(ledger: Entries, request: Request, people: PeopleFacts | None) ->
     return replace(history, fault=fault, columns=columns, people=among, between=tuple(found), seen=seen)
 
 
+def _stands_out(values: np.ndarray) -> str | None:
+    """What is wrong with the first columns of all: a person whose genotypes their sums are. Where columns are more than a
+    twentieth of the people, the default budget, somebody may have as much by chance: ten times the mean is the most then."""
+    analysed = (values != 0).any(axis=1)
+    most = max(CONSENTED, min(0.9, 10 * values.shape[1] / max(int(analysed.sum()), 1)))
+    if analysed.any() and leverages(values[analysed]).max() > most:
+        return f"one person has too large a leverage in these columns; {CONSENTED}, or ten times the mean, is the most"
+    return None
+
+
 def rows_between(history: History, people: PeopleFacts | None, fewest: int) -> RowsBetween | None:
     """What looks at the rows of tables of these people; None where none is to be withheld."""
     everybody = None if people is None else people.everybody
     if not history.between or everybody is None or isinstance(everybody, Samples):
         return None
     return RowsBetween(history.between, everybody, fewest)
+
+
+def earlier_sets(
+    folders: Iterable[Path], samples: Samples, genotypes: Fingerprints | None
+) -> dict[str, list[np.ndarray]]:  # fmt: skip
+    """Sets of samples, (N,) bool, of what was released under the policies of these folders, by place: for engines whose own rules
+    look at rows, and whose own ledgers do not know of it. Raises as `open_ledger`."""
+    out: dict[str, list[np.ndarray]] = {}
+    for path in (folder / LEDGER for folder in folders):
+        if not os.path.lexists(path):
+            continue
+        with open_ledger(path, audited=False, kept=False) as ledger:
+            rows = ledger.rows(samples, genotypes)
+            for what, known in ledger.sets:
+                place, policy, _ = what.removeprefix("[").partition("] policy, ")
+                if policy:
+                    out.setdefault(place, []).append(padded(known, len(ledger.spent))[rows])
+    return out
 
 
 def _spent_in(path: Path, people: PeopleFacts) -> np.ndarray:

@@ -8,17 +8,20 @@ none does; and fewer people than the policy's smallest cohort are refused in one
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from securegen.errors import DesignError, PolicyError
+from securegen.errors import DesignError, InputError, PolicyError
 from securegen.governance import audit_beside, policy_file
 from securegen.governance.audit_release import entries_beside
 from securegen.governance.decision import RULE, Decision
 from securegen.governance.policy import Policy
 from securegen.governance.refusals import DESIGN, refusal_reasons
 from securegen.study.inputs import Inputs, Log, silent
+
+_MATCHING = "securegen.study.people"  # which imports this module
 
 
 @dataclass
@@ -49,7 +52,8 @@ def waiting_for(policy: Policy | None, log: Log) -> Held:
 @contextlib.contextmanager
 def held(inputs: Inputs, log: Log) -> Iterator[Held]:
     """A log for opening what inputs name. What is refused meanwhile is in the audit log, as what the door refuses; so is a design
-    that is not possible, since it tells of these people's values. Raises PolicyError where too many refusals did, and as
+    that is not possible, and rows that cannot be matched with people: these tell who is there, and their values. Raises
+    PolicyError where too many did, and as
     `policy_file.governing` and `AuditLog.append`."""
     policy, folder = _governing(inputs)
     if policy is None:
@@ -58,11 +62,19 @@ def held(inputs: Inputs, log: Log) -> Iterator[Held]:
     try:
         Decision.of(refusal_reasons(policy, entries_beside(folder))).require()
         yield Held(log)
-    except (PolicyError, DesignError) as error:
+    except (PolicyError, DesignError, InputError) as error:
+        if isinstance(error, InputError) and not _of_people(error) or vars(error).get("told"):
+            raise
+        vars(error)["told"] = True  # once, however many wait for it
         rule = RULE.match(str(error)) if isinstance(error, PolicyError) else None
-        named = DESIGN if isinstance(error, DesignError) else rule[0] if rule else "policy.request"
+        named = (rule[0] if rule else "policy.request") if isinstance(error, PolicyError) else DESIGN
         audit_beside.log_of(folder / policy_file.POLICY).append("refusal", {"rules": [named], "policy": policy.digest})
         raise
+
+
+def _of_people(error: InputError) -> bool:
+    """Whether it was raised while rows of a table were matched with the people of the genotype file."""
+    return any(frame.f_globals.get("__name__") == _MATCHING for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def governing(inputs: Inputs) -> Policy | None:

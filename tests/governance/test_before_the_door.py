@@ -77,7 +77,7 @@ def test_a_value_of_one_person_waits_for_the_door(ruled, monkeypatch):
     table.write_text("\n".join([head, "\t".join(cells), *rest]) + "\n")
     code, error, log = asked(ruled, purpose=None)
     assert code == CODE and "99" not in error and "holds -99" not in log and "people are analysed" not in log
-    _, _, log = asked(ruled)
+    _, _, log = asked(ruled, "--apply-rint")  # it stands alone
     assert "holds -99" in log and "people are analysed" in log
     monkeypatch.setattr(opening, "held", lambda _, log: contextlib.nullcontext(held.Held(log, None)))  # the protection
     assert "holds -99" in asked(ruled, purpose=None)[2]

@@ -20,7 +20,7 @@ import securegen as sg
 from securegen.engines.mpc.owner_gate import rare_rows
 from securegen.engines.plain.engine import write_plain
 from securegen.errors import PolicyError, UsageError
-from securegen.governance import audit_beside, gate, policy_file, policy_steps
+from securegen.governance import audit_beside, gate, history, policy_file, policy_steps
 from securegen.governance.decision import Decision
 from securegen.governance.gate import LEDGER
 from securegen.model import GenotypeBlock
@@ -579,3 +579,25 @@ def test_how_many_rows_were_corrected_says_nothing_of_those_that_are_not_shown(r
     assert {tuple(corrected(p)[what].values()) for p in (0.9, 0.2) for what in ("corrected", "uncorrected")} == {(0,)}
     monkeypatch.setattr(write, "without", lambda columns, hidden: columns)  # the protection
     assert corrected(0.9)["corrected"]["CC"] > corrected(0.2)["corrected"]["CC"]
+
+
+@pytest.mark.parametrize("engine", ["plain", "ckks"])
+def test_a_phenotype_in_which_one_person_stands_alone_is_refused_and_else_is_that_persons_genome(
+    ruled, monkeypatch, engine
+):  # fmt: skip
+    """Whoever brings the phenotypes chooses one. The first release, beside which nothing was: later ones add to its columns."""
+    ruled.write()
+    fam = [line.split()[:2] for line in Path(f"{ruled.cohort.bfile}.fam").read_text().splitlines()]
+    noise = np.random.default_rng(5).normal(size=len(fam))
+    rows = [(f, i, f"{1000 * (n == 7) + noise[n]:.6f}") for n, (f, i) in enumerate(fam)]
+    path = write_tsv(ruled.folder / "own.tsv", ("FID", "IID", "Y"), rows)
+    study = sg.open_study(ruled.cohort.bfile, pheno=path, pheno_name="Y", purpose="HMB", **FEW)
+    with pytest.raises(PolicyError, match=r"policy\.differing_people: one person has too large a leverage"):
+        sg.run(study, engine=engine)
+    if engine != "plain":
+        return
+    monkeypatch.setattr(history, "_stands_out", lambda values: None)  # the protection
+    frame = sg.run(study)["Y"]
+    block = study.reader.read(0, len(frame))
+    other = block.dosage[:, 7] - 2 * frame["A1_FREQ"]
+    assert np.corrcoef(frame["T_STAT"].fillna(0), np.where(block.missing[:, 7], 0, other))[0, 1] > 0.9

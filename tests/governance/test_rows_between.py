@@ -4,6 +4,7 @@ difference of its rows is that person."""
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,17 @@ from support import securegen
 
 import securegen as sg
 from securegen.engines.ckks.owner import secret_key
+from securegen.engines.federated import admission
+from securegen.engines.federated.admission import admit
+from securegen.engines.mpc import people as mpc_people
+from securegen.engines.mpc.people import admitted
+from securegen.engines.mpc.state_file import StateFile
 from securegen.errors import PolicyError
 from securegen.governance import history, rows_between
+from securegen.governance.guard import SiteGuard
 from securegen.governance.openings import too_few
+from securegen.governance.rows import RowRule
+from securegen.governance.site_sets import StudySites
 from securegen.model import GenotypeBlock, Samples
 from securegen.results import write
 from securegen.results.read import read_own
@@ -192,3 +201,29 @@ def test_the_phenotype_of_the_one_person_without_a_call(world, monkeypatch, miss
             assert abs(one - truth**2) < 1e-3 * (y**2).sum()
             read += 1
     assert read > 3
+
+
+def _withheld(world, engine):
+    """Rows that an engine of several parties withholds of those who are left, after a table of everybody in the clear."""
+    reader = sg.read_plink(world.ruled.cohort.bfile)
+    left = np.array([i in set(world.iid) - set(world.gone) for i in reader.samples.iid])
+    log: list[str] = []
+    if engine == "mpc":
+        state = StateFile(world.ruled.folder / "state.json", policies=(world.ruled.folder,))
+        (rule,) = admitted(reader, [([""], left[:, None])], state, "strict", log.append)
+    else:
+        guard = SiteGuard(log.append, policies=(world.ruled.folder,))
+        study = SimpleNamespace(digest="1" * 64, consent_openings=False, fewest_people=10, name="s")
+        sites = StudySites(study.digest, (("a", "1"), ("b", "2"), ("c", "3")), "a")
+        admit(study, [('phenotype "CC"', left)], reader.samples, world.ruled.folder / "state", guard, sites)
+        rule = RowRule([left], 1, strict=True, between=guard.between)
+    return rule.vetoed([reader.read(0, world.variants)])
+
+
+@pytest.mark.parametrize("engine", ["mpc", "federated"])
+def test_engines_of_several_parties_know_what_a_policy_released(world, monkeypatch, engine):
+    sg.run(world.study())
+    assert _withheld(world, engine)[world.few].all()
+    for module in (mpc_people, admission):
+        monkeypatch.setattr(module, "earlier_sets", lambda *_: {})  # the protection
+    assert not _withheld(world, engine)[world.few].all()

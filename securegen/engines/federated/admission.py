@@ -23,6 +23,7 @@ from securegen.governance import openings
 from securegen.governance.fewest import enter_fewest
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
+from securegen.governance.history import earlier_sets
 from securegen.governance.ledger import Entries, padded
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.rows_of_sets import enter_sets
@@ -66,15 +67,18 @@ def admit(
     """
     guard.sets(sets)
     sites = sites or sites_of(study)
+    genotypes = None if reader is None else Fingerprints(reader)
+    released = earlier_sets(guard.policies, samples, genotypes) if guard.on else {}
     with open_ledger(state / LEDGER, guard.log, policies=guard.policies) as ledger:
         _refuse_older(ledger, state)
-        rows = ledger.rows(samples, None if reader is None else Fingerprints(reader))
+        rows = ledger.rows(samples, genotypes)
         _refuse_alone(ledger, sites, guard)
         few = enter_fewest(ledger, rows, study.fewest_people, study.consent_openings) if guard.on else None
         if few is not None:
             guard.refuse("fewest people", few)
         known = [(what, padded(people, len(ledger.spent))[rows]) for what, people in ledger.sets]
-        guard.look_between(_by_place(sets, known))
+        places = zip(("", *APART), _by_place(sets, known), strict=True)
+        guard.look_between([(a, [*b, *released.get(place.removeprefix(" on "), ())]) for place, (a, b) in places])
         for what, people in sets:
             fault = ledger.set_fault(rows, people, study.fewest_people)
             if fault is not None and guard.on:

@@ -20,6 +20,7 @@ from securegen.errors import PolicyError, ProtocolError
 from securegen.governance import openings
 from securegen.governance.fingerprint import Fingerprints
 from securegen.governance.guard import SiteGuard
+from securegen.governance.history import earlier_sets
 from securegen.governance.ledger import padded
 from securegen.governance.ledger_file import open_ledger
 from securegen.governance.rows import RowRule
@@ -58,13 +59,14 @@ def admitted(
     path = Path(os.path.realpath(state.path))  # of two links to one state file, one ledger
     genotypes = Fingerprints(reader)
     between: dict[str, list[np.ndarray]] = {}
+    released = earlier_sets(state.policies, reader.samples, genotypes) if guard.on else {}
     for place in sorted({place for places, _ in strata for place in places}):
         sets = _sets_of(strata, place)
         guard.sets(sets)
         with open_ledger(_ledger(path, place), log, policies=state.policies) as ledger:
             rows = ledger.rows(reader.samples, genotypes)
             known = [padded(people, len(ledger.spent))[rows] for _, people in ledger.sets]
-            guard.look_between([([people for _, people in sets], known)])
+            guard.look_between([([people for _, people in sets], [*known, *released.get(place, ())])])
             between[place] = guard.between
             for what, people in sets:
                 fault = ledger.set_fault(rows, people)
