@@ -363,7 +363,7 @@ def test_two_processes_at_once(tmp_path):
     assert other.stdout.readline() == b"ready\n"
     for i in range(12):
         record(tmp_path / "x", *key_use(i))
-    assert other.wait(60) == 0
+    assert other.wait(300) == 0
     other.stdout.close()
     state = read_log(tmp_path / "audit")
     assert len(state.entries) == 24 and state.beyond == 0
