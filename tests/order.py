@@ -16,7 +16,7 @@ FIRST = (  # of those that take 20 s or more, the longest first
     "engines/ckks/test_by_chromosome.py", "test_doctests.py", "cli/test_help.py", "engines/mpc/test_failures.py",
     "cli/test_last_net.py", "cli/test_failures.py", "scores/test_from_python.py", "engines/mpc/test_association.py",
     "cli/test_signals.py", "kernels/test_residue_mac.py", "kernels/test_residue_matmul.py", "cli/test_progress.py",
-    "engines/mpc/test_site_links.py", "test_examples.py", "survival/test_kills.py", "survival/test_disk.py",
+    "engines/mpc/test_site_links.py", "test_snakemake.py", "test_examples.py", "survival/test_kills.py", "survival/test_disk.py",
     "survival/test_machine.py", "test_pages.py",
 )  # fmt: skip
 HERE = Path(__file__).parent

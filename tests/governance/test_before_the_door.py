@@ -53,10 +53,10 @@ def test_a_list_of_one_person_more_reads_nothing_of_that_person(ruled, monkeypat
         return {asked(ruled, "--keep", keep(ruled, names), name=name, **more) for names in lists}
 
     base = have[:20]
-    seen = told(base, [*base, "F999\tI999"], [have[0]], [lacks[0]])
+    seen = told(base, [*base, "F999\tI999"], [have[0]], [lacks[0]], ["F999\tI999"])
     assert lacks and len(seen) == 1
     assert {code for code, _, _ in seen} == {CODE}
-    assert sum(e.kind == "refusal" for e in sg.audit.verify(ruled.folder).entries) == 4
+    assert sum(e.kind == "refusal" for e in sg.audit.verify(ruled.folder).entries) == 5
     many = have[:40]
     assert len(told(many, [*many, have[40]], [*many, lacks[0]], name="CC")) == 1
     monkeypatch.setattr(traits, "refuse_few", lambda *_: None)  # the protections

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -229,6 +231,22 @@ def test_files_are_refused_by_line(small, sets, tmp_path, file, text, match):
     more = {"aaf_file": f"{tmp_path}/freq"} if file == "freq" else {}
     with pytest.raises(InputError, match=match):
         sg.open_study(small.bfile, pheno=small.pheno, pheno_name="QT", **sets, **more)
+
+
+def test_an_id_of_two_variants_is_refused_where_a_set_has_it(small, sets, tmp_path):
+    """Which of the two a set has, nothing says; of an id that no set has nothing is asked."""
+    for end in ("bed", "fam"):
+        shutil.copy(f"{small.bfile}.{end}", tmp_path / f"twice.{end}")
+    rows = [line.split("\t") for line in Path(f"{small.bfile}.bim").read_text().splitlines()]
+    for first, second in ((1298, 1299), (0, 1)):
+        renamed = [[*r[:1], rows[first][1] if j == second else r[1], *r[2:]] for j, r in enumerate(rows)]
+        (tmp_path / "twice.bim").write_text("".join("\t".join(r) + "\n" for r in renamed))
+        options = {"pheno": small.pheno, "pheno_name": "QT", "aaf_bins": "all", **sets}
+        if second == 1:
+            with pytest.raises(InputError, match="rs0 is the id of several variants of the genotype files"):
+                sg.open_study(tmp_path / "twice", **options)
+        else:
+            assert len(sg.open_study(tmp_path / "twice", **options).reader.variants)
 
 
 def test_rows_of_one_name_are_refused(small, sets, tmp_path):
