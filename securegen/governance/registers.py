@@ -36,7 +36,7 @@ def reasons(ledger: Entries, people: PeopleFacts | None, asked: Mapping[str, str
     ledger cannot hold."""
     if asked is not None and not asked["register"].isprintable():
         raise UsageError(
-            f"`consent` {one_line(asked['register'])}: a ledger remembers this path, and it has a character that is not printable "
+            f"`consent` {one_line(asked['register'])}: a ledger remembers this path, and a character of it is not printable "
             "(as a non-breaking space): rename the file or folder"
         )
     if people is None or not people.known:
