@@ -1,8 +1,8 @@
 """Upper tails of Σ λ χ²₁ by an integral along a contour through the saddlepoint.
 
-P(Q > q) = 1/(2πi) ∫ e^{K(t) − tq}/t dt with K(t) = −½ Σ ln(1 − 2tλ), along t = c + s(ix + x²/2): c is the saddlepoint, kept away
-from the pole at 0 (left of it the residue 1 is added), s its width 1/√K''(c), x = sinh u. The integrand is analytic about the
-contour and dies like a Gaussian, so the trapezoidal rule converges exponentially: nodes are doubled until nothing changes, to a
+P(Q > q) = 1/(2πi) ∫ e^{K(t) − tq}/t dt with K(t) = −½ Σ ln(1 − 2tλ), along t = c + s(ix + bx²): c is the saddlepoint, kept away
+from the pole at 0 (left of it the residue 1 is added), s its width 1/√K''(c), b = K‴(c)s³/6 the bend of steepest descent, √2/3
+for one λ and √(2/m)/3 for m equal ones, x = sinh u. The integrand is analytic about the contour and dies like a Gaussian, so the trapezoidal rule converges exponentially: nodes are doubled until nothing changes, to a
 relative error of about 1e-14 of any tail. Branches: each factor of Π(1 − 2tλ) turns by less than π, turns are counted.
 
 The λ may be the eigenvalues of diag(w) + zzᵀ without being known: Π(1 − 2tλ) = E(t) Π(1 − 2tw), E(t) = 1 − 2t Σ z²/(1 − 2tw).
@@ -19,6 +19,8 @@ from numba import njit
 SETTLED = 1e-7  # relative change at the last doubling of nodes, and its root before: what is left is about its square
 _FIRST, _MOST = 12, 768  # steps of the trapezoidal rule
 _DECAY = 80.0  # twice the exponent at which the contour ends
+_BEND = math.sqrt(2.0) / 3  # of one λ, the most
+_NEAR = 0.05  # of the width, over which K'' is compared
 _SAFE = 300.0  # ln of the size of a product, whose square is a float64
 NO_RANK = np.empty(0)  # z² where the λ are w
 
@@ -72,7 +74,42 @@ def _saddlepoint(q, w, g):
 
 
 @njit(cache=True, nogil=True)
-def _sum_of_nodes(first, step, count, c, s, q, w, g, log_base, run, work):
+def _bend(c, s, w, g):
+    """b of the contour."""
+    h = _NEAR * s
+    left, right, least = _derivatives(c - h, w, g)[1], *_derivatives(c + h, w, g)[1:]
+    return min(max((right - left) / (2 * h) * s**3 / 6, 0.0), _BEND) if least > 0 else _BEND
+
+
+@njit(cache=True, nogil=True)
+def _log_size(t, q, w, g):
+    """ln |e^{K(t) − tq}|."""
+    log, product, e = 0.0, 1.0, complex(1.0, 0.0)
+    for j in range(len(w)):
+        a = 1 - 2 * t * w[j]
+        product *= a.real * a.real + a.imag * a.imag
+        if len(g):
+            e -= 2 * t * g[j] / a
+        if not 1e-200 < product < 1e200:
+            log += math.log(product)
+            product = 1.0
+    return -0.25 * (log + math.log(product) + math.log(e.real * e.real + e.imag * e.imag)) - t.real * q
+
+
+@njit(cache=True, nogil=True)
+def _end(b, c, s, q, w, g):
+    """x at which the integrand has died."""
+    x = math.sqrt(_DECAY / max(1.0, 2 * b * s * q))
+    least = _log_size(complex(c, 0.0), q, w, g) - 0.5 * _DECAY
+    for _ in range(60):
+        if not _log_size(complex(c + b * s * x * x, s * x), q, w, g) > least:
+            break
+        x *= 1.25
+    return x
+
+
+@njit(cache=True, nogil=True)
+def _sum_of_nodes(first, step, count, b, c, s, q, w, g, log_base, run, work):
     """Σ over u = first + i·step of Im(e^{K(t) − tq − (K(c) − cq)}/t · dt/du), half of it at u = 0, where the contour mirrors."""
     tr, ti, pr, pi, turns, logs, er, ei = work[0], work[1], work[2], work[3], work[4], work[5], work[6], work[7]
     up, down = math.exp(first), math.exp(-first)
@@ -80,7 +117,7 @@ def _sum_of_nodes(first, step, count, c, s, q, w, g, log_base, run, work):
     for i in range(count):
         x = 0.5 * (up - down)
         up, down = up * times, down / times
-        tr[i], ti[i] = c + 0.5 * s * x * x, s * x
+        tr[i], ti[i] = c + b * s * x * x, s * x
         pr[i], pi[i], turns[i], logs[i] = 1.0, 0.0, 0.0, 0.0
         er[i], ei[i] = 1.0, 0.0
     since = 0
@@ -120,7 +157,7 @@ def _sum_of_nodes(first, step, count, c, s, q, w, g, log_base, run, work):
         fr, fi = (vr * tr[i] + vi * ti[i]) / bottom, (vi * tr[i] - vr * ti[i]) / bottom
         x = ti[i] / s
         share = 0.5 if x == 0.0 else 1.0
-        total += share * (fr + fi * x) * s * math.sqrt(1 + x * x)  # of (fr + i fi)(i + x)s cosh u, the imaginary part
+        total += share * (fr + 2 * b * fi * x) * s * math.sqrt(1 + x * x)  # Im of (fr + i fi)(i + 2bx)s cosh u
     return total
 
 
@@ -151,16 +188,18 @@ def log_tail(q, w, g, settled):
     s = 1 / math.sqrt(curvature)
     if abs(c) < 0.5 * s:
         c = -0.5 * s if c < 0 or 0.5 * s > 0.3 else 0.5 * s
-    far = abs(c) + 0.5 * _DECAY / q + math.sqrt(_DECAY * s / q)  # of the contour
+    b = _bend(c, s, w, g)
+    end = _end(b, c, s, q, w, g)
+    far = abs(c) + b * s * end * end + s * end  # of the contour
     run = max(1, int(_SAFE / max(math.log(1 + 2 * far), math.log(10 * max(q, 1.0)))))
     log_base = _log_product(c, w, g, run)
-    top = math.asinh(math.sqrt(_DECAY / (s * q)))
+    top = math.asinh(end)
     work = np.empty((8, _MOST))
     steps = _FIRST
-    total = _sum_of_nodes(0.0, top / steps, steps + 1, c, s, q, w, g, log_base, run, work)
+    total = _sum_of_nodes(0.0, top / steps, steps + 1, b, c, s, q, w, g, log_base, run, work)
     value, change = total * top / steps, np.inf
     while steps < _MOST:
-        total += _sum_of_nodes(0.5 * top / steps, top / steps, steps, c, s, q, w, g, log_base, run, work)
+        total += _sum_of_nodes(0.5 * top / steps, top / steps, steps, b, c, s, q, w, g, log_base, run, work)
         steps *= 2
         last, before, value = change, value, total * top / steps
         change, size = abs(value - before), settled * abs(value)
