@@ -26,6 +26,7 @@ from securegen.study.noise_marks import marks_of
 from securegen.study.noise_place import is_told, place_of
 
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
+GROWING = {"consent"}  # registers: a run that releases something enters a line, and so may another one meanwhile
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
 WORDS = {  # of options that name no file
     "A,B", "BUILD", "COL:k", "DATE", "DIGEST", "DUO", "F,F", "FINGERPRINT", "ID,ID", "KEY=VALUE", "KIND", "LO,HI", "NAME",
@@ -182,10 +183,11 @@ def store_options(ctx: click.Context) -> Iterator[tuple[str, str]]:
 
 
 def file_marks(ctx: click.Context) -> dict[str, tuple[int, ...]]:
-    """Path -> size, time and place of every input file, by which one is known that changed while a command read it."""
+    """Path -> size, time and place of every input file, by which one is known that changed while a command read it;
+    of no register of consent, in which the command itself enters what it releases."""
     found: dict[str, tuple[int, ...]] = {}
     for name, path in path_options(ctx):
-        if name not in NOT_DIGESTED and path.is_file():
+        if name not in NOT_DIGESTED | GROWING and path.is_file():
             status = path.stat()
             found[str(path)] = (status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
     return found

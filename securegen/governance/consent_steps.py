@@ -126,10 +126,11 @@ def left_since(register: Name, samples: Samples, known: tuple[int, str] | None) 
         return withdrawn(opened, samples)
 
 
-def witness(register: Name) -> tuple[int, str]:
-    """How far a register is, as `consent_file.witness_of`. Raises StorageError as `consent_file.open_register`."""
+def witness(register: Name, known: tuple[int, str] | None) -> tuple[int, str]:
+    """How far a register is, as `consent_file.witness_of`; `known` where it is an older one than it was, or another. Raises
+    StorageError as `consent_file.open_register`."""
     with open_register(register) as opened:
-        return witness_of(opened)
+        return witness_of(opened) if known is None or witness_of(opened, known[0]) == known else known
 
 
 def register_digest(register: Name) -> str:

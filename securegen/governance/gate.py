@@ -217,19 +217,19 @@ class Gate:
         with self._ledger(enter) as ledger:
             if ledger.policy is not None:
                 Pin.from_json(ledger.policy).refuse_other(policy, "the ledger of these people")
-            folder = self.folder or Path(".")
-            entries = audit_release.entries_beside(folder)
+            entries = audit_release.entries_beside(folder := self.folder or Path("."))
             audit_release.refuse_older(ledger, entries)
             ledger_place.settle(ledger, folder / LEDGER, policy)
             now = max([now, *(moment(e.at) for e in entries[-1:])])  # never back
             request = replace(request, today=now.date(), now=int(now.timestamp()))
             history = history_of(ledger, request, self.people)
             request = replace(request, history=replace(history, repeated=True) if early else history)
-            more = (*registers.reasons(ledger, self.people), *audit_release.unusual_reasons(request, entries))
+            asked = self.asking.asked()
+            more = *registers.reasons(ledger, self.people, asked), *audit_release.unusual_reasons(request, entries)
             decision = release(replace(request, reasons=(*request.reasons, *more)))
             if entered := enter and decision.allowed:
                 ledger.policy = Pin.of(policy).to_json()
-                registers.remember(ledger, self.asking.asked())
+                registers.remember(ledger, asked)
                 if all(digest != request.digest for digest, _ in ledger.releases):
                     ledger.releases.append((request.digest, request.today.isoformat()))
                 ledger.keep()  # before the log names it

@@ -71,6 +71,7 @@ def open_ledger(
             nonlocal before
             body = ledger_format.pack(entries)
             if (after := ledger_format.digest(body)) != before:
+                ledger_format.refuse_unreadable(body, path)
                 entries.changes += 1
                 write_bytes(path, ledger_format.framed(entries.key, body, entries.changes), mode=PRIVATE)
                 raise_mark(lock, beside, entries.changes)

@@ -116,6 +116,14 @@ def pack(entries: Entries) -> list[bytes]:
     return out
 
 
+def refuse_unreadable(body: list[bytes], path: Path) -> None:
+    """Raise StorageError for a body that could not be read again, so that the one before it stays."""
+    try:
+        parse_json(body[1], "a header", _HEADER, error=StorageError)
+    except StorageError as problem:
+        raise StorageError(f"{path} cannot keep what was entered, and stays as it was: {problem}") from None
+
+
 def digest(body: list[bytes]) -> bytes:
     """SHA-256 of a body."""
     of = hashlib.sha256()

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from securegen.errors import UsageError
 from securegen.governance import consent_steps
 from securegen.governance.decision import Reason
 from securegen.governance.history import PeopleFacts
 from securegen.governance.ledger import Entries
+from securegen.io.schema import one_line
 
 RULE = "consent.withdrawn"
 
@@ -24,12 +26,19 @@ def remember(ledger: Entries, asked: Mapping[str, str] | None) -> None:
     """Enter the register of `Asking.asked`; nothing where none is."""
     if asked is not None and asked["register"] not in ledger.registers:
         ledger.registers.append(asked["register"])
-    ledger.witnesses |= {register: consent_steps.witness(register) for register in ledger.registers}
+    known = ledger.witnesses
+    known |= {register: consent_steps.witness(register, known.get(register)) for register in ledger.registers}
 
 
-def reasons(ledger: Entries, people: PeopleFacts | None) -> Iterator[Reason]:
-    """A refusal for each register from which somebody of these people withdrew, whatever for. Raises StorageError where one is
-    not where it was: a withdrawal would be forgotten."""
+def reasons(ledger: Entries, people: PeopleFacts | None, asked: Mapping[str, str] | None) -> Iterator[Reason]:
+    """A refusal for each register from which somebody of these people withdrew, whatever for. asked: as of `remember`. Raises
+    StorageError where a register is not where it was, since a withdrawal would be forgotten; UsageError for a path that the
+    ledger cannot hold."""
+    if asked is not None and not asked["register"].isprintable():
+        raise UsageError(
+            f"`consent` {one_line(asked['register'])}: a ledger remembers this path, and a character of it is not printable "
+            "(as a non-breaking space): rename the file or folder"
+        )
     if people is None or not people.known:
         return
     among = np.ones(len(people.samples), bool)

@@ -13,17 +13,17 @@ _FAR = 300.0  # −log10 P from which the terms are scaled down: P is 0 in float
 @njit(cache=True, nogil=True)
 def cauchy(log10p: np.ndarray, weights: np.ndarray, largest: float) -> float:
     """−log10 of the P of Σ w tan((½ − p)π), for (k,) −log10 p and weights ≥ 0, p at most `largest`; of one weight
-    its p.
+    its p, of none NaN.
 
     The tangent is 1/tan(πp): ½ − p has lost the digits of a small p."""
-    total, top, count, only = 0.0, -np.inf, 0, 0.0
+    total, top, count, only = 0.0, -np.inf, 0, np.nan
     for i in range(len(log10p)):
         if weights[i] > 0:
             total += weights[i]
             top = max(top, log10p[i])
             only = log10p[i]
             count += 1
-    if count == 1:
+    if count <= 1:
         return only
     down = max(top - _FAR, 0.0)
     t = 0.0

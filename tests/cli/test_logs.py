@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support import left, securegen, write_tsv
 
-from securegen.cli import runlog
+from securegen.cli import config, runlog
 from securegen.engines.plain.engine import Plain
 from securegen.io.digests import sha256
 from securegen.version import VERSION
@@ -178,6 +178,23 @@ def test_a_file_that_changed_while_it_was_read_is_told_by_no_digest(small, tmp_p
         assert (f"WARNING: {covar} changed while this ran" in done.err) is protected
         assert (str(covar) in call["digests"]) is not protected and str(small.pheno) in call["digests"]
         assert call.get("untold", []) == [str(covar)] * protected
+
+
+def test_a_register_in_which_the_command_enters_its_table_did_not_change_meanwhile(small, tmp_path, monkeypatch):
+    register, table = tmp_path / "register.tsv", tmp_path / "consents.tsv"
+    people = [line.split()[:2] for line in Path(f"{small.bfile}.fam").read_text().splitlines()]
+    write_tsv(table, ["FID", "IID", "DUO", "DATE"], [[*ids, "GRU", "2025-01-01"] for ids in people])
+    assert securegen("consent", "import", "--register", register, "--table", table).code == 0
+    words = ["gwas", *small.options(), "--chr", "1", "--consent", register, "--purpose", "HMB"]
+    for grows in (True, False):
+        if not grows:
+            monkeypatch.setattr(config, "GROWING", set())
+        before = register.read_bytes()
+        done = securegen(*words, "--out", tmp_path / f"r{grows}")
+        assert done.code == 0 and register.read_bytes() != before, done.err
+        call = json.loads((tmp_path / f"r{grows}.run.json").read_bytes())["call"]
+        assert ("changed while this ran" not in done.err) is grows
+        assert (call["digests"].get(str(register)) == sha256(register)) is grows
 
 
 def test_a_name_that_is_no_utf_8_does_not_empty_a_log(small, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import securegen as sg
-from securegen.errors import PolicyError, StorageError
+from securegen.errors import PolicyError, StorageError, UsageError
 from securegen.governance import consent_steps, registers
 from securegen.governance.gate import LEDGER
 from securegen.governance.ledger_file import open_ledger
@@ -117,3 +117,43 @@ def test_another_register_in_its_place_is_refused(consented, monkeypatch, tmp_pa
     else:
         again = sg.run(ruled.study(consent=str(register), **FEW))["QT"]
         assert (again["OBS_CT"] == everybody["OBS_CT"]).all()  # those who left are in it
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_encrypting_does_not_make_another_register_known(consented, monkeypatch, tmp_path, protected):
+    """It enters people and registers, and asks for no decision."""
+    ruled, _ = consented
+    register, table = tmp_path / "kept" / "register.tsv", ruled.folder / "consents.tsv"
+    register.parent.mkdir()
+    sg.consent.import_table(register, table)
+    study = ruled.study(consent=str(register), **FEW)
+    sg.run(study)
+    key = sg.ckks.generate_key(sg.ckks.plan(study))
+    leave(ruled, register)
+    for file in register.parent.iterdir():
+        file.unlink()
+    sg.consent.import_table(register, table)
+    if not protected:
+        witness = consent_steps.witness
+        monkeypatch.setattr(consent_steps, "witness", lambda register, known: witness(register, None))
+    sg.ckks.encrypt(ruled.study(consent=str(register), **FEW), key, ruled.folder / "e")
+    if protected:
+        with pytest.raises(PolicyError, match=r"consent\.register: .* is an older one, or another"):
+            sg.run(ruled.study(consent=str(register), **FEW))
+    else:
+        assert len(sg.run(ruled.study(consent=str(register), **FEW))["QT"])
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_path_that_a_ledger_cannot_hold_is_refused_and_the_ledger_stays(consented, monkeypatch, tmp_path, early):
+    ruled, _ = consented
+    register = tmp_path / "a\u00a0folder" / "register.tsv"
+    register.parent.mkdir()
+    sg.consent.import_table(register, ruled.folder / "consents.tsv")
+    if not early:  # whatever else is entered that is not read again
+        monkeypatch.setattr(registers, "reasons", lambda *_: ())
+    error, told = (UsageError, "not printable") if early else (StorageError, "stays as it was: .*registers")
+    with pytest.raises(error, match=told):
+        sg.run(ruled.study(consent=str(register), **FEW))
+    monkeypatch.undo()
+    assert len(sg.run(ruled.study(**FEW))["QT"])

@@ -152,6 +152,7 @@ def test_cauchy_combination_is_exact(log10p, weights):
     with mp.workdps(1000):
         exact = cauchy_exactly(log10p, weights)
     assert acat(np.array(log10p), np.array(weights)) == pytest.approx(exact, rel=1e-13, abs=1e-14)
+    assert np.isnan(acat(np.array(log10p), np.zeros(len(log10p))))
 
 
 def a_set(m: int, seed: int) -> SetScores:
