@@ -70,7 +70,8 @@ def test_the_array_of_the_page_on_slurm(tmp_path):
         told("scontrol", "requeue", f"{array}_2", environment=environment)
         waits = lambda: "PENDING" in told("squeue", "-h", "-o", "%T", "-j", f"{array}_2", environment=environment)  # noqa: E731
         until(waits, 60)
-        told("scontrol", "update", f"jobid={array}_2", "starttime=now", environment=environment)  # else in two minutes
+        # by itself in two minutes; within the second in which it was revoked the node refuses its credential
+        told("scontrol", "update", f"jobid={array}_2", "starttime=now+3", environment=environment)
         ended(finish)
         said = (work / f"securegen-finish.{finish}.out").read_text()
         assert f"1 of {PARTS} parts are not there, or did not end: 3/{PARTS}" in said
