@@ -2,8 +2,9 @@
 
 P(Q > q) = 1/(2πi) ∫ e^{K(t) − tq}/t dt with K(t) = −½ Σ ln(1 − 2tλ), along t = c + s(ix + bx²): c is the saddlepoint, kept away
 from the pole at 0 (left of it the residue 1 is added), s its width 1/√K''(c), b = K‴(c)s³/6 the bend of steepest descent, √2/3
-for one λ and √(2/m)/3 for m equal ones, x = sinh u. The integrand is analytic about the contour and dies like a Gaussian, so the trapezoidal rule converges exponentially: nodes are doubled until nothing changes, to a
-relative error of about 1e-14 of any tail. Branches: each factor of Π(1 − 2tλ) turns by less than π, turns are counted.
+for one λ and √(2/m)/3 for m equal ones, x = sinh u. The integrand is analytic about the contour and dies like a Gaussian, so the
+trapezoidal rule converges exponentially: nodes are doubled until nothing changes, to a relative error of about 1e-14 of any tail.
+Branches: each factor of Π(1 − 2tλ) turns by less than π, turns are counted.
 
 The λ may be the eigenvalues of diag(w) + zzᵀ without being known: Π(1 − 2tλ) = E(t) Π(1 − 2tw), E(t) = 1 − 2t Σ z²/(1 − 2tw).
 As λ and w interlace, E turns by less than π too.
