@@ -78,7 +78,8 @@ def _saddlepoint(q, w, g):
 def _bend(c, s, w, g):
     """b of the contour."""
     h = _NEAR * s
-    left, right, least = _derivatives(c - h, w, g)[1], *_derivatives(c + h, w, g)[1:]
+    _, left, _ = _derivatives(c - h, w, g)
+    _, right, least = _derivatives(c + h, w, g)
     return min(max((right - left) / (2 * h) * s**3 / 6, 0.0), _BEND) if least > 0 else _BEND
 
 
