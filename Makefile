@@ -89,6 +89,7 @@ test: $(VENV)/all.stamp
 # The shares run side by side; each prints its seed, which with --seed kills at the same times again.
 test-long: $(VENV)/all.stamp $(VENV)/kernels.stamp
 	@mkdir -p survival-out
+	SECUREGEN_SLURM=1 $(RUN) -m pytest -q tests/test_slurm.py
 	set -o pipefail; status=0; for i in $$(seq $(WORKERS)); do \
 	  $(RUN) tests/survival --kills $(KILLS) --real --share $$i/$(WORKERS) > survival-out/share-$$i.jsonl & jobs="$$jobs $$!"; \
 	done; for job in $$jobs; do wait $$job || status=1; done; tail -n 1 survival-out/share-*.jsonl; exit $$status

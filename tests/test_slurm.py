@@ -1,4 +1,7 @@
-"""A real Slurm runs the array of the how-to: the tables of one run, with a part that was requeued and one that was killed."""
+"""A real Slurm runs the array of the how-to: the tables of one run, with a part that was requeued and one that was killed.
+
+It starts daemons as root: SECUREGEN_SLURM=1 runs it.
+"""
 
 from __future__ import annotations
 

@@ -2,12 +2,14 @@
 
 >>> import securegen as sg, tempfile
 >>> folder = tempfile.TemporaryDirectory()
->>> made = sg.policy.init(f"{folder.name}/policy.toml", "Example", key=f"{folder.name}/steward.secret")
+>>> made = sg.policy.init(
+...     f"{folder.name}/policy.toml", "Example", key=f"{folder.name}/steward.secret", settings={"limits.smallest_cohort": 50}
+... )
 >>> sg.policy.sign(f"{folder.name}/policy.toml", f"{folder.name}/steward.secret").version
 1
 >>> print(sg.policy.explain(f"{folder.name}/policy.toml", purpose="HMB", samples=400, variants=5000).allowed)
 True
->>> print(sg.policy.explain(f"{folder.name}/policy.toml", purpose="HMB", samples=9, variants=5000).refusals[0].rule)
+>>> print(sg.policy.explain(f"{folder.name}/policy.toml", purpose="HMB", samples=40, variants=5000).refusals[0].rule)
 policy.smallest_cohort
 >>> folder.cleanup()
 """
