@@ -64,7 +64,8 @@ def meta_analysis(studies: Studies) -> dict[str, np.ndarray]:
         beta, se = (w * b).sum(axis=0) / total, 1 / np.sqrt(total)
         q = (w * np.where(told, b - beta, 0.0) ** 2).sum(axis=0)
         df = k - 1
-        tau2 = np.fmax(0.0, (q - df) / (total - (w * w).sum(axis=0) / total))
+        pairs = 2 * (w[1:] * np.cumsum(w, axis=0)[:-1]).sum(axis=0)  # (Σw)² − Σw², whose digits one heavy study takes
+        tau2 = np.fmax(0.0, (q - df) / (pairs / total))
         tau2 = np.where(k > 1, tau2, 0.0)
         wide = np.where(told, 1 / (1 / np.where(told, w, 1.0) + tau2), 0.0)
         beta_random = np.where(k > 0, (wide * b).sum(axis=0) / wide.sum(axis=0), np.nan)

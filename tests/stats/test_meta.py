@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,3 +97,20 @@ def test_the_unit_of_effects_does_not_matter(power):
     assert near["TAU2"][0] > 0.05 and all(
         far[n][0] == near[n][0] for n in ("Z_STAT", "LOG10_P", "LOG10_P_RANDOM", "Q", "I2")
     )
+
+
+@pytest.mark.parametrize("wide", [1e2, 1e6, 1e9])
+def test_a_study_that_hardly_weighs_takes_no_digits(wide):
+    """A logistic model that nearly separates has such an error. (Σw)² − Σw² lost its digits, and then all of them."""
+    beta, se = [0.1, -0.05, 4 * wide], [0.01, 2 * wide, wide]
+    one = np.ones((3, 1))
+    found = meta_analysis(Studies(np.c_[beta], np.c_[se], one, one * 500, one * 0.3))
+    b, w = [Fraction(x) for x in beta], [1 / Fraction(x) ** 2 for x in se]
+    total = sum(w)
+    fixed = sum(x * y for x, y in zip(w, b, strict=True)) / total
+    q = sum(x * (y - fixed) ** 2 for x, y in zip(w, b, strict=True))
+    tau2 = (q - 2) / (total - sum(x * x for x in w) / total)
+    both = [1 / (Fraction(x) ** 2 + tau2) for x in se]
+    assert found["TAU2"][0] == pytest.approx(float(tau2), rel=1e-13) and tau2 > 0
+    expected = float(sum(x * y for x, y in zip(both, b, strict=True)) / sum(both))
+    assert found["BETA_RANDOM"][0] == pytest.approx(expected, rel=1e-12)
