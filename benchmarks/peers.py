@@ -91,7 +91,7 @@ class Securegen:
 
     def encrypt(self, messages: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """Public halves (k, T, G, 1, L), and strands (k, T, G, S, L)."""
-        ring, keys = self.parameters.ring, strand_secrets(self.key, messages.shape[1])
+        ring, keys = self.parameters.ring, strand_secrets(self.key, range(messages.shape[1]))
         seed, c0 = encrypt_strands(keys, messages, scale, ring)
         return expand_uniform(seed, len(messages), ring)[:, :, :, None], c0
 
@@ -101,7 +101,7 @@ class Securegen:
 
     def result(self) -> np.ndarray:
         p, columns = self.parameters, []
-        keys = strand_secrets(self.key, max(p.strands, self.columns))
+        keys = strand_secrets(self.key, range(max(p.strands, self.columns)))
         for tiles in self.out:
             sums = fold_tiles(tiles[:, :, 1:, 1:], p.pack, p.ring.primes)
             whole = tiles.transpose(0, 2, 3, 1, 4).reshape(*sums.shape[:1], *tiles.shape[2:4], p.ring.n)
