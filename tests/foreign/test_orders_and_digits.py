@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import text_array
 
 from securegen.engines.mpc.shares.radix import choose_form, to_digits
 from securegen.errors import ArtefactError, PlanError
-from securegen.model import Sums, Variants
-from securegen.results.write import _with_variants
+from securegen.model import Sums
+from securegen.results.write import _consecutive
 from securegen.rlwe.ring import Ring
 from securegen.rlwe.uniform import expand_tiles, expand_uniform
 
@@ -19,18 +18,13 @@ def block(start: int, size: int) -> Sums:
     return Sums(start, zeros, zeros, zeros)
 
 
-VARIANTS = Variants(
-    text_array(["1"] * 4), np.arange(4), text_array(list("abcd")), text_array(["A"] * 4), text_array(["G"] * 4)
-)
-
-
 @pytest.mark.parametrize(
     "starts", [((2, 2), (0, 2)), ((0, 2),), ((0, 2), (0, 2)), ((0, 2), (3, 1))], ids=["order", "few", "twice", "gap"]
 )
 def test_blocks_out_of_order_or_absent_make_no_table(starts):
     with pytest.raises(ValueError, match=r"the sums of variant|sums of \d variants"):
-        list(_with_variants((block(*s) for s in starts), VARIANTS))
-    assert len(list(_with_variants(iter([block(0, 2), block(2, 2)]), VARIANTS))) == 2
+        list(_consecutive((block(*s) for s in starts), 4))
+    assert len(list(_consecutive(iter([block(0, 2), block(2, 2)]), 4))) == 2
 
 
 def test_values_beyond_the_planned_digits_are_refused():
