@@ -116,6 +116,16 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def _forget_the_parent() -> None:
+    """Numba with the environment of this role, and a lock of its own: a role that is killed while it starts threads keeps the
+    one that all forks share."""
+    from numba.core import config
+    from numba.np.ufunc import parallel
+
+    config.reload_config()
+    parallel._set_init_process_lock()
+
+
 def _be_role(
     call: Sequence[str], folder: str, environment: Mapping[str, str], streams: Sequence[int], line: int | None
 ) -> int:
@@ -127,9 +137,7 @@ def _be_role(
     os.environ.clear()
     os.environ.update(environment)
     os.environ.pop("_SECUREGEN_PARENT", None)  # it is not the parent; `_die_with_parent` is for that
-    from numba.core import config
-
-    config.reload_config()
+    _forget_the_parent()
     if (hook := os.environ.pop(HOOK, None)) is not None:
         runpy.run_path(hook, run_name="__main__")
     if line is not None:
