@@ -119,7 +119,7 @@ def left(register: Name, samples: Samples) -> np.ndarray:
 
 
 def left_since(register: Name, samples: Samples, known: tuple[int, str] | None) -> np.ndarray | None:
-    """As `left`; None where the register is an older one than it was, or another. known: how far it was."""
+    """As `left`; None where the register is another one, or has lost lines. known: its earlier witness."""
     with open_register(register) as opened:
         if known is not None and witness_of(opened, known[0]) != known:
             return None
@@ -127,8 +127,8 @@ def left_since(register: Name, samples: Samples, known: tuple[int, str] | None) 
 
 
 def witness(register: Name, known: tuple[int, str] | None) -> tuple[int, str]:
-    """How far a register is, as `consent_file.witness_of`; `known` where it is an older one than it was, or another. Raises
-    StorageError as `consent_file.open_register`."""
+    """The witness of a register, as `consent_file.witness_of` makes it; `known` itself where the register is another one, or has
+    lost lines since. Raises StorageError as `consent_file.open_register`."""
     with open_register(register) as opened:
         return witness_of(opened) if known is None or witness_of(opened, known[0]) == known else known
 

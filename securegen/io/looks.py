@@ -17,8 +17,8 @@ _NOTED: ContextVar[dict[str, str] | None] = ContextVar("noted", default=None)
 
 @contextlib.contextmanager
 def noting() -> Iterator[dict[str, str]]:
-    """Until the block ends: path or URL -> SHA-256 of every manifest that is read or written. What a block around it knows is
-    known."""
+    """Note every manifest that is read or written until the block ends: path or URL -> SHA-256. What a surrounding block has
+    noted counts, too."""
     before = _NOTED.get()
     noted = dict(before or {})
     _NOTED.set(noted)

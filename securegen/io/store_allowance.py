@@ -26,7 +26,7 @@ class Allowance:
 
     @property
     def seconds(self) -> float:
-        """That are left."""
+        """How many seconds are left."""
         return self._end - time.monotonic()
 
     def take(self, count: int) -> None:

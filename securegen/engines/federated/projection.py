@@ -28,7 +28,7 @@ class Loadings:
 
 
 def parse_loadings(content: str, path: str | Path) -> Loadings:
-    """Of the text of a file `#CHROM POS ID EFFECT_ALLELE OTHER_ALLELE FREQ PC1 …`. Raises InputError naming file and line."""
+    """The loadings in the text of a file of `write_loadings`. Raises InputError naming file and line."""
     rows = [(i, fields_of(line)) for i, line in enumerate(lines_of(content), 1) if line.strip()]
     header = (*HEADER, "FREQ")
     if not rows or tuple(rows[0][1][:6]) != header or len(rows[0][1]) < 7:
