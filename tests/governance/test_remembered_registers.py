@@ -95,13 +95,19 @@ def test_the_ledger_keeps_paths_and_old_ledgers_have_none(consented):
         assert ledger.registers == [str(register)]
 
 
+def kept_elsewhere(ruled, folder: Path) -> tuple[Path, Path]:
+    """A register away from the policy's log, and the table of which it is made."""
+    register, table = folder / "kept" / "register.tsv", ruled.folder / "consents.tsv"
+    register.parent.mkdir()
+    sg.consent.import_table(register, table)
+    return register, table
+
+
 @pytest.mark.parametrize("protected", [True, False])
 def test_another_register_in_its_place_is_refused(consented, monkeypatch, tmp_path, protected):
     """Made anew of the same consents, away from the policy's log: nobody in it withdrew."""
     ruled, before = consented
-    register, table = tmp_path / "kept" / "register.tsv", ruled.folder / "consents.tsv"
-    register.parent.mkdir()
-    sg.consent.import_table(register, table)
+    register, table = kept_elsewhere(ruled, tmp_path)
     if not protected:
         monkeypatch.setattr(consent_steps, "witness_of", lambda register, lines=None: (0, ""))
     everybody = sg.run(ruled.study(consent=str(register), **FEW))["QT"]
@@ -123,9 +129,7 @@ def test_another_register_in_its_place_is_refused(consented, monkeypatch, tmp_pa
 def test_encrypting_does_not_make_another_register_known(consented, monkeypatch, tmp_path, protected):
     """It enters people and registers, and asks for no decision."""
     ruled, _ = consented
-    register, table = tmp_path / "kept" / "register.tsv", ruled.folder / "consents.tsv"
-    register.parent.mkdir()
-    sg.consent.import_table(register, table)
+    register, table = kept_elsewhere(ruled, tmp_path)
     study = ruled.study(consent=str(register), **FEW)
     sg.run(study)
     key = sg.ckks.generate_key(sg.ckks.plan(study))
