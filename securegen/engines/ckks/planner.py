@@ -51,6 +51,7 @@ READ_SECONDS = 8.5e-6
 WRITE_SECONDS = 0.13e-3
 DECRYPT_SECONDS = 0.06e-3
 SEND_SECONDS = 8e-9
+VARIANT_SECONDS = 10e-6  # of encryption and of decryption: the genotypes read, names digested, rows written
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,9 @@ class Plan:
         stored = size["cohort"] + size["design"]
         each = {"own": 1.5 * ENCRYPT_SECONDS["own"], "seal": ENCRYPT_SECONDS["seal"]}[encryptor]  # with the disk's
         estimates = {
-            "encrypt": 0.1 + stored * each * unit / cores,
+            "encrypt": 0.1 + stored * each * unit / cores + w.variants * VARIANT_SECONDS,
             "gwas": 0.05 + self._server / cores,
-            "decrypt": 0.1 + self._opened * DECRYPT_SECONDS * unit + w.variants * 10e-6,
+            "decrypt": 0.1 + self._opened * DECRYPT_SECONDS * unit + w.variants * VARIANT_SECONDS,
         }
         return {step: machine * seconds for step, seconds in estimates.items()}
 
