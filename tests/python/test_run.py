@@ -179,4 +179,4 @@ def test_a_comparison_says_why(plain, tmp_path):
     assert not found.agree and found.reasons[0].startswith("BETA by") and repr(found).startswith("Comparison(BETA by")
     assert sg.compare(path, tmp_path / "b", tolerance=1e9).agree
     with pytest.raises(UsageError, match="`match`"):
-        sg.compare(path, path, match="place")
+        sg.compare(path, path, match_by="place")

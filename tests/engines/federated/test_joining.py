@@ -35,8 +35,8 @@ def study(tmp_path):
     """A folder with a study of three sites, and anna's private folder."""
     keys = {name: signing.generate() for name in SITES}
     coordinator = signing.generate()
-    notes = (("purpose", "height"), ("expires", "2099-12-31"))
-    made = make_study(keys, coordinator, notes=notes, covariates=("AGE",), minimum_cohort=40)
+    notes = (("aim", "height"), ("expires", "2099-12-31"))
+    made = make_study(keys, coordinator, notes=notes, covariates=("AGE",), smallest_cohort=40)
     made = study_toml.write_study(tmp_path / "shared", made, coordinator)
     write_variants(tmp_path / "shared" / studyfile.VARIANTS, variant_list(1))
     signing.write_identity(tmp_path / "anna" / "site.secret", keys["anna"])

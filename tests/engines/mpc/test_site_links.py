@@ -116,7 +116,7 @@ def test_by_the_command_line(tmp_path, plain):
 
 
 @pytest.mark.parametrize(
-    ("more", "match"), [([], "needs --study FOLDER"), (["--study", "s", "--model", "linear"], "--model")]
+    ("more", "match"), [([], "needs --dir FOLDER"), (["--dir", "s", "--model", "linear"], "--model")]
 )
 def test_what_the_study_file_says_is_not_said_again(tmp_path, more, match):
     loopback_study(tmp_path, dict.fromkeys(NAMES, "site"))
