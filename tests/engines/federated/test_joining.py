@@ -127,7 +127,7 @@ def test_a_variant_list_that_is_none_is_one_line(study, tmp_path, what):
 
 def test_a_site_reads_what_will_be_opened_and_gives_every_fingerprint(study, tmp_path):
     said = join(tmp_path, *all_of(study)).output
-    for words in ("site anna accepts", "purpose: height", "QT (linear)", "covariates: AGE", "no site below 40 people",
+    for words in ("site anna accepts", "aim: height", "QT (linear)", "covariates: AGE", "no site below 40 people",
                   "opened to every site: for every variant", "site cora"):  # fmt: skip
         assert words in said
     assert hub.progress(tmp_path / "shared", study)[0].accepted

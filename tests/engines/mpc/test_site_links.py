@@ -104,7 +104,7 @@ def test_by_the_command_line(tmp_path, plain):
             "role": "site",
             "parties": tmp_path / "tls" / "parties.toml",
             "name": site.name,
-            "study": tmp_path / "shared",
+            "dir": tmp_path / "shared",
         }
         calls.append(replace(role, command=("party",), options=place | words, config="--run-config"))
     rehearsal.run_sites(calls)
