@@ -87,9 +87,9 @@ def federations(told: dict[str, Any]) -> list[str]:
 
 
 BYTES = """Written bytes are computed, not fitted: they change by steps where the plan chooses another ring, pack or number of
-digits. With N people, M variants, J ciphertexts of columns, ring degree n, k primes, b people and d variants a coefficient there are
-G = ⌈N/b⌉ groups, S strands of n·d/b variants in B blocks, Q = Σ ⌈variants of a block / n⌉ polynomials of Σ g², each of
-P = 4·n·k bytes:
+digits. With N people, M variants, J ciphertexts of columns, ring degree n, k primes, b people and d variants a coefficient
+there are G = ⌈N/b⌉ groups, S strands of n·d/b variants in B blocks, Q = Σ ⌈variants of a block / n⌉ polynomials of Σ g², each
+of P = 4·n·k bytes:
 
     encrypt: (S·G + J·G + Q) · P + N·(80 + 24·B) + 60·M
     server:  (S·((J + 1)/b + 1) + B·(J + 2) + Q + B) · P
