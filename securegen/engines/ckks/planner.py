@@ -122,7 +122,8 @@ class Plan:
         """Bytes of the encrypted cohort, design and results, streams all stored."""
         p, unit = self.parameters, self.parameters.ring.n * 4
         own = self.workload.squares_of_owner(p.block_variants, p.ring.n, p.column_digits)
-        more = {"cohort": 0, "design": own, "results": own + self.blocks * bool(own)}  # back with a public half each block
+        back = own + self.blocks * bool(own)  # with a public half each block
+        more = {"cohort": 0, "design": own, "results": back}
         return {name: (count + more[name] * len(p.ring.primes)) * unit for name, count in self.polynomials.items()}
 
     @property
