@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -22,16 +21,14 @@ from securegen.governance.noise_store import believed
 from securegen.governance.pin import Pin
 from securegen.governance.policy import FULL
 from securegen.io.text import count
-from securegen.model import AnnouncedCohort, GenotypeReader, Samples, Variants
+from securegen.model import AnnouncedCohort, GenotypeReader, Samples
 from securegen.results import outputs
 from securegen.scores.plan import AlleleCounts
 from securegen.scores.study import ScoreInputs, asked_for
-from securegen.study.genotypes import open_genotypes
 from securegen.study.held import Held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.noise_place import place_of
-from securegen.study.opening import Study
-from securegen.study.ploidy import as_genotypes
+from securegen.study.opening import Study, everybody_of
 
 COUNTS = "allele counts"
 
@@ -70,22 +67,6 @@ def gate_of_study(engine: str, study: Study, log: Log = silent, *, qc_only: bool
     everybody = everybody_of(study) if gate.minor_alleles else None
     people = people_of(study.reader, study.strata, qc_only=qc_only, everybody=everybody)
     return gate.of(people, study.inputs.asked_for())
-
-
-def everybody_of(study: Study) -> GenotypeReader:
-    """The genotypes of everybody in the files of a study whose use is allowed, `keep` and `remove` aside, at its variants."""
-    i, reader = study.inputs, as_genotypes(study.reader)
-    if not (i.keep or i.remove) or not i.genotypes.files():
-        return reader
-    whole = open_genotypes(replace(i, keep=None, remove=None), haploid=True, parts=True)
-    rows = {row: n for n, row in enumerate(_rows(whole.variants))}
-    return whole.select(
-        np.arange(len(whole.samples)), np.array([rows[row] for row in _rows(reader.variants)], np.int64)
-    )
-
-
-def _rows(v: Variants) -> Iterator[tuple[Any, ...]]:
-    return zip(v.chromosome, v.position.tolist(), v.id, v.effect_allele, v.other_allele, strict=True)
 
 
 def people_of(

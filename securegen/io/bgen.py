@@ -11,7 +11,7 @@ import logging
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +43,10 @@ class BgenSource:
     def release(self) -> None:
         """See `DosageSource.release`."""
         self.records.release()
+
+    def apart(self) -> BgenSource:
+        """See `DosageSource.apart`."""
+        return replace(self, records=self.records.apart())
 
     def _units(self, record: Any, allele: int) -> np.ndarray:
         with _complaints(self.path, f"variant {record.rsid}"), _warnings_refused():

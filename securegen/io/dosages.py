@@ -55,6 +55,10 @@ class DosageSource(Protocol):
         """Close the file; the next read opens it again."""
         ...
 
+    def apart(self) -> DosageSource:
+        """The same file with a place of its own, for who reads it beside another."""
+        ...
+
 
 @dataclass(frozen=True)
 class DosageReader:
@@ -121,6 +125,10 @@ class DosageReader:
         """Close the file; the next read opens it again."""
         self.source.release()
 
+    def apart(self) -> DosageReader:
+        """See `DosageSource.apart`."""
+        return replace(self, source=self.source.apart())
+
     def on_grid(self, grid: int | None) -> DosageReader:
         """The same cohort in steps of 1/grid. None reads until the first fractional dosage: 256 if there is one, else 1.
 
@@ -182,6 +190,10 @@ class ForwardFile:
             if self._records is not None and hasattr(self._records, "close"):
                 self._records.close()
             self._records = self._last = None
+
+    def apart(self) -> ForwardFile:
+        """See `DosageSource.apart`."""
+        return ForwardFile(self.begin, self.path, self.count)
 
     def read(
         self, wanted: IntArray, alleles: IntArray, samples: IntArray, units: Callable[[Any, int], np.ndarray]

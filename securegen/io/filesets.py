@@ -187,7 +187,13 @@ class FilesetReader:
             parts, files = [parts[n].select(variants=rows) for n, rows in runs], [files[n] for n, _ in runs]
         if samples is not None:
             parts, people = [part.select(samples=samples) for part in parts], people.take(samples)
+        if variants is None:
+            return replace(self, parts=tuple(parts), samples=people)
         return chained(parts, files, people)
+
+    def apart(self) -> FilesetReader:
+        """See `apart`."""
+        return replace(self, parts=tuple(map(apart, self.parts)))
 
     def on_grid(self, grid: int | None) -> FilesetReader:
         """The same cohort in steps of 1/grid. None: one grid for all files, 1 where no file has a fractional dosage."""
@@ -245,3 +251,9 @@ def release(part: Any) -> None:
     """Close what reading this part has opened; a later read opens it again."""
     if hasattr(part, "release"):
         part.release()
+
+
+def apart(reader: SelectableReader) -> SelectableReader:
+    """The same cohort with a place of its own in every file that is read forwards: for who reads it beside another."""
+    found: SelectableReader = reader.apart() if hasattr(reader, "apart") else reader
+    return found

@@ -92,6 +92,10 @@ class PgenSource:
         with self._lock:
             self._reader, self._subset = None, b""
 
+    def apart(self) -> PgenSource:
+        """See `DosageSource.apart`."""
+        return PgenSource(self.path, self.fractional, self.sample_count, self.alleles)
+
     def _open(self) -> Any:
         counts = np.diff(self.alleles)
         offsets = self.alleles.astype(np.uintp) if (counts != 2).any() else None

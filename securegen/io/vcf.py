@@ -11,7 +11,7 @@ import gzip
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +55,10 @@ class VcfSource:
     def release(self) -> None:
         """See `DosageSource.release`."""
         self.records.release()
+
+    def apart(self) -> VcfSource:
+        """See `DosageSource.apart`."""
+        return replace(self, records=self.records.apart())
 
     def _units(self, record: Any, allele: int) -> np.ndarray:
         with _complaints(self.path, f"{record.CHROM}:{record.POS}"):

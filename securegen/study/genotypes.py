@@ -6,6 +6,7 @@ import numpy as np
 
 from securegen.errors import UsageError
 from securegen.io.fileset_checks import refuse_control_characters
+from securegen.io.filesets import apart
 from securegen.io.genotypes import FORMATS
 from securegen.io.text import count
 from securegen.model import SelectableReader
@@ -42,6 +43,14 @@ def open_genotypes(
     whoever asks takes the part that `blocks` names.
     Raises UsageError when nothing is left, and for a genetic model of fractional dosages.
     """
+    return chosen_genotypes(inputs, log, opened, haploid=haploid, parts=parts)[0]
+
+
+def chosen_genotypes(
+    inputs: Inputs, log: Log, opened: SelectableReader | None, *, haploid: bool, parts: bool
+) -> tuple[SelectableReader, SelectableReader | None]:
+    """As `open_genotypes`, and for `everybody_in` the same variants of all people in the files, None where these are all or a
+    reader was given. Both have one table of variants in memory."""
     if inputs.blocks is not None and not parts:
         raise UsageError("`blocks` is for tables of association and of quality control")
     files = inputs.genotypes
@@ -75,8 +84,25 @@ def open_genotypes(
         raise UsageError(
             "the filters leave no variant: `extract`, `exclude`, `chr`, `from_bp` and `to_bp` act together"
         )
+    everybody = None
+    if (inputs.keep or inputs.remove) and opened is None and policy is not None:
+        reader = everybody = reader if wanted.all() else reader.select(variants=np.flatnonzero(wanted))
+        wanted = np.ones(len(reader.variants), bool)
     if not (keep.all() and wanted.all()):
-        reader = reader.select(np.flatnonzero(keep), np.flatnonzero(wanted))
+        reader = reader.select(
+            None if keep.all() else np.flatnonzero(keep), None if wanted.all() else np.flatnonzero(wanted)
+        )
+    return _settled(inputs, reader, log), everybody
+
+
+def everybody_in(inputs: Inputs, reader: SelectableReader) -> SelectableReader:
+    """Whose use is allowed of all people of `chosen_genotypes`, beside which these can be read."""
+    people = consented(inputs, reader.samples, silent)
+    reader = apart(reader if people.all() else reader.select(np.flatnonzero(people)))
+    return _settled(inputs, reader, silent)
+
+
+def _settled(inputs: Inputs, reader: SelectableReader, log: Log) -> SelectableReader:
     reader = reader.on_grid(inputs.dosage_grid)
     if reader.dosage_grid > 1:
         log(f"dosages are rounded to 1/{reader.dosage_grid}; the printed precision is that of everything else")

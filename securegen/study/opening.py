@@ -18,12 +18,13 @@ from securegen.design.strata import AUTOSOMES, Stratum, analyses_of
 from securegen.errors import UsageError
 from securegen.model import GenotypeReader, SelectableReader
 from securegen.study.checks import paths
-from securegen.study.genotypes import open_genotypes
+from securegen.study.genotypes import chosen_genotypes, everybody_in
 from securegen.study.held import Held, held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.mask_rows import with_masks
 from securegen.study.masks import MaskReader
 from securegen.study.parts import RunPart, part_between, part_of
+from securegen.study.ploidy import as_genotypes
 from securegen.study.predictions import with_rows
 from securegen.study.set_study import SetStudy, set_study_of
 from securegen.study.strata import build_strata
@@ -36,13 +37,15 @@ Genotypes = Path | Sequence[Path] | SelectableReader
 @dataclass(frozen=True, repr=False)
 class Study:
     """Genotypes (read later, block by block) and the integer design of every phenotype. sets: of `vc_tests`, beside them;
-    held: what the log says of people once the door allows something."""
+    held: what the log says of people once the door allows something; everybody: whom a policy looks at, at the same variants,
+    where `keep` or `remove` leaves people out of the files that it governs, see `everybody_of`."""
 
     inputs: Inputs
     reader: GenotypeReader
     strata: tuple[Stratum, ...]
     sets: SetStudy | None = None
     held: Held = field(default_factory=Held, compare=False)
+    everybody: SelectableReader | None = field(default=None, compare=False)
 
     @property
     def design(self) -> Design:
@@ -163,23 +166,31 @@ def inputs_of(given: dict[str, Any], **more: Any) -> tuple[Inputs, SelectableRea
 def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`."""
     with held(inputs, log) as waiting:
-        reader = open_genotypes(inputs, waiting, genotypes, haploid=has_copies(inputs.model), parts=True)
+        reader, everybody = chosen_genotypes(inputs, waiting, genotypes, haploid=has_copies(inputs.model), parts=True)
         if inputs.pred:
             reader = with_rows(reader, waiting)
+            everybody = None if everybody is None else with_rows(everybody, silent)
         rows = with_masks(inputs, reader, waiting)
         found = part_between(inputs.blocks, *build_strata(inputs, rows, waiting), waiting)
         sets = set_study_of(inputs, rows) if inputs.vc_tests and isinstance(rows, MaskReader) else None
-    return Study(inputs, *found, sets, waiting)
+    return Study(inputs, *found, sets, waiting, None if rows is not reader else everybody)
 
 
 def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """As `study_of`, for quality control alone."""
     with held(inputs, log) as waiting:
-        reader = open_genotypes(inputs, waiting, genotypes, haploid=True, parts=True)
+        reader, everybody = chosen_genotypes(inputs, waiting, genotypes, haploid=True, parts=True)
         if reader.dosage_grid > 1:
             waiting("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
         found = part_between(inputs.blocks, *build_strata(inputs, reader, waiting, qc_only=True), waiting)
-    return Study(inputs, *found, held=waiting)
+    return Study(inputs, *found, held=waiting, everybody=everybody)
+
+
+def everybody_of(study: Study) -> GenotypeReader:
+    """The genotypes of everybody in the files of a study whose use is allowed, `keep` and `remove` aside, at its variants."""
+    if study.everybody is None:
+        return as_genotypes(study.reader)
+    return part_between(study.inputs.blocks, everybody_in(study.inputs, study.everybody), (), silent)[0]
 
 
 def named(genotypes: Genotypes, bfile: Path | Sequence[Path]) -> tuple[str | tuple[str, ...], SelectableReader | None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from securegen.io.filesets import apart
 from securegen.model import GenotypeBlock, IntArray, Samples, SelectableReader, Variants, boundaries_of, coding_of
 
 
@@ -42,6 +43,10 @@ class Relabelled:
         people = self.samples if samples is None else self.samples.take(np.asarray(samples))
         rows = self.variants if variants is None else self.variants.take(np.asarray(variants))
         return Relabelled(self.reader.select(samples, variants), people, rows)
+
+    def apart(self) -> Relabelled:
+        """See `io.filesets.apart`."""
+        return Relabelled(apart(self.reader), self.samples, self.variants)
 
     def on_grid(self, grid: int | None) -> Relabelled:
         """The same cohort in steps of 1/grid."""
