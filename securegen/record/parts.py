@@ -75,10 +75,15 @@ def read_parts(prefix: str | os.PathLike[str], *, files: Iterable[str] = ()) -> 
         raise InputError(f"{base}: {len(absent)} of {of} parts are not there, or did not end: {names}; run these again")
     found.sort(key=lambda p: p.number)
     _refuse_others(found, {name.replace("_", "-") for name in files})
-    for p in found:
+    check_tables(found)
+    return found
+
+
+def check_tables(parts: Iterable[PartRecord]) -> None:
+    """Raise InputError for tables that are not those which the runs wrote: a part may be run again while others are read."""
+    for p in parts:
         for name, digest in p.tables.items():
             _check(f"{p.prefix}{name}", digest)
-    return found
 
 
 def _read(base: str, path: str) -> PartRecord | None:

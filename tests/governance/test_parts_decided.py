@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from support import register_of, securegen
+from support import register_of, securegen, write_tsv
 
 import securegen as sg
-from securegen.engines import protocol
-from securegen.errors import InputError
+from securegen.engines import merging, protocol
+from securegen.errors import InputError, PolicyError
+from securegen.governance.gate import Asking
 from securegen.record import parts
+from securegen.results.join import join_tables
 
 
 def test_a_joined_record_has_what_was_decided_on_every_part(ruled):
@@ -85,3 +87,46 @@ def test_parts_of_one_run_are_joined_whoever_ran_them(ruled):
     asked = {"purpose": "GRU", "consent": register, "pheno_name": "CC", "dp_epsilon": 1.0}
     parts_of(ruled, **asked)
     assert sg.merge(ruled.folder / "p").parts == 2
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_scores_of_who_withdrew_after_the_parts_were_made_are_not_added_up(ruled, monkeypatch, protected):
+    """Exact sums of parts stay with their owner; the scores leave when they are joined."""
+    register = register_of(ruled.folder, dict.fromkeys(range(90), "GRU"))
+    ids = [line.split()[1] for line in (ruled.folder / "cohort.bim").read_text().splitlines()]
+    score = write_tsv(
+        ruled.folder / "s.tsv", ("rsID", "effect_allele", "other_allele", "effect_weight"),
+        [(name, "A", "G", 0.1 + 0.01 * n) for n, name in enumerate(ids)],
+    )  # fmt: skip
+    for i in (1, 2):
+        done = securegen("prs", "--bfile", ruled.cohort.bfile, "--score", score, "--purpose", "GRU", "--consent", register,
+                         "--blocks", f"{i}/2", "--out", ruled.folder / "p", "--quiet")  # fmt: skip
+        assert done.code == 0, done.err
+    sg.consent.withdraw(register, write_tsv(ruled.folder / "gone.txt", ("FID", "IID"), [("F7", "I7")]))
+    if protected:
+        done = securegen("merge", ruled.folder / "p")
+        assert done.code == PolicyError.exit_code and "consent.withdrawn" in done.err
+        assert not (ruled.folder / "p.sscore").exists()
+        return
+    monkeypatch.setattr(Asking, "refuse_withdrawn", lambda *_: None)
+    (path, *_) = sg.merge(ruled.folder / "p").paths
+    assert "\nF7\tI7\t" in Path(path).read_text()
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_part_that_is_run_again_while_it_is_joined_is_noticed(ruled, monkeypatch, protected):
+    """Two at once: a second run with another model puts its table there after the first was compared."""
+    parts_of(ruled)
+    record = (ruled.folder / "p.2of2.run.json").read_text()
+
+    def meanwhile(path, tables, *, check):
+        sg.run(ruled.study(blocks="2/2", dominant=True), out=ruled.folder / "p")
+        return join_tables(path, tables, check=check if protected else lambda: None)
+
+    monkeypatch.setattr(merging, "join_tables", meanwhile)
+    if protected:
+        with pytest.raises(InputError, match="is not what its run wrote"):
+            sg.merge(ruled.folder / "p")
+        assert not list(ruled.folder.glob("p.QT*")) and record != (ruled.folder / "p.2of2.run.json").read_text()
+    else:
+        assert sg.merge(ruled.folder / "p").parts == 2

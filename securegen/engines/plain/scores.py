@@ -57,7 +57,8 @@ class PlainScores:
             told = {k: v for k, v in asked_for(genotypes, inputs).items() if k not in GROWING}
             asked = digest_of(told | whole_run(genotypes))
             facts = part_record(study.part.number, study.part.of, start, stop - start, out, tables, asked)
-            facts |= part_facts_of(study.plan, inputs, [m.scoring.path for m in study.matches])
+            files = [m.scoring.path for m in study.matches]
+            facts |= part_facts_of(study.plan, inputs, files, genotypes.asking.asked())
         log.write(
             receipt=receipt_of(table).with_decisions(gate.lines()).to_json(), engine="plain",
             parameters={"bits": inputs.bits, "digits": inputs.digits}, bytes={}, planned_noise_margin_bits=None,
