@@ -14,9 +14,9 @@ from securegen.governance.door import LD
 from securegen.governance.gate import Gate
 from securegen.kernels.row_distance import planes, take_rows
 from securegen.model import GenotypeReader, iterate_blocks
+from securegen.results.outputs import hidden_rows
 from securegen.results.people_behind import who_differ
 from securegen.structure.ld import BLOCK, moments
-from securegen.structure.run import hidden_rows
 
 
 def withheld(reader: GenotypeReader, gate: Gate) -> list[tuple[str, np.ndarray]]:

@@ -24,9 +24,9 @@ from securegen.governance.noise_rules import exact_reasons
 from securegen.governance.signing import digest_of
 from securegen.io.text import count
 from securegen.model import GenotypeReader, Progress, SelectableReader, no_progress
+from securegen.results.outputs import hidden_rows
 from securegen.structure import components as pc
 from securegen.structure import kinship
-from securegen.structure.ld import BLOCK
 from securegen.structure.people_tables import (
     write_eigenvalues,
     write_kin0,
@@ -123,12 +123,6 @@ def people_of_ld(
     """Whose correlations leave. everybody: as of `chosen_autosomes`; products: as of `PeopleFacts`."""
     sets = ((LD, "", np.ones(len(reader.samples), bool)),)
     return PeopleFacts(reader.samples, sets, products=products, genotypes=Fingerprints(reader), everybody=everybody)
-
-
-def hidden_rows(gate: Gate, what: str, variants: int) -> np.ndarray:
-    """(M,) bool: as `Gate.hidden`, of all variants, few at a time."""
-    parts = [gate.hidden(what, "", start, min(start + BLOCK, variants)) for start in range(0, variants, BLOCK)]
-    return np.concatenate(parts)
 
 
 def facts_of(inputs: Inputs, reader: SelectableReader, gate: Gate) -> dict[str, Any]:
