@@ -56,13 +56,13 @@ PROTOCOL = "association/1"
 @dataclass(frozen=True)
 class ScoreTask:
     """What the parties of a score run bring. digits: significant digits released; of the model's owner, files and columns:
-    as plink2 takes them; allow: scores whose weights may become known; reply_limit: scores answered in a model's life."""
+    as plink2 takes them; allow_model: scores whose weights may become known; reply_cap: replies in its life."""
 
     files: tuple[str, ...] = ()
     columns: tuple[int, ...] | None = None
-    allow: tuple[str, ...] = ()
+    allow_model: tuple[str, ...] = ()
     digits: int = DIGITS
-    reply_limit: int = 1000
+    reply_cap: int = 1000
 
 
 @dataclass(frozen=True)
@@ -252,8 +252,8 @@ def _scores(
         outcome.files = [made]
     else:
         score_run.model_run(
-            session, roles, own.files, model=task.cohort, state=task.state, reply_limit=own.reply_limit,
-            columns=own.columns, allow=own.allow, digits=own.digits, threads=task.threads,
+            session, roles, own.files, model=task.cohort, state=task.state, reply_cap=own.reply_cap,
+            columns=own.columns, allow_model=own.allow_model, digits=own.digits, threads=task.threads,
         )  # fmt: skip
 
 
@@ -286,7 +286,7 @@ def _refuse(task: Task, split: str, role: str) -> None:
         raise UsageError(f"`{task.inputs.coding}` is for association: scores count copies")
     if split == HORIZONTAL:
         raise UsageError(
-            "sites that hold different people are a federated study: securegen party --role site --study FOLDER"
+            "sites that hold different people are a federated study: securegen party --role site --dir FOLDER"
         )
     if not 0 < task.threshold < 0.5:
         raise UsageError(
