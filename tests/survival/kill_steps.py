@@ -161,7 +161,7 @@ def deployments() -> Iterator[Step]:
     for i, name in enumerate(names):
         yield Step(f"site run, {name}", folder, victim=name, prepare=sites if i == 0 else None)
     net = {
-        n: f"party --role site --parties fed/net/parties.toml --name {n} --study fed/shared --state fed/{n}/private "
+        n: f"party --role site --parties fed/net/parties.toml --name {n} --dir fed/shared --state fed/{n}/private "
         + own.format(n)
         for n in names
     }

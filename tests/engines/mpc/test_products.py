@@ -249,7 +249,7 @@ def test_scores_are_exact_and_the_model_owner_counts_replies(study, tmp_path, pe
             "gen": lambda x: people_side(x, ROLES, (g[i : i + V] for i in starts), people=people, scores=2, bits=bits),
             "phe": lambda x: model_side(
                 x, ROLES, (w[i : i + V] for i in starts), people=people, scores=2, model="m",
-                state=StateFile(tmp_path / "model.json"), reply_limit=limit, bits=bits,
+                state=StateFile(tmp_path / "model.json"), reply_cap=limit, bits=bits,
             ),
             "deal": lambda x: score_dealer(x, left="gen", right="phe"),
         })  # fmt: skip

@@ -70,7 +70,7 @@ def run(study, folder, out, *, score="weights.tsv", limit=PEOPLE, digits=6):
     return study.run({
         "gen": lambda s: people_run(s, ROLES, reader, str(out / "r"), gate=ungoverned(), log=silent, digits=digits),
         "mod": lambda s: model_run(
-            s, ROLES, [str(folder / score)], model="m", state=StateFile(out / "state"), reply_limit=limit,
+            s, ROLES, [str(folder / score)], model="m", state=StateFile(out / "state"), reply_cap=limit,
             digits=digits,
         ),
         "deal": lambda s: score_dealer(s, left="gen", right="mod"),
@@ -168,7 +168,7 @@ def asked_and_gone(s, files, tmp_path, variants, *, limit):
 
     def owner(session):
         state = StateFile(tmp_path / "state")
-        model_run(session, ROLES, [str(files / "weights.tsv")], model="m", state=state, reply_limit=limit, digits=3)
+        model_run(session, ROLES, [str(files / "weights.tsv")], model="m", state=state, reply_cap=limit, digits=3)
 
     deal = lambda session: score_dealer(session, left="gen", right="mod")  # noqa: E731
     out = s.run({"gen": client, "mod": owner, "deal": deal})
