@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _BOUNDS = (  # name, least, most, whether an infinite one is left out, as an odds ratio of 0 is
     ("A1_FREQ", -ROUNDED, 1 + ROUNDED, False, "a frequency lies between 0 and 1"),
     ("OBS_CT", 0.0, float(1 << 53), False, "a number of people is 0 or more, and finite"),
-    ("SE", 0.0, 1e100, True, "a standard error is 0 or more, from 1e-100 to 1e100"),
-    ("BETA", -1e100, 1e100, True, "an effect is at most 1e100"),
+    ("SE", 0.0, 1e70, True, "a standard error is 0 or more, from 1e-70 to 1e70"),
+    ("BETA", -1e70, 1e70, True, "an effect is at most 1e70"),
 )
 
 
@@ -46,7 +46,7 @@ def read_effects(path: str, who: str) -> pd.DataFrame:
         if infinite:
             wrong &= np.isfinite(values)
         if name == "SE":  # of which a square would be 0
-            wrong |= (values > 0) & (values < 1e-100)
+            wrong |= (values > 0) & (values < 1e-70)
         if wrong.any():
             at = int(wrong.argmax())
             raise InputError(f"{path}: {name} of variant {frame['ID'].iloc[at]} is {values[at]:g}: {what}")
