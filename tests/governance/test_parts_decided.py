@@ -11,6 +11,7 @@ from support import register_of, securegen, write_tsv
 import securegen as sg
 from securegen.engines import merging, protocol
 from securegen.errors import InputError, PolicyError
+from securegen.governance import consent_steps
 from securegen.governance.gate import Asking
 from securegen.record import parts
 from securegen.results.join import join_tables
@@ -38,6 +39,15 @@ def parts_of(ruled, *changes, **more):
     for change in changes:
         change()
     sg.run(ruled.study(blocks="2/2", **second, **more), out=ruled.folder / "p")
+
+
+def scoring_of(ruled) -> Path:
+    """A score of every variant."""
+    ids = [line.split()[1] for line in (ruled.folder / "cohort.bim").read_text().splitlines()]
+    return write_tsv(
+        ruled.folder / "s.tsv", ("rsID", "effect_allele", "other_allele", "effect_weight"),
+        [(name, "A", "G", 0.1 + 0.01 * n) for n, name in enumerate(ids)],
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("protected", [True, False])
@@ -93,11 +103,7 @@ def test_parts_of_one_run_are_joined_whoever_ran_them(ruled):
 def test_scores_of_who_withdrew_after_the_parts_were_made_are_not_added_up(ruled, monkeypatch, protected):
     """Exact sums of parts stay with their owner; the scores leave when they are joined."""
     register = register_of(ruled.folder, dict.fromkeys(range(90), "GRU"))
-    ids = [line.split()[1] for line in (ruled.folder / "cohort.bim").read_text().splitlines()]
-    score = write_tsv(
-        ruled.folder / "s.tsv", ("rsID", "effect_allele", "other_allele", "effect_weight"),
-        [(name, "A", "G", 0.1 + 0.01 * n) for n, name in enumerate(ids)],
-    )  # fmt: skip
+    score = scoring_of(ruled)
     for i in (1, 2):
         done = securegen("prs", "--bfile", ruled.cohort.bfile, "--score", score, "--purpose", "GRU", "--consent", register,
                          "--blocks", f"{i}/2", "--out", ruled.folder / "p", "--quiet")  # fmt: skip
@@ -130,3 +136,24 @@ def test_a_part_that_is_run_again_while_it_is_joined_is_noticed(ruled, monkeypat
         assert not list(ruled.folder.glob("p.QT*")) and record != (ruled.folder / "p.2of2.run.json").read_text()
     else:
         assert sg.merge(ruled.folder / "p").parts == 2
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_study_that_was_opened_before_somebody_withdrew_is_not_run_with_her(ruled, monkeypatch, protected):
+    """From Python hours may lie between, and both engines in the clear released tables and scores with her in."""
+    register = register_of(ruled.folder, dict.fromkeys(range(90), "GRU"))
+    asked = {"purpose": "GRU", "consent": str(register)}
+    score = scoring_of(ruled)
+    opened = {
+        "gwas": (sg.run, ruled.study(**asked)), "qc": (sg.qc, sg.open_qc(ruled.cohort.bfile, **asked)),
+        "scores": (sg.scores.run, sg.scores.open(bfile=ruled.cohort.bfile, score=str(score), **asked)),
+    }  # fmt: skip
+    sg.consent.withdraw(register, write_tsv(ruled.folder / "gone.txt", ("FID", "IID"), [("F7", "I7")]))
+    if not protected:
+        monkeypatch.setattr(consent_steps, "_refuse_gone", lambda *_: None)
+    for name, (run, study) in opened.items():
+        if protected:
+            with pytest.raises(PolicyError, match=r"consent\.withdrawn: 1 of the people"):
+                run(study)
+        elif name != "qc":  # which is apart from the first by her
+            assert run(study)
