@@ -90,7 +90,7 @@ def command(
         info = read_info(OwnerState(Path(owner), key))
         filters.check(info.dosage_grid)
         if dry_run():
-            refuse_retired(key, Path(owner), still_trusted=key_still_trusted)
+            refuse_retired(key, Path(owner), key_still_trusted=key_still_trusted)
             if not is_url(results):
                 check_input(Path(results))
         gate = steps.gate_of_results(key, owner, opened.digest, asking, log=log, genotypes=genotypes)
@@ -104,7 +104,7 @@ def command(
             of_quality.check(quality(opened.strata, len(info.variants), gate.minor_alleles))
         paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.association]
         stop_rehearsal([*paths, *log.files], design=opened.record())
-        chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
+        chosen: dict[str, Any] = {"design": opened.digest, "key_still_trusted": key_still_trusted}
         with progress("decrypting", unit="variants", quiet=quiet) as report:
             tables = steps.decrypt_tables(
                 results, key, owner, out, filters=filters, progress=report, log=log, gate=gate, correct=correct,
