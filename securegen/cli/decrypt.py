@@ -14,6 +14,7 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.asking import asking_from, opening_options
 from securegen.cli.command import check_input, dry_run, folder_there, rehearses, stop_rehearsal, there
+from securegen.cli.filter_options import filter_options, filters_from
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
@@ -39,7 +40,7 @@ from securegen.results.write import Summary
     "--design", metavar="FOLDER", help="OUT.design of the design to open, or its digest [the only one of --owner]."
 )
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
-@partial(opt.filter_options, needs="needs encrypt --qc")
+@partial(filter_options, needs="needs encrypt --qc")
 @click.option(
     "--qc-tables",
     is_flag=True,
@@ -78,7 +79,7 @@ def command(
         raise ArtefactError(f"{owner} is not an owner's folder: give OUT.owner of securegen encrypt")
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
-        filters = opt.filters_from(options)
+        filters = filters_from(options)
         opened = steps.read_design(key, owner, design)
         log(opened.line())
         if (filters.active or qc_tables) and qc_analysis(opened.analyses) is None:
