@@ -84,7 +84,7 @@ def score_options(required: bool = True) -> Function:
                      help="Use A/T and C/G variants found by position, with alleles as labelled."),
         click.option("--strand-flips/--no-strand-flips", default=True, show_default=True,
                      help="Match alleles on the other strand where only these fit."),
-        click.option("--min-overlap", type=click.FloatRange(0, 1), default=0.75, show_default=True,
+        click.option("--min-overlap", type=click.FloatRange(0, 1), default=0.75, show_default=True, metavar="F",
                      help="Smallest share of a file's rows that must be scored."),
         click.option("--imputation", type=click.Choice(["cohort", "file", "none"]), default="cohort",
                      show_default=True, help="Missing calls: the cohort's mean, the file's frequency, or nothing."),
