@@ -1,13 +1,16 @@
-"""Says that kernels are being compiled, which takes seconds without a word at the very first start; and finds a place for
-them where Numba finds none: a package that somebody else installed, for a user without a home."""
+"""Says that kernels are being compiled, which takes seconds without a word at the very first start; finds a place for them
+where Numba finds none: a package that somebody else installed, for a user without a home; and keeps those apart that several
+processes compile at once."""
 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import logging
 import os
 import shutil
 import tempfile
+from typing import Any
 
 from numba.core import caching, config, event
 
@@ -51,3 +54,18 @@ def find_place() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
         atexit.register(remove)
+
+
+def keep_apart() -> None:
+    """Keep what is compiled in a file named after its signature. Numba numbers files by the index that it last read: of two
+    processes that compile a function at once, each for types of its own, one could load the other's code, and compute with
+    numbers of the wrong type."""
+    caching.IndexDataCacheFile.save = _save  # type: ignore[method-assign]
+
+
+def _save(file: Any, key: Any, data: Any) -> None:
+    kept = file._load_index()
+    digest = hashlib.sha256(repr((file._source_stamp, key)).encode()).digest()
+    kept[key] = name = file._data_name(int.from_bytes(digest[:8]))
+    file._save_data(name, data)  # whole before the index says that it is there
+    file._save_index(kept)

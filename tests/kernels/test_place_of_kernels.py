@@ -1,13 +1,17 @@
-"""Kernels are compiled for a user who may write neither beside the package nor in a home."""
+"""Kernels are compiled for a user who may write neither beside the package nor in a home, and by two processes at once."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from numba.core import caching
+
+import securegen.kernels  # noqa: F401
 
 KERNEL = """
 import logging
@@ -40,3 +44,31 @@ def test_kernels_find_a_place_where_numba_has_none(code, works, tmp_path):
     assert Path(place).parent == tmp_path and total == "[8]"
     assert "compiling kernels, at every start: set NUMBA_CACHE_DIR" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def as_it_comes():
+    """Numba's class without what this package puts in."""
+    spec = importlib.util.spec_from_file_location("numbas_caching", caching.__file__)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found.IndexDataCacheFile
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_of_two_processes_that_compile_at_once_none_loads_the_others_code(safe, tmp_path, monkeypatch):
+    """Both have read the index before either writes it, and the second writes while the first does."""
+    kind = caching.IndexDataCacheFile if safe else as_it_comes()
+    one, other, later = (kind(str(tmp_path), "kernel", "stamp") for _ in range(3))
+    monkeypatch.setattr(one, "_load_index", dict)
+    monkeypatch.setattr(other, "_load_index", dict)
+    kept = one._save_data
+
+    def meanwhile(name, data):
+        other.save("int8", "code of int8")
+        kept(name, data)
+
+    monkeypatch.setattr(one, "_save_data", meanwhile)
+    one.save("int16", "code of int16")
+    found = {key: later.load(key) for key in ("int8", "int16")}
+    right = all(code in (None, f"code of {key}") for key, code in found.items())
+    assert right is safe and any(found.values()), found

@@ -112,7 +112,7 @@ def test_the_demonstration_runs_every_party_as_a_process(files, tmp_path):
     call = ["--bfile", files / "people", "--score", files / "weights.tsv", "--out", tmp_path / "out"]
     done = subprocess.run(
         [sys.executable, str(ROOT / "protocols" / "two_party_prs.py"), *map(str, call)], capture_output=True, text=True,
-        timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=600, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "out.sscore").read_text() == plain_text(files)
