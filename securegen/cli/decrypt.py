@@ -83,7 +83,7 @@ def command(
         log(opened.line())
         if (filters.active or qc_tables) and qc_analysis(opened.analyses) is None:
             raise UsageError(
-                "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design has not: "
+                "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design does not have: "
                 "encrypt with --qc"
             )
         genotypes = _genotypes(options, log)
