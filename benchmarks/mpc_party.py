@@ -184,7 +184,7 @@ def sum_task(session, directory, o):
     study = StudyFile(
         digest=hashlib.sha256(b"benchmark").hexdigest(), name="benchmark", study_id="00" * 16, sites=sites,
         coordinator=bytes(32), phenotypes=(TraitColumn("Y", "quantitative"),), covariates=(), model=None, missing="mean",
-        bits=None, site_indicators=False, components=0, qc=False, minimum_cohort=1, two_sites_learn_each_other=False,
+        bits=None, site_indicators=False, loadings_pcs=0, qc=False, smallest_cohort=1, two_sites_learn_each_other=False,
         variants=1, variants_digest="00" * 32, loadings_digest="",
     )  # fmt: skip
     signer = SigningKey(keys[session.me].private_bytes_raw(), study.site(session.me).verify_key)

@@ -6,8 +6,10 @@ import json
 import re
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import Any
 
 import docutils.nodes
+from bs4 import BeautifulSoup
 from myst_parser.parsers.sphinx_ import MystParser
 from sphinx.application import Sphinx
 
@@ -101,8 +103,21 @@ def list_names(_app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += f"\n## `sg.{public}`\n\n```{{eval-rst}}\n" + "\n\n".join(directives) + "\n```\n"
 
 
+def label_cells(_app: Sphinx, _name: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
+    """Every cell of a table knows the name of its column, which `lines.css` shows where a row is a card."""
+    page = BeautifulSoup(context.get("body", ""), "html.parser")
+    for table in page.find_all("table"):
+        names = [head.get_text(" ", strip=True) for head in table.select("thead th")]
+        for row in table.select("tbody tr"):
+            for name, cell in zip(names, row.find_all("td", recursive=False), strict=False):
+                cell["data-label"] = name
+    if page.table:
+        context["body"] = str(page)
+
+
 def setup(app: Sphinx) -> None:
     app.add_source_parser(NotebookParser)
     app.connect("source-read", join_the_root)
     app.connect("source-read", list_names)
+    app.connect("html-page-context", label_cells)
     app.connect("sphinx-click-process-options", escape_bars)

@@ -8,7 +8,7 @@ one of them. Only what is in the table travels, as files of one shared folder.
 | verify keys | analyst, auditor | steward | who may ask, and as what |
 | policy and its signature | steward | all | purposes, tiers, limits; identities by key |
 | verify key, variant list | sites | analyst | nothing of a person |
-| study file | analyst | sites | phenotype, covariate, model, purpose |
+| study file | analyst | sites | phenotype, covariate, model, aim |
 | masked sums | sites | sites | numbers that only their total says something with |
 | table, record, signed receipt | oslo | analyst, auditor | the pooled table; who learned what; what was decided |
 | copies of audit logs | sites | auditor | digests and counts |
@@ -143,7 +143,7 @@ def analyst(me: Party) -> None:
     for study in ("study1", "study2", "study3"):
         sg.federated.init(
             me.own / study, me.own / "coordinator.secret", sites=dict(zip(SITES, keys, strict=True)), variant_lists=lists,
-            phenotypes={"HEIGHT": "quantitative"}, covariates=["AGE"], name=study, purpose="HMB", minimum_cohort=50,
+            phenotypes={"HEIGHT": "quantitative"}, covariates=["AGE"], name=study, aim="health research", smallest_cohort=50,
         )  # fmt: skip
     for study in ("study1", "study2", "study3"):
         me.send(me.own / study, study)

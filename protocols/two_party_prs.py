@@ -14,7 +14,7 @@ directory and starts each as its own process; with `--directory D --party NAME` 
 | share of the scores | vendor | hospital |
 
 The hospital learns the exact scores of its people, each a linear equation in the weights: the vendor's state counts
-them, and a model needs twenty times as many weights as people are asked (--allow-small-score lets one go). The vendor
+them, and a model needs twenty times as many weights as people are asked (--allow-small-model lets one go). The vendor
 learns who is genotyped where, and
 allele and genotype frequencies. The dealer learns sizes.
 Semi-honest parties; the dealer colludes with nobody.
@@ -57,7 +57,7 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
         else:
             state = StateFile(directory / "vendor.state.json")
             model_run(
-                session, ROLES, a.score, model="model", state=state, reply_limit=a.reply_limit, allow=a.allow_small_score
+                session, ROLES, a.score, model="model", state=state, reply_cap=a.reply_cap, allow_model=a.allow_small_model
             )  # fmt: skip
 
 
@@ -67,9 +67,9 @@ def main() -> None:
     for flag in ("--bfile", "--keep", "--out"):
         parser.add_argument(flag, required=flag != "--keep")
     parser.add_argument("--score", nargs="+", required=True, help="scoring files of the vendor")
-    parser.add_argument("--reply-limit", type=int, default=1000, help="scores the vendor answers in a model's life")
+    parser.add_argument("--reply-cap", type=int, default=1000, help="scores the vendor answers in a model's life")
     parser.add_argument(
-        "--allow-small-score",
+        "--allow-small-model",
         metavar="NAME",
         action="append",
         default=[],

@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 FENCE = re.compile(r"^(?:<!-- (not run|run by): ([^\n]+) -->\n)?```(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NAMED = re.compile(r"# ([\w./-]+\.\w+)\n")
 FOLLOWED = {"add-a-format", "add-a-test", "add-an-engine"}  # by test_develop.py
-SECONDS = 240  # for a page on a busy machine
+SECONDS = 1800  # for a page on a busy machine
 OWN = f"127.{1 + os.getpid() // 32768 % 250}.{os.getpid() // 128 % 256}.{2 * (os.getpid() % 128) + 1}"
 
 

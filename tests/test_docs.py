@@ -17,6 +17,7 @@ from page_walk import FENCE, NAMED, blocks, walked
 import securegen as sg
 from securegen import errors, vocabulary
 from securegen.catalogue import TESTS
+from securegen.cli.former import former_flags
 from securegen.cli.main import main
 from securegen.version import VERSION
 
@@ -337,6 +338,7 @@ def test_flags_of_the_last_version_are_there_or_the_changelog_names_them():
         for word in words.split():
             command = command.get_command(context, word) if isinstance(command, click.Group) else None
         here = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} if command else set()
+        here |= {f"--{flag}" for flag in former_flags(command)} if command else set()
         gone += [f"{words} {flag}" for flag in flags if flag not in here and f"`{flag}" not in CHANGELOG]
     assert not gone, f"say in the changelog what became of {gone}"
 

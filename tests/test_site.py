@@ -44,6 +44,13 @@ def test_the_site_has_the_pages_of_the_root_every_command_and_every_function(sit
     assert len(functions) > 20 and not [n for n in functions if f'id="securegen.{n}"' not in api]
 
 
+def test_cells_of_a_table_know_their_column_so_that_a_row_can_be_a_card(site):
+    page = (site / "explanation" / "security.html").read_text()
+    for name in ("party", "gains by deviating", "must not collude with"):
+        assert f'<td data-label="{name}">' in page
+    assert "attr(data-label)" in (site / "_static" / "lines.css").read_text()
+
+
 def test_outputs_of_a_notebook_are_shown(site):
     notebook = json.loads((DOCS / "notebooks" / "first-study.ipynb").read_text())
     text = (site / "notebooks" / "first-study.html").read_text()

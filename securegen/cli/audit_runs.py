@@ -19,7 +19,7 @@ from securegen.cli.config import command_words, path_options
 from securegen.errors import SecuregenError
 
 _COUNTS = ("samples", "variants", "covariates")
-_WRITTEN = {"out", "config", "run_config"}
+_UNNAMED = {"out", "parties"}
 
 
 class RunAudit:
@@ -29,7 +29,7 @@ class RunAudit:
         from securegen.governance.audit_beside import log_of
         from securegen.governance.policy_file import beside
 
-        named = [path for name, path in path_options(ctx) if name not in _WRITTEN]
+        named = [path for name, path in path_options(ctx) if name not in _UNNAMED]
         policies = beside(named)
         if ctx.params.get("policy"):
             policies.append(Path(ctx.params["policy"]))

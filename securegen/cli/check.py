@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from securegen.cli import former
 from securegen.cli.command import common_options, dry_run, rehearses, report, stop_rehearsal
 from securegen.errors import SecuregenError
 from securegen.python.tables import compare
@@ -23,19 +24,16 @@ from securegen.results.concordance import TOLERANCE, TOP, Concordance
     help="Largest difference: of BETA over max(SE, |BETA|), of SE over SE, of the statistic and LOG10_P over max(1, value).",
 )
 @click.option(
-    "--match",
-    type=click.Choice(["auto", "position", "id"]),
-    default="auto",
-    show_default=True,
-    help="Match rows by position and alleles, or by id.",
-)
+    "--match-by", cls=former.Option, former="--match", type=click.Choice(["auto", "id", "position"]), default="auto",
+    show_default=True, help="Match rows by position and alleles, or by id.",
+)  # fmt: skip
 @click.option("--common", is_flag=True, help="Ignore variants that only one of the tables has.")
 @click.option("--top", type=click.IntRange(1), default=TOP, show_default=True, help="Number of top hits to compare.")
 @click.option("--plot", metavar="FILE", help="Scatter plot of both tables (.png, .svg or .pdf).")
 @common_options
 @rehearses
 def command(
-    a: str, b: str, exact: bool, tolerance: float, match: str, common: bool, top: int, plot: str | None,
+    a: str, b: str, exact: bool, tolerance: float, match_by: str, common: bool, top: int, plot: str | None,
 ) -> None:  # fmt: skip
     """Compare two tables of results: are they the same, and if not, where?
 
@@ -54,7 +52,9 @@ def command(
         from securegen.plot.canvas import require_matplotlib
 
         require_matplotlib()
-    found = compare(a, b, plot=None if dry_run() else plot, tolerance=tolerance, match=match, common=common, top=top)
+    found = compare(
+        a, b, plot=None if dry_run() else plot, tolerance=tolerance, match_by=match_by, common=common, top=top
+    )
     stop_rehearsal([plot] if plot else [])
     result, reasons = found.concordance, list(found.reasons)
     assert result is not None

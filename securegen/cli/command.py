@@ -18,6 +18,7 @@ import click
 from securegen.cli import manners
 from securegen.cli.config import command_words, load_config, path_options
 from securegen.cli.flags import speaks_of_flags
+from securegen.cli.former import tell_renamed
 from securegen.errors import ArtefactError, InputError, SecuregenError, StorageError
 from securegen.io.folders import folder_of
 from securegen.io.schema import one_line
@@ -246,6 +247,8 @@ def common_options(function: Function, *, config: str = "--config") -> Function:
     @functools.wraps(function)
     def command(*args: Any, **options: Any) -> Any:
         ctx = click.get_current_context()
+        if not ctx.params.get("quiet"):
+            tell_renamed(ctx)
         with speaks_of_flags(ctx.command):
             if not ctx.meta.get(DRY_RUN):
                 return function(*args, **options)

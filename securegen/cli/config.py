@@ -16,7 +16,9 @@ from typing import Any
 
 import click
 
+from securegen.cli.former import former_flags, note_former
 from securegen.errors import InputError, SecuregenError, UsageError
+from securegen.governance.releases import GROWING
 from securegen.io.digests import sha256
 from securegen.io.folders import folder_of
 from securegen.io.genotypes import FIELDS, FORMATS, cohorts_of, named_files
@@ -26,7 +28,6 @@ from securegen.study.noise_marks import marks_of
 from securegen.study.noise_place import is_told, place_of
 
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
-GROWING = {"consent"}  # registers: a run that releases something enters a line, and so may another one meanwhile
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
 WORDS = {  # of options that name no file
     "A,B", "BUILD", "COL:k", "DATE", "DIGEST", "DUO", "F,F", "FINGERPRINT", "ID,ID", "KEY=VALUE", "KIND", "LO,HI", "NAME",
@@ -74,16 +75,19 @@ def load_config(ctx: click.Context, _: click.Parameter, path: str | None) -> Non
         raise UsageError(f"{path} is for securegen {made_for}, not for securegen {words}")
     options = _options(ctx.command)
     by_field = {str(option.name): flag for flag, option in options.items()}
+    former = former_flags(ctx.command)
     values: dict[str, Any] = {}
     for said, value in content.items():
-        key = said if said in options else by_field.get(said, said)
+        key = said if said in options else by_field.get(said) or former.get(said, said)
+        if said in former:
+            note_former(ctx, f"--{said}", f"--{key}")
         if key not in options:
             near = difflib.get_close_matches(key, options, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"see securegen {words} --help"
             raise UsageError(f"{path}: {key!r} is not an option of securegen {words}; {hint}")
         name = str(options[key].name)
         if name in values:
-            raise UsageError(f"{path}: {key!r} is given twice, by its flag and by its field")
+            raise UsageError(f"{path}: {key!r} is given twice, by two of its names")
         values[name] = _value(path, key, value, options[key])
     ctx.default_map = values
 
@@ -97,9 +101,9 @@ def _of_this_command(ctx: click.Context, path: str, words: str, content: dict[st
         raise UsageError(f"{path} has tables for securegen {', '.join(tables)}, none for securegen {words}")
     shared = {key: value for key, value in content.items() if key not in tables}
     for key in shared:
-        if not any(key in _options(command) for command in commands.values()):
+        if not any(key in _options(c) or key in former_flags(c) for c in commands.values()):
             raise UsageError(f"{path}: {key!r} is not an option of securegen {', '.join(tables)}")
-    mine = _options(commands[words])
+    mine = _options(commands[words]) | former_flags(commands[words])
     return {key: value for key, value in shared.items() if key in mine} | tables[words]
 
 
@@ -140,8 +144,9 @@ def options_of(ctx: click.Context) -> dict[str, Any]:
 
 def arguments_of(command: click.Command, options: Mapping[str, Any]) -> list[str]:
     """The command line that has these options. Raises UsageError for one that the command does not have."""
-    known, out = _options(command), []
-    for flag, value in options.items():
+    known, out, former = _options(command), [], former_flags(command)
+    for said, value in options.items():
+        flag = former.get(said, said)
         if flag not in known:
             raise UsageError(f"this version has no option --{flag} there: run the command by hand")
         if known[flag].is_flag:

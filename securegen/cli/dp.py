@@ -22,9 +22,16 @@ _MINUS_NINE = click.option(
 )
 _NOISE = [
     click.option(
-        "--epsilon", type=float, required=True, metavar="E", help="ε for each person, for everything they contribute."
+        "--dp-epsilon",
+        "epsilon",
+        type=float,
+        required=True,
+        metavar="E",
+        help="ε for each person, for everything they contribute.",
     ),
-    click.option("--delta", type=float, metavar="D", help="δ for each person: Gaussian noise [without it: Laplace]."),
+    click.option(
+        "--dp-delta", "delta", type=float, metavar="D", help="δ for each person: Gaussian noise [without it: Laplace]."
+    ),
 ]
 
 
@@ -74,8 +81,10 @@ def frequencies(**options: Any) -> None:
 @command.command()
 @_options(
     _PHENO, _PHENO_NAME, _ZERO_ONE, _MINUS_NINE,
-    click.option("--k", type=click.IntRange(1), default=10, show_default=True, help="Number of variants to name."),
-    click.option("--bounds", metavar="LO,HI", help="Range of a quantitative phenotype, known without the data [cases/controls]."),
+    click.option("--k", type=click.IntRange(1), default=10, show_default=True, metavar="K",
+                 help="Number of variants to name."),
+    click.option("--dp-bounds", "bounds", metavar="LO,HI",
+                 help="Range of a quantitative phenotype, known without the data [cases/controls]."),
 )  # fmt: skip
 def hits(k: int, bounds: str | None, **options: Any) -> None:
     """The variants most associated with one phenotype: their names, without numbers.

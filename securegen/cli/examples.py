@@ -31,11 +31,11 @@ EXAMPLES = {
     "pca": f"pca {COHORT} --pcs 4 --out components",
     "step1": f"step1 {STUDY} --block 200 --out model",
     "ld": f"ld {COHORT} --clump result.QT.glm.linear --ld-window 100 --out near",
-    "dp": f"dp counts {COHORT} --pheno cohort.pheno.tsv --pheno-name CC --sexes --epsilon 0.5 --out released",
-    "dp counts": f"dp counts {COHORT} --pheno cohort.pheno.tsv --pheno-name CC --sexes --epsilon 0.5 --out released",
-    "dp frequencies": f"dp frequencies {COHORT} --chr 1 --to-bp 40000 --epsilon 0.5 --delta 1e-6 --out released",
-    "dp hits": f"dp hits {COHORT} --pheno cohort.pheno.tsv --pheno-name CC --k 5 --epsilon 1 --out released",
-    "dp histogram": f"dp histogram {COHORT} --pheno cohort.pheno.tsv --pheno-name QT --edges 15,20,25,30 --epsilon 0.5 "
+    "dp": f"dp counts {COHORT} --pheno cohort.pheno.tsv --pheno-name CC --sexes --dp-epsilon 0.5 --out released",
+    "dp counts": f"dp counts {COHORT} --pheno cohort.pheno.tsv --pheno-name CC --sexes --dp-epsilon 0.5 --out released",
+    "dp frequencies": f"dp frequencies {COHORT} --chr 1 --to-bp 40000 --dp-epsilon 0.5 --dp-delta 1e-6 --out released",
+    "dp hits": f"dp hits {COHORT} --pheno cohort.pheno.tsv --pheno-name CC --k 5 --dp-epsilon 1 --out released",
+    "dp histogram": f"dp histogram {COHORT} --pheno cohort.pheno.tsv --pheno-name QT --edges 15,20,25,30 --dp-epsilon 0.5 "
     "--out released",
     "report": "report result",
     "plot": "plot result --format png,svg --width 1600",

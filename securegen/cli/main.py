@@ -14,7 +14,7 @@ from securegen.cli import crash
 from securegen.cli.command import JSON, Group, example, print_record, refuse_repeats
 from securegen.cli.examples import EXAMPLES
 from securegen.cli.lockdown import lock_down_process
-from securegen.cli.manners import hint, kinder
+from securegen.cli.manners import hint, kinder, name_numbers
 from securegen.cli.signals import Ended, orderly_end
 from securegen.cli.stores import refuse_stores
 from securegen.errors import SecuregenError, StorageError
@@ -116,6 +116,7 @@ def finished(command: click.Command, name: str) -> click.Command:
     if name in EXAMPLES:
         command.epilog = example(f"securegen {EXAMPLES[name]}")
     _complete_paths(command)
+    name_numbers(command)
     kinder(command)
     refuse_repeats(command)
     refuse_stores(command)

@@ -58,6 +58,13 @@ def hint(flag: str) -> str | None:
     return FOREIGN.get(flag)
 
 
+def name_numbers(command: click.Command) -> None:
+    """Let a number without a name of its own be N, or X where it is no count, in help texts."""
+    for p in command.params:
+        if p.metavar is None and isinstance(p.type, click.types.IntParamType | click.types.FloatParamType):
+            p.metavar = "N" if isinstance(p.type, click.types.IntParamType) else "X"
+
+
 def kinder(command: click.Command) -> None:
     """Let the options of a command answer a wrong value with what they expect."""
     for p in command.params:

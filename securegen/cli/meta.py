@@ -20,7 +20,7 @@ from securegen.record.run_log import print_end
     "--genomic-control", is_flag=True, help="Multiply a study's standard errors by √λ where its λ is above 1."
 )
 @click.option(
-    "--match", type=click.Choice(["auto", "id", "position"]), default="auto", show_default=True,
+    "--match-by", type=click.Choice(["auto", "id", "position"]), default="auto", show_default=True,
     help="Variants by id, by position and alleles, or by id first.",
 )  # fmt: skip
 @click.option(
@@ -34,7 +34,7 @@ from securegen.record.run_log import print_end
 @opt.run_options
 @rehearses
 def command(
-    tables: tuple[str, ...], genomic_control: bool, match: str, keep_ambiguous: bool, digits: int, gzip: bool, out: str,
+    tables: tuple[str, ...], genomic_control: bool, match_by: str, keep_ambiguous: bool, digits: int, gzip: bool, out: str,
     threads: int | None, memory: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Meta-analysis of finished tables: OUT.meta, one row per variant that any study has.
@@ -50,8 +50,8 @@ def command(
     stop_rehearsal([*planned(out, gzip=gzip), *log.files])
     with log.stage("meta"):
         found = meta(
-            tables, out, genomic_control=genomic_control, match=match, keep_ambiguous=keep_ambiguous, digits=digits, gzip=gzip,
-            asking=asking, log=log,
+            tables, out, genomic_control=genomic_control, match_by=match_by, keep_ambiguous=keep_ambiguous, digits=digits,
+            gzip=gzip, asking=asking, log=log,
         )  # fmt: skip
     for line in found.decisions:
         log(line)

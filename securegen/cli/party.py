@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from securegen.cli import former, passphrases
 from securegen.cli import options as opt
-from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal, writes
 from securegen.cli.form_options import form_from, format_options
 from securegen.cli.mask_options import mask_options
@@ -31,9 +31,10 @@ from securegen.study.inputs import Inputs
 if TYPE_CHECKING:
     from securegen.engines.mpc.outcome import Outcome
 
-CONFIG = click.option(
-    "--parties", "--config", "config", required=True, metavar="FILE", help="parties.toml, the same at every party."
-)
+PARTIES = click.option(
+    "--parties", cls=former.Option, former="--config", required=True, metavar="FILE",
+    help="parties.toml, the same at every party.",
+)  # fmt: skip
 KEYS = click.option(
     "--keys", metavar="FOLDER", help="Folder of NAME.pem, NAME.key and ca.pem [the folder of --parties]."
 )
@@ -51,7 +52,7 @@ def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> Non
 
 
 @click.command(cls=ScoreCommand)
-@CONFIG
+@PARTIES
 @click.option(
     "--role",
     type=click.Choice(["genotypes", "phenotypes", "server", "site", "model"]),
@@ -93,19 +94,24 @@ def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> Non
     show_default=True,
     help="What sums may show of few people (--role genotypes); sites take it from study.toml.",
 )
-@click.option("--study", metavar="FOLDER", help="Folder with study.toml and this site's acceptance (--role site).")
+@click.option(
+    "--dir",
+    "folder",
+    metavar="FOLDER",
+    help="The folder that all sites share, of which this site has a copy (--role site).",
+)
 @click.option("--score", multiple=True, metavar="FILE [i j k]", help="Scoring files of this party (--role model).")
 @click.option(
     "--score-col-nums", "columns", multiple=True, callback=numbers, metavar="i,j,k", help="The same columns as numbers."
 )
 @click.option(
-    "--allow-small-score",
-    "allow",
-    multiple=True,
-    metavar="NAME",
-    help="Accept that the weights of this score can be worked out.",
-)
-@click.option("--reply-limit", type=click.IntRange(1), default=1000, show_default=True, help="Scores ever answered.")
+    "--allow-small-model", "allow_model", cls=former.Option, former="--allow-small-score", multiple=True, metavar="NAME",
+    help="Answer for this score with fewer than 20 non-zero weights per person.",
+)  # fmt: skip
+@click.option(
+    "--reply-cap", cls=former.Option, former="--reply-limit", type=click.IntRange(1), metavar="N", default=1000,
+    show_default=True, help="Replies in the model's life: a score of a person each.",
+)  # fmt: skip
 @click.option("--digits", type=click.IntRange(1, 17), help="Significant digits [17 of tables, 6 of scores].")
 @format_options
 @passphrases.passphrase_options
@@ -113,10 +119,10 @@ def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> Non
 @rehearses
 @writes("{out}.<PHENO>.<TEST> or {out}.sscore, of the party that learns the result", "{out}.log", "{out}.run.json")
 def command(
-    config: str, role: str, name: str | None, keys: str | None, state: str | None, cohort: str, masked: str | None,
+    parties: str, role: str, name: str | None, keys: str | None, state: str | None, cohort: str, masked: str | None,
     column_limit: int | None, reveal: str, threshold: float, consent_aggregates: bool, openings: str,
-    study: str | None, score: tuple[str, ...], columns: tuple[int, ...] | None, allow: tuple[str, ...],
-    reply_limit: int, digits: int | None, passphrase_file: str | None, out: str, threads: int | None,
+    folder: str | None, score: tuple[str, ...], columns: tuple[int, ...] | None, allow_model: tuple[str, ...],
+    reply_cap: int, digits: int | None, passphrase_file: str | None, out: str, threads: int | None,
     memory: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Take part in a run as one party, over mutual TLS. All parties must start within the timeout."""
@@ -125,27 +131,27 @@ def command(
     from securegen.record.association_receipts import mpc_receipt
 
     opt.use_threads(threads)
-    parties = read_parties(Path(config))
-    me = party_of(parties, role, name)
-    folder = Path(keys or Path(config).parent)
+    group = read_parties(Path(parties))
+    me = party_of(group, role, name)
+    own = Path(keys or Path(parties).parent)
     inputs, form = opt.inputs_from(options), form_from(options, digits or 17)
     log = CommandLog(out, f"party {me}", quiet=quiet, party=me)
     if role == "site":
-        _take_part(parties, me, folder, study, state, inputs, form, passphrase_file, log)
+        _take_part(group, me, own, folder, state, inputs, form, passphrase_file, log)
         return
     form.check(options["model"], projected=role == "phenotypes" and reveal != "aggregates")
     outcome = run_party(
-        parties, me, inputs, out, keys=folder, passphrase=passphrases.passphrase_for(folder / f"{me}.key", passphrase_file),
+        group, me, inputs, out, keys=own, passphrase=passphrases.passphrase_for(own / f"{me}.key", passphrase_file),
         state=state, cohort=cohort, masked=masked, reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates,
         openings=openings, column_limit=column_limit, digits=form.digits, threads=threads, check_only=dry_run(), log=log,
-        score=ScoreTask(tuple(score), columns, tuple(allow), digits or DIGITS, reply_limit),
+        score=ScoreTask(tuple(score), columns, tuple(allow_model), digits or DIGITS, reply_cap),
     )  # fmt: skip
     if dry_run():
-        stop_rehearsal([*log.files, Path(state or folder / f"{me}.state.json")], split=split_of(parties), party=me)
+        stop_rehearsal([*log.files, Path(state or own / f"{me}.state.json")], split=split_of(group), party=me)
     convert(outcome.tables, out, form, log)
     outcome.files = form.finish(outcome.files)
     print_summaries(outcome.tables, log)
-    split = split_of(parties)
+    split = split_of(group)
     wrote = [*outcome.files, *(t.path for t in outcome.tables)]
     reveal = reveal if split == VERTICAL else AGGREGATES
     counted = (column_limit or "a hundredth of the samples") if role == "genotypes" else None
@@ -171,23 +177,23 @@ def command(
 
 
 def _take_part(
-    parties: Parties, me: str, keys: Path, study: str | None, state: str | None, inputs: Inputs, form: TableForm,
+    parties: Parties, me: str, keys: Path, folder: str | None, state: str | None, inputs: Inputs, form: TableForm,
     passphrase_file: str | None, log: CommandLog,
 ) -> None:  # fmt: skip
     """A site of a federated study, over TLS."""
     from securegen.engines.federated import steps
     from securegen.engines.mpc.steps import site_links
 
-    if not (study and state):
+    if not (folder and state):
         raise UsageError(
-            "--role site needs --study FOLDER, with the study that it joined, and --state FOLDER, its private one"
+            "--role site needs --dir FOLDER, with the study that it joined, and --state FOLDER, its private one"
         )
     connect = site_links(
         parties, me, keys=keys, passphrase=passphrases.passphrase_for(keys / f"{me}.key", passphrase_file)
     )
     if dry_run():
-        steps.site_of(steps.open_folder(study)[0], state, passphrase=site_passphrase(state, passphrase_file))
+        steps.site_of(steps.open_folder(folder)[0], state, passphrase=site_passphrase(state, passphrase_file))
         steps.check_inputs(inputs)
         held_genotypes(inputs, log, haploid=True)
         stop_rehearsal([*log.files, Path(state)], split="horizontal", party=me)
-    take_part(Path(study), Path(state), inputs, log.out, log, form, Filters(), passphrase_file, connect=connect)
+    take_part(Path(folder), Path(state), inputs, log.out, log, form, Filters(), passphrase_file, connect=connect)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from securegen.catalogue import CORRECTIONS, NONE, models
+from securegen.cli import former, passphrases
 from securegen.cli import options as opt
-from securegen.cli import passphrases
 from securegen.cli.asking import asking_from, opening_options
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
 from securegen.cli.mask_options import mask_options
@@ -64,7 +64,7 @@ def _openings(command: Function) -> Function:
 @command.command("init")
 @click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
 @click.option("--key", required=True, metavar="FILE", help="The coordinator's signing key; made when absent.")
-@click.option("--name", default="study", show_default=True, help="What the study is called.")
+@click.option("--name", default="study", show_default=True, metavar="TEXT", help="What the study is called.")
 @click.option("--site", "sites", multiple=True, required=True, metavar="NAME=FILE", help="A site and its public key.")
 @click.option(
     "--variants", "lists", multiple=True, required=True, metavar="FILE",
@@ -103,10 +103,10 @@ def _openings(command: Function) -> Function:
 )  # fmt: skip
 @click.option("--site-indicators", is_flag=True, help="A covariate for each site but the first.")
 @click.option("--loadings", metavar="FILE", help="Public loadings: every site projects its own people.")
-@click.option("--components", type=click.IntRange(0), default=0, help="How many of these components are covariates.")
 @click.option(
-    "--pcs", type=click.IntRange(0, 100), default=0, help="Components that the sites compute together, as covariates."
-)
+    "--pcs", cls=former.Option, former="--components", type=click.IntRange(0), metavar="K", default=0,
+    help="Components as covariates: on --loadings, or else of all sites, which compute them together.",
+)  # fmt: skip
 @click.option(
     "--pc-variants", metavar="FILE", help="Ids of the variants of these components, one per line [all that pass]."
 )
@@ -124,12 +124,9 @@ def _openings(command: Function) -> Function:
     "--qc", is_flag=True, help="Also compute frequencies, missingness and Hardy–Weinberg tests of the pooled cohort."
 )
 @click.option(
-    "--minimum-cohort",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="Smallest number of people of a site.",
-)
+    "--smallest-cohort", cls=former.Option, former="--minimum-cohort", type=click.IntRange(1), metavar="N", default=20,
+    show_default=True, help="Smallest number of people of a site.",
+)  # fmt: skip
 @click.option(
     "--two-sites-learn-each-other", is_flag=True, help="Allow only two sites, which can hide nothing from each other."
 )
@@ -149,9 +146,9 @@ def _openings(command: Function) -> Function:
     show_default=True,
     help="Smallest number of people who may stand out.",
 )
-@click.option("--purpose", help="Text for study.toml: what the study is for.")
-@click.option("--controller", help="Text for study.toml: who answers for the data.")
-@click.option("--contact", help="Text for study.toml: whom to ask.")
+@click.option("--aim", metavar="TEXT", help="Text for study.toml: what the study is for.")
+@click.option("--controller", metavar="TEXT", help="Text for study.toml: who answers for the data.")
+@click.option("--contact", metavar="TEXT", help="Text for study.toml: whom to ask.")
 @click.option("--expires", metavar="YYYY-MM-DD", help="The last day on which a site takes part.")
 @passphrases.passphrase_options
 @common_options

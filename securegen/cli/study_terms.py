@@ -16,11 +16,11 @@ def terms(study: StudyFile) -> list[str]:
     lines = [f"  {name}: {value}" for name, value in study.notes]
     lines += [
         f"  phenotypes: {', '.join(names)}", f"  covariates: {', '.join(study.covariates) or 'none'}"
-        + (f", {study.components} components" if study.components else "")
+        + (f", {study.loadings_pcs} components on public loadings" if study.loadings_pcs else "")
         + (f", {study.pcs} components of all sites" if study.pcs else "")
         + (", one for each site but the first" if study.site_indicators else ""),
         f"  {study.variants} variants{_apart(study)}",
-        f"  missing calls: {study.missing}, no site below {study.minimum_cohort} people",
+        f"  missing calls: {study.missing}, no site below {study.smallest_cohort} people",
     ]  # fmt: skip
     common = "the people who have every phenotype" if study.common_samples else "each phenotype in its own people"
     lines.append(f"  openings: {study.openings}, no fewer than {study.fewest_people} people stand out; {common}"

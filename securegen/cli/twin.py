@@ -18,10 +18,10 @@ from securegen.cli.command import common_options, rehearses, report, stop_rehear
 @click.option("--covariates", type=click.IntRange(0), metavar="K", help="Covariates C1, C2, … [0].")
 @click.option("--binary/--quantitative", default=None, help="Whether the trait Y has cases (2) and controls (1) [no].")
 @click.option(
-    "--cases", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="P", help="Share of cases."
+    "--case-share", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="P", help="Share of cases."
 )
 @click.option(
-    "--missing-rate", "missing", type=click.FloatRange(0, 1), default=0.005, show_default=True, metavar="P",
+    "--missing-rate", type=click.FloatRange(0, 1), default=0.005, show_default=True, metavar="P",
     help="Share of calls, and of trait values, that are missing.",
 )  # fmt: skip
 @click.option("--like", metavar="PREFIX", help="A finished run: numbers and kind of trait from its run.json.")

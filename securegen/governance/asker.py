@@ -25,6 +25,12 @@ def canonical_purpose(purpose: str | None) -> str | None:
         raise UsageError(f"`purpose`: {problem}") from None
 
 
+def known_key(policy: Policy, given: str | os.PathLike[str] | None) -> str | None:
+    """The fingerprint of a signing key that the policy has; None for another, or where none is given. Raises KeyFileError."""
+    key = None if given is None else read_identity(os.fspath(given)).verify_key
+    return None if key is None or policy.identity(key.hex()) is None else fingerprint(key)
+
+
 def who_asks(
     policy: Policy, given: str | os.PathLike[str] | None, visas: Sequence[str] = (), folder: Path | None = None
 ) -> tuple[str | None, str, tuple[Visa, ...]]:

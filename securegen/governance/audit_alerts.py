@@ -62,6 +62,8 @@ RULES = (
               weekend=False),
     AlertRule("keys", "count", ("key",), 30, 1, says="keys were opened many times in an hour"),
     AlertRule("clock", "clock", (), 0, 0, says="the clock was set back"),
+    AlertRule("clock_ahead", "ahead", (), 14, 0, says="many days without an entry: was the clock set forward? Budgets of 30 days "
+              "renew by it"),
 )  # fmt: skip
 
 
@@ -95,7 +97,8 @@ class _Memory:
 
     def __init__(self) -> None:
         self.seen: dict[str, deque[tuple[datetime.datetime, Entry]]] = {}
-        self.spoke: dict[str, datetime.datetime] = {}
+        self.last: Entry | None = None
+        self.gap = ""  # before entries since, until something leaves or the steward signs
 
     def before(self, group: str, now: datetime.datetime, hours: float) -> list[Entry]:
         """Entries of a group in the hours before now."""
@@ -193,9 +196,21 @@ def _clock(rule: AlertRule, memory: _Memory, entry: Entry, now: datetime.datetim
     return f"the clock said {entry.clock}, after an entry of {entry.at}" if entry.clock else None
 
 
+def _ahead(rule: AlertRule, memory: _Memory, entry: Entry, now: datetime.datetime) -> str | None:
+    """Of the first entry after a gap, and of the first that leaves: a run is in the log before what it releases."""
+    before, memory.last, first = memory.last, entry, False
+    if before is not None and (days := (now - moment(before.at)).days) >= rule.limit:
+        memory.gap, first = f"{days} days after entry {before.number}, of {before.at}; the limit is {rule.limit}", True
+    if entry.kind == "policy" and entry.facts["action"] == "signed":
+        memory.gap = ""
+    why = memory.gap if first or entry.kind in OUT else ""
+    memory.gap = "" if entry.kind in OUT else memory.gap
+    return why or None
+
+
 MEASURES: dict[str, _Measure] = {
     "sum": _sum, "count": _count, "same": _same, "near": _near, "budget": _budget, "new": _new, "hours": _hours,
-    "clock": _clock,
+    "clock": _clock, "ahead": _ahead,
 }  # fmt: skip
 
 

@@ -106,7 +106,8 @@ def unusual_reasons(request: Request, entries: Sequence[Entry]) -> tuple[Reason,
     found = reasons(entries, "release", facts_of(request), at=now, rules=rules_of(request.policy))
     asks = "; it needs a second signature" + ("" if request.explained else f" on request {request.digest}")
     unusual = (r if r.allowed else replace(r, text=r.text + asks) for r in found)
-    return (*unusual, *refusal_reasons(request.policy, entries))
+    who = None if request.explained else _fingerprint(request, request.who)  # who is named there has proved nothing
+    return (*unusual, *refusal_reasons(request.policy, entries, who))
 
 
 def tell(folder: Path, request: Request, decision: Decision, ledger: Entries | None = None) -> Checkpoint:

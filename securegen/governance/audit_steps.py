@@ -8,6 +8,7 @@ An auditor needs the folder alone, or a proof and the log's key; the log's secre
 
 from __future__ import annotations
 
+import datetime
 import os
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from securegen.errors import ArtefactError, InputError, StorageError, UsageError
 from securegen.governance import audit_witness
 from securegen.governance.audit_alerts import RULES, Alert, AlertRule, read_rules, rules_of, unusual
 from securegen.governance.audit_beside import FOLDER, log_beside, log_of, make_log, record
-from securegen.governance.audit_entry import KINDS, Entry
+from securegen.governance.audit_entry import KINDS, Entry, moment
 from securegen.governance.audit_folder import CHECKPOINT, KEY, LogFolder
 from securegen.governance.audit_log import AuditLog
 from securegen.governance.audit_note import Checkpoint, LogKey, is_proof
@@ -33,6 +34,9 @@ __all__ = [
     "AuditLog", "Checkpoint", "Entry", "LogState", "ShownEntry", "alerts", "export_tiles", "log_beside", "log_of", "make_log",
     "prove", "record", "rules_for", "verify", "verify_proof",
 ]  # fmt: skip
+
+
+_CLOCKS_APART = datetime.timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,11 @@ def summary(state: LogState) -> list[str]:
         f"{len(state.entries)} entries{ends}",
         f"root {state.checkpoint.root.hex()} of {state.checkpoint.size}",
     ]
+    if state.entries and (ahead := moment(state.entries[-1].at) - datetime.datetime.now(datetime.UTC)) > _CLOCKS_APART:
+        lines.append(
+            f"WARNING: the last entry is {ahead.total_seconds() / 3600:.1f} hours after the clock of this machine: where the log "
+            "is kept a clock was set forward, or this one is behind"
+        )
     if state.beyond:
         lines.append(
             f"{state.beyond} of them, signed, are not in the checkpoint: a run was killed; the next one takes them in"

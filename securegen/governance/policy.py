@@ -98,6 +98,9 @@ SETTINGS: Final[dict[str, Setting]] = {
     "budgets.refusals_per_month": Setting(
         _COUNT, 50, "Refusals in 30 days that looked at who is in the data, or their values; more is refused before that."
     ),
+    "budgets.refusals_per_asker": Setting(
+        _COUNT, 20, "The share of one identity, and of all who give none, in these refusals."
+    ),
     "budgets.columns_share": Setting(
         number(0, SITE_SHARE), 0.05, f"Most columns summed with a person's genotypes, over people; {SITE_SHARE:g} at most."
     ),

@@ -32,15 +32,15 @@ _ALLELES = ("AG", "CT", "GA", "TC", "AC", "GT")
 @dataclass(frozen=True)
 class TwinShape:
     """What is public of a study. samples, variants, chromosomes, covariates: numbers; binary: the trait has cases, a share
-    `cases` of the people; missing: share of calls, and of traits, that are missing. Raises UsageError."""
+    `case_share` of the people; missing_rate: share of calls, and of traits, that are missing. Raises UsageError."""
 
     samples: int
     variants: int
     chromosomes: int = 22
     covariates: int = 0
     binary: bool = False
-    cases: float = 0.5
-    missing: float = 0.005
+    case_share: float = 0.5
+    missing_rate: float = 0.005
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -52,10 +52,10 @@ class TwinShape:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise UsageError(f"`{name}` is {value!r}: a whole number from {least} to {most} is expected")
-        if not 0 < self.cases < 1 or not 0 <= self.missing < 1:
-            raise UsageError("`cases` lies between 0 and 1, `missing` from 0 to below 1")
-        if self.binary and not 1 <= round(self.cases * self.samples) < self.samples:
-            raise UsageError(f"{self.cases:g} of {self.samples} samples leave no case or no control")
+        if not 0 < self.case_share < 1 or not 0 <= self.missing_rate < 1:
+            raise UsageError("`case_share` lies between 0 and 1, `missing_rate` from 0 to below 1")
+        if self.binary and not 1 <= round(self.case_share * self.samples) < self.samples:
+            raise UsageError(f"{self.case_share:g} of {self.samples} samples leave no case or no control")
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -122,10 +122,10 @@ class TwinSimulation:
         y = self._genetic / max(float(self._genetic.std()), 1e-9) * EXPLAINED**0.5
         y = y + self._normal("trait", n) * (1 - EXPLAINED) ** 0.5 + 0.2 * covariates.sum(axis=1)
         if self._shape.binary:
-            cases = round(self._shape.cases * n)
+            cases = round(self._shape.case_share * n)
             y = np.where(np.argsort(np.argsort(y, kind="stable"), kind="stable") >= n - cases, 2.0, 1.0)
         out = y.round(5)
-        out[self._uniform("missing trait", n) < self._shape.missing] = np.nan
+        out[self._uniform("missing trait", n) < self._shape.missing_rate] = np.nan
         return out, covariates
 
     def _chromosomes(self) -> Iterator[tuple[str, Variants, FloatArray | None]]:
@@ -199,7 +199,7 @@ class TwinSimulation:
             if first + j in self._causal and spread:
                 sign = 1 if self._uniform(f"effect {first + j}", 1)[0] < 0.5 else -1
                 self._genetic += sign * (rows[j] - rows[j].mean()) / spread
-        holes = self._uniform(f"missing {first}", rows.size).reshape(rows.shape) < self._shape.missing
+        holes = self._uniform(f"missing {first}", rows.size).reshape(rows.shape) < self._shape.missing_rate
         out: IntArray = np.where(holes, np.int8(-1), rows)
         return out
 

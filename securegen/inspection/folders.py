@@ -199,7 +199,7 @@ def describe_study_folder(folder: Path) -> dict[str, Any] | None:
         "name": study.name, "digest": study.digest, **dict(study.notes),
         "phenotypes": [f"{t.name} ({study.test_of(t)})" for t in study.phenotypes],
         "covariates": list(study.covariates), "variants": study.variants, "missing": study.missing,
-        "minimum_cohort": study.minimum_cohort, "commit": study.commit,
+        "smallest_cohort": study.smallest_cohort, "commit": study.commit,
         "coordinator": fingerprint(study.coordinator),
         "sites": [f"{s.name} {fingerprint(s.verify_key)}" for s in study.sites], "opened": opened_by(study),
     }  # fmt: skip

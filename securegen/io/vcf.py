@@ -74,7 +74,7 @@ class VcfSource:
             outside = ~((dosage >= 0) & (dosage <= 2) | np.isnan(dosage))
             if outside.any():
                 at = int(outside.argmax())
-                raise InputError(f"sample {at + 1} has a DS outside [0, 2]")
+                raise InputError(f"sample {at + 1} has a DS of {dosage[at]:g}, outside [0, 2]")
             return to_units(dosage)
 
 

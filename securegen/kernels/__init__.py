@@ -8,4 +8,5 @@ from __future__ import annotations
 from securegen.kernels import compiling
 
 compiling.find_place()
+compiling.keep_apart()
 compiling.listen()

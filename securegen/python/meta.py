@@ -83,19 +83,19 @@ class Meta:
 
 
 def meta(
-    tables: Sequence[PathLike], out: PathLike, *, genomic_control: bool = False, match: str = "auto",
+    tables: Sequence[PathLike], out: PathLike, *, genomic_control: bool = False, match_by: str = "auto",
     keep_ambiguous: bool = False, digits: int = FULL_DIGITS, gzip: bool = False, asking: Asking | None = None,
     log: Log = silent,
 ) -> Meta:  # fmt: skip
     """Write OUT.meta of two tables or more, every variant that any has, with A1 of the first that has it.
 
-    genomic_control: errors of a study √λ times as large where its λ is above 1; match: variants by id, position, or auto, id
+    genomic_control: errors of a study √λ times as large where its λ is above 1; match_by: variants by id, position, or auto, id
     first; keep_ambiguous: use A/T and C/G that are matched by position alone as labelled; asking: who asks, of a policy that
     stands beside the tables or is named. Raises UsageError, InputError naming the table, PolicyError.
     """
     checks.flag("genomic_control", genomic_control)
     checks.flag("keep_ambiguous", keep_ambiguous)
-    checks.choice("match", match, BY)
+    checks.choice("match_by", match_by, BY)
     form = TableForm(digits, gzip=gzip)
     paths = [os.fspath(t) for t in tables]
     if len(paths) < 2:
@@ -104,15 +104,17 @@ def meta(
         raise UsageError("a table is named twice: its people would be counted twice")
     gate = gate_of("plain", asking or Asking(), [*paths, out], log=log, consent=False)
     # sums of these people left with the tables: nothing of them is opened anew
-    options = {"genomic_control": genomic_control, "match": match, "keep_ambiguous": keep_ambiguous}
+    options = {"genomic_control": genomic_control, "match_by": match_by, "keep_ambiguous": keep_ambiguous}
     asked = {f"table{i}": sha256(p) for i, p in enumerate(paths, 1)} | {"options": digest_of(options)}
     gate = gate.of(PeopleFacts(_nobody()), asked)
-    variants, named, parts, studies = _aligned(paths, match, keep_ambiguous=keep_ambiguous, log=log)
+    variants, named, parts, studies = _aligned(paths, match_by, keep_ambiguous=keep_ambiguous, log=log)
     if genomic_control:
         parts = controlled(parts, np.array([s.inflation for s in studies]))
+    if gate.minor_alleles:
+        parts = parts.of_carriers(gate.minor_alleles)
     columns = named | meta_analysis(parts)
     path = f"{os.fspath(out)}.meta"
-    write_meta(path, variants, columns, digits, gate=gate)
+    write_meta(path, variants, columns, digits, fewest=parts.fewest, gate=gate)
     (path,) = form.finish([path])
     facts = {
         "inputs": {p: sha256(p) for p in paths}, "variants": len(variants), "genomic_control": genomic_control,

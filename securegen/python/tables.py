@@ -48,26 +48,26 @@ def compare(
     *,
     exact: bool = False,
     tolerance: float = TOLERANCE,
-    match: str = "auto",
+    match_by: str = "auto",
     common: bool = False,
     top: int = TOP,
     plot: str | os.PathLike[str] | None = None,
 ) -> Comparison:
     """Are two tables of results the same, and if not, where? Of this program, plink2, regenie or GWAS-SSF.
 
-    exact: every character must be equal; tolerance: largest difference, in the units of `results.concordance`; match: rows
+    exact: every character must be equal; tolerance: largest difference, in the units of `results.concordance`; match_by: rows
     by position, id, or auto; common: variants of one table alone are not a difference; top: hits whose membership is compared;
     plot: a scatter plot to write (.png, .svg, .pdf). Raises InputError and UsageError.
     """
     checks.number("tolerance", tolerance, 0, float("inf"))
-    checks.choice("match", match, ("auto", "position", "id"))
+    checks.choice("match_by", match_by, ("auto", "id", "position"))
     checks.whole("top", top, 1, None)
     if exact:
         if plot:
             raise UsageError("`exact` compares text: it goes without `plot`")
         where = first_difference(read_text(Path(a)), read_text(Path(b)))
         return Comparison((where,) if where else (), None)
-    found = side_by_side(*(read_results(Path(path), every=True) for path in (a, b)), by=match, top=top)
+    found = side_by_side(*(read_results(Path(path), every=True) for path in (a, b)), by=match_by, top=top)
     if plot:
         from securegen.plot.canvas import write
         from securegen.plot.comparison import scatter

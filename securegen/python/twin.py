@@ -32,8 +32,8 @@ def twin(
     chromosomes: int = 22,
     covariates: int | None = None,
     binary: bool | None = None,
-    cases: float = 0.5,
-    missing: float = 0.005,
+    case_share: float = 0.5,
+    missing_rate: float = 0.005,
     like: str | os.PathLike[str] | None = None,
     frequencies: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -41,16 +41,16 @@ def twin(
 ) -> list[str]:
     """Write OUT.bed, .bim, .fam, .pheno.tsv (Y), .covar.tsv (C1 …) and .twin.json of invented people; returns their names.
 
-    samples, variants, chromosomes, covariates: numbers; binary: Y is 1 or 2, a share `cases` of the people 2; missing: share
-    of calls and of traits; like: a finished run, whose run.json says how many samples, variants and covariates, and whether
+    samples, variants, chromosomes, covariates: numbers; binary: Y is 1 or 2, a share `case_share` of the people 2; missing_rate:
+    share of calls and of traits; like: a finished run, whose run.json says how many samples, variants and covariates, and whether
     its trait has cases, where these are not given; frequencies: a released table, whose variants, alleles and frequencies are
     taken instead of `variants` and `chromosomes`; seed: the same gives the same bytes. Raises UsageError, InputError, and
     MissingExtraError without msprime.
     """
     load_msprime()
     shape, wanted = twin_plan(
-        samples=samples, variants=variants, chromosomes=chromosomes, covariates=covariates, binary=binary, cases=cases,
-        missing=missing, like=like, frequencies=frequencies,
+        samples=samples, variants=variants, chromosomes=chromosomes, covariates=covariates, binary=binary, case_share=case_share,
+        missing_rate=missing_rate, like=like, frequencies=frequencies,
     )  # fmt: skip
     prefix = os.fspath(out)
     simulation = TwinSimulation(shape, seed, wanted)
@@ -81,12 +81,12 @@ def twin_files(out: str) -> list[str]:
 
 
 def twin_plan(
-    *, samples: int | None, variants: int | None, chromosomes: int, covariates: int | None, binary: bool | None, cases: float,
-    missing: float, like: str | os.PathLike[str] | None, frequencies: str | os.PathLike[str] | None,
+    *, samples: int | None, variants: int | None, chromosomes: int, covariates: int | None, binary: bool | None,
+    case_share: float, missing_rate: float, like: str | os.PathLike[str] | None, frequencies: str | os.PathLike[str] | None,
 ) -> tuple[TwinShape, WantedFrequencies | None]:  # fmt: skip
     """The shape that is asked for, and the frequencies of a table. Raises as `twin`."""
-    checks.number("cases", cases, 0, 1)
-    checks.number("missing", missing, 0, 1)
+    checks.number("case_share", case_share, 0, 1)
+    checks.number("missing_rate", missing_rate, 0, 1)
     told = _shape_of(os.fspath(like)) if like is not None else {}
     wanted = read_frequencies(os.fspath(frequencies)) if frequencies is not None else None
     if wanted is not None:
@@ -98,7 +98,9 @@ def twin_plan(
     if not {"samples", "variants"} <= chosen.keys():
         raise UsageError("say how many: `samples` and `variants`, or the run that it is to be like (`like`)")
     chosen = {"covariates": 0, "binary": False} | chosen
-    return TwinShape(chromosomes=chromosomes, cases=float(cases), missing=float(missing), **chosen), wanted
+    return TwinShape(
+        chromosomes=chromosomes, case_share=float(case_share), missing_rate=float(missing_rate), **chosen
+    ), wanted
 
 
 def read_frequencies(path: str) -> WantedFrequencies:

@@ -29,7 +29,8 @@ from securegen.scores.sscore import read_reference
 from securegen.study.people import column_values, interpret_phenotype, join
 from securegen.vocabulary import ADD, CODINGS
 
-SUFFIXES = (*(t.suffix for t in TESTS.values()), "uv", "chi2", "hits")
+HITS = "hits"
+SUFFIXES = (*(t.suffix for t in TESTS.values()), "uv", "chi2", HITS)
 # What stands before and after the phenotype's name, in this program's own columns and in other formats.
 NAMES = (*((".", suffix) for suffix in SUFFIXES), *(f.ending for f in FORMATS.values() if f.write is not None))
 _PACKED = ("", ".gz", ".zst")
@@ -48,7 +49,7 @@ class Result:
 
     @property
     def whole(self) -> bool:
-        return self.test != "hits"
+        return self.test != HITS
 
     @cached_property
     def tests(self) -> Associations:
@@ -128,6 +129,15 @@ def find_tables(prefix: str, record: dict[str, Any]) -> list[tuple[str, str, str
         out.append((META, path, META))
     order = {name: i for i, name in enumerate(named)}
     return sorted(out, key=lambda found: order.get(found[0], len(order)))
+
+
+def label_of(run: Run, result: Result) -> str:
+    """What a table is called beside others of the run: its phenotype, with the ending where files of several endings have it."""
+    drawn = [
+        suffix for before, suffix in NAMES if suffix != HITS
+        and any(os.path.isfile(f"{run.prefix}{before}{result.phenotype}.{suffix}{packed}") for packed in _PACKED)
+    ]  # fmt: skip
+    return f"{result.phenotype}.{result.test}" if len(drawn) > 1 else result.phenotype
 
 
 def _unpacked(path: str) -> str:

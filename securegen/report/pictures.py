@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from securegen.errors import UsageError
 from securegen.plot.canvas import FORMATS, require_matplotlib, write
-from securegen.report.gather import Run
+from securegen.report.gather import Run, label_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ def pictures(run: Run, chosen: Sequence[str], width: int | None) -> Iterator[tup
     for result in (r for r in run.results if r.whole):
         for kind, draw in (("manhattan", manhattan), ("qq", qq)):
             if kind in chosen:
-                yield f"{result.phenotype}.{kind}", partial(draw, result.tests, **size)
+                yield f"{label_of(run, result)}.{kind}", partial(draw, result.tests, **size)
     for score in run.scores:
         drawers: tuple[tuple[str, Callable[..., Any]], ...] = (("density", score_density), ("calibration", calibration))
         for kind, draw_score in drawers:

@@ -57,7 +57,7 @@ def match_rows(a: pd.DataFrame, b: pd.DataFrame, by: str = "auto") -> tuple[np.n
     has_alleles = all({"REF", "ALT", "#CHROM", "POS"} <= set(f.columns) for f in (a, b))
     ways = {"auto": ["position", "id"] if has_alleles else ["id"]}.get(by, [by])
     if by == "position" and not has_alleles:
-        raise InputError("matching by position needs #CHROM, POS, REF and ALT in both tables; `match` id goes by id")
+        raise InputError("matching by position needs #CHROM, POS, REF and ALT in both tables; `match_by` id goes by id")
     for way in ways:
         keys = [_keys(f, way).to_numpy(dtype=object) for f in (a, b)]
         named = [np.flatnonzero(k != "") for k in keys]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from securegen.errors import DesignError, InputError, PolicyError
 from securegen.governance import audit_beside, policy_file
+from securegen.governance.asker import known_key
 from securegen.governance.audit_release import entries_beside
 from securegen.governance.decision import RULE, Decision
 from securegen.governance.policy import Policy
@@ -54,13 +55,14 @@ def held(inputs: Inputs, log: Log) -> Iterator[Held]:
     """A log for opening what inputs name. What is refused meanwhile is in the audit log, as what the door refuses; so is a design
     that is not possible, and rows that cannot be matched with people: these tell who is there, and their values. Raises
     PolicyError where too many did, and as
-    `policy_file.governing` and `AuditLog.append`."""
+    `policy_file.governing`, `known_key` and `AuditLog.append`."""
     policy, folder = _governing(inputs)
     if policy is None:
         yield Held(log, None)
         return
+    who = known_key(policy, inputs.identity)
     try:
-        Decision.of(refusal_reasons(policy, entries_beside(folder))).require()
+        Decision.of(refusal_reasons(policy, entries_beside(folder), who)).require()
         yield Held(log)
     except (PolicyError, DesignError, InputError) as error:
         if isinstance(error, InputError) and not _of_people(error) or vars(error).get("told"):
@@ -68,7 +70,8 @@ def held(inputs: Inputs, log: Log) -> Iterator[Held]:
         vars(error)["told"] = True  # once, however many wait for it
         rule = RULE.match(str(error)) if isinstance(error, PolicyError) else None
         named = (rule[0] if rule else "policy.request") if isinstance(error, PolicyError) else DESIGN
-        audit_beside.log_of(folder / policy_file.POLICY).append("refusal", {"rules": [named], "policy": policy.digest})
+        facts = {"rules": [named], "policy": policy.digest} | ({} if who is None else {"who": who})
+        audit_beside.log_of(folder / policy_file.POLICY).append("refusal", facts)
         raise
 
 

@@ -117,7 +117,7 @@ def test_rows_without_a_partner(frame, write):
     assert done.code == 3 and "no variant is in both tables, by position or by id" in done.err
     other["ID"] = frame["ID"]
     assert securegen("check", a, write(other, "c")).code == 0, "found by id"
-    assert securegen("check", a, write(other, "c"), "--match", "position").code == 3
+    assert securegen("check", a, write(other, "c"), "--match-by", "position").code == 3
 
 
 def test_repeated_variants_are_paired_in_order(frame, write):
@@ -259,7 +259,7 @@ def test_ids_that_name_nothing_pair_nothing(pair):
     elsewhere = [r.replace("00 ", "55 ", 1) for r in dots]
     done = pair(elsewhere, rows_a=dots)
     assert done.code == 3 and "no variant is in both tables" in done.err
-    assert pair(elsewhere, "--match", "id", rows_a=dots).code == 3
+    assert pair(elsewhere, "--match-by", "id", rows_a=dots).code == 3
 
 
 def test_an_id_with_other_alleles_is_another_variant(pair):

@@ -151,7 +151,7 @@ def test_options_that_do_not_go_together(small, copies, tmp_path):
         (["qc", "--vcf", "x", "--ref-last"], "--ref-last goes with --bgen"),
         (["run-local", "gwas", "--engine", "federated", *copies.options["bgen"], "--bgen", "other", *traits(small)],
          "one --sample for every --bgen"),
-        (["party", "--config", "absent", "--role", "genotypes"], "absent"),
+        (["party", "--parties", "absent", "--role", "genotypes"], "absent"),
     ):  # fmt: skip
         done = securegen(*words, "--out", tmp_path / "x")
         assert done.code in (2, 3) and message in done.err, done.err

@@ -90,7 +90,7 @@ def test_the_wait_for_a_peer_is_told_once(tmp_path):
 
 def test_failures_before_a_command_has_its_log(tmp_path):
     """The party's file is absent: the run is logged all the same; a contradiction of options ran nothing."""
-    done = securegen("party", "--config", tmp_path / "absent.toml", "--role", "genotypes", "--out", tmp_path / "p")
+    done = securegen("party", "--parties", tmp_path / "absent.toml", "--role", "genotypes", "--out", tmp_path / "p")
     assert done.code == 3
     assert "InputError, exit code 3" in (tmp_path / "p.log").read_text()
     done = securegen("gwas", "--out", tmp_path / "u")

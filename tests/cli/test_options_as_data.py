@@ -8,11 +8,8 @@ import shutil
 import tomllib
 from pathlib import Path
 
-import click
 import pytest
 from support import Cohort, securegen
-
-from securegen.cli.main import main
 
 pytestmark = pytest.mark.usefixtures("forked_roles")
 
@@ -136,12 +133,7 @@ def test_a_bad_file_of_options_is_refused(text, code, words, place):
     assert not list(place.glob("t.*"))
 
 
-def test_parties_keep_their_own_config_flag(place):
-    """party and dealer read parties.toml by --config as before; their options come by --run-config."""
-    for name in ("party", "dealer"):
-        command = main.get_command(click.Context(main, **main.context_settings), name)
-        flags = {o for p in command.params for o in p.opts}
-        assert {"--parties", "--config", "--run-config"} <= flags
+def test_options_of_parties_come_by_a_flag_of_their_own(place):
     Path("run.toml").write_text('role = "site"\nparties = "none.toml"\n')
     done = securegen("party", "--run-config", "run.toml")
     assert done.code == 3 and "none.toml" in done.err

@@ -61,15 +61,15 @@ class Paused:
     def _line(self, reading: int) -> int:
         text = b""
         while not text.endswith(b"\n"):
-            assert select.select([reading], [], [], 100)[0], self.run.poll()
+            assert select.select([reading], [], [], 600)[0], self.run.poll()
             text += os.read(reading, 1)
         return int(text)
 
     def end(self, number: int) -> tuple[int, str]:
         self.run.send_signal(number)
-        _, said = self.run.communicate(timeout=60)
+        _, said = self.run.communicate(timeout=600)
         for role in self.roles:
-            assert select.select([role], [], [], 60)[0], "a role lives on"
+            assert select.select([role], [], [], 600)[0], "a role lives on"
             os.close(role)
         return self.run.returncode, said
 

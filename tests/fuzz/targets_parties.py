@@ -89,8 +89,8 @@ def _study(**changes: object) -> StudyFile:
     values = {
         "digest": "", "name": "test", "study_id": "ab" * 16, "sites": tuple(Site(n, k.verify_key) for n, k in KEYS.items()),
         "coordinator": COORDINATOR.verify_key, "phenotypes": (TraitColumn("QT", "quantitative"),), "covariates": ("AGE",),
-        "model": None, "missing": "mean", "bits": None, "site_indicators": False, "components": 0, "qc": False,
-        "minimum_cohort": 1, "two_sites_learn_each_other": False, "variants": 1, "variants_digest": "0" * 64,
+        "model": None, "missing": "mean", "bits": None, "site_indicators": False, "loadings_pcs": 0, "qc": False,
+        "smallest_cohort": 1, "two_sites_learn_each_other": False, "variants": 1, "variants_digest": "0" * 64,
         "loadings_digest": "", "openings": "all", "common_samples": False,
     }  # fmt: skip
     return StudyFile(**(values | changes))

@@ -91,6 +91,28 @@ def test_a_clock_that_was_set_back():
     assert told([entry], "clock") == [] and told([behind], "clock") == [0]
 
 
+def test_a_clock_that_was_set_forward():
+    """Days without an entry: of the first entry after them, and of the first that leaves, unless the steward signed."""
+    day, run = 24, {"command": "gwas", "phase": "start"}
+    signed = {"action": "signed", "policy": Q}
+    assert told(log(release(0), release(13.9 * day), release(28 * day)), "clock_ahead") == [2]
+    entries = log(release(0), (31 * day, "run", run), (31 * day, "refusal", {"rules": ["budget.refusals"]}),
+                  release(31 * day), release(32 * day))  # fmt: skip
+    assert told(entries, "clock_ahead") == [1, 3] and told(entries, "clock_ahead", limit=32) == []
+    assert told(log(release(0), (31 * day, "policy", signed), release(31 * day)), "clock_ahead") == []
+    assert told(
+        log(release(0), (31 * day, "run", run), (31 * day, "policy", signed), release(31 * day)), "clock_ahead"
+    ) == [1]
+    rules = rules_from({"clock_ahead": {"second_signature": True}}, "x")
+    at, facts = MONDAY + 31 * day * HOUR, {"what": "table", "who": ANNA}
+    assert reasons(entries[:1], "release", facts, at=MONDAY + HOUR, rules=rules) == ()
+    for known in (entries[:1], entries[:2], entries[:3]):  # asking again, or first for something else, changes nothing
+        (reason,) = reasons(known, "release", facts, at=at, rules=rules)
+        assert not reason.allowed and "31 days after entry 0" in reason.text
+        assert reasons(known, "release", facts | {"second": BERT}, at=at, rules=rules)[0].allowed
+    assert reasons(entries[:4], "release", facts, at=at, rules=rules) == ()
+
+
 def test_a_rule_can_be_switched_off_and_made_to_demand():
     entries = log(*(release(i, spent=24, budget=25) for i in range(2)))
     assert told(entries, "budget", on=False) == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import datetime
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -198,3 +200,38 @@ def test_every_rule_of_the_package_is_a_word_of_the_log():
     assert len(found) > 10
     for rule in found:
         SCHEMAS["refusal"]({"rules": [rule]}, "")
+
+
+def test_a_release_after_a_month_without_an_entry_waits_for_somebody_who_knows_the_date(ruled, monkeypatch):
+    """A clock set forward renews the budgets of 30 days: here the clock was behind while the first table left."""
+    ruled.write(budgets__releases_per_month=1, alerts__clock_ahead__second_signature=True)
+    words = ("--purpose", "HMB", "--identity", ruled.key("anna"))
+    now, at = time.time_ns(), datetime.datetime.now(datetime.UTC)
+    ago = datetime.timedelta(days=31)
+    with monkeypatch.context() as past:
+        past.setattr(time, "time_ns", lambda: now - int(ago.total_seconds()) * 10**9)
+        past.setattr(
+            gate.datetime, "datetime", type("Past", (datetime.datetime,), {"now": classmethod(lambda *_: at - ago)})
+        )
+        sg.run(ruled.study(purpose="HMB", identity=ruled.key("anna"), **FEW))
+    done = gwas(ruled, *words, "--no-input-missing-phenotype")
+    assert done.code == PolicyError.exit_code and "audit.clock_ahead" in done.err and "31 days after entry" in done.err
+    assert "budget.releases_per_month" not in done.err  # the clock renewed it
+    (digest,) = {e["decision"] for e in entries(ruled, "refusal")}
+    out = ruled.folder / "second.json"
+    words += ("--no-input-missing-phenotype", "--second-signature", out)
+    sign = ["policy", "countersign", "--key", ruled.key("steward"), "--request", digest, "--out", out]
+    assert (done := securegen(*sign)).code == 0, done.err
+    assert (done := gwas(ruled, *words)).code == 0, done.err
+    assert "audit.clock_ahead" in securegen("audit", "alerts", ruled.folder).out
+
+
+def test_an_auditor_is_told_of_a_log_that_is_ahead(ruled, monkeypatch):
+    ruled.write()
+    sg.audit.record(ruled.policy, "key", {"action": "unlocked", "key": "ab" * 32})
+    assert "WARNING" not in securegen("audit", "verify", ruled.folder).out
+    later = time.time_ns() + 31 * 86_400 * 10**9
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time_ns", lambda: later)
+        sg.audit.record(ruled.policy, "key", {"action": "unlocked", "key": "ab" * 32})
+    assert re.search(r"WARNING: .*74[34]\.[0-9] hours after the clock", securegen("audit", "verify", ruled.folder).out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from support import securegen
 
 import securegen as sg
 from securegen.errors import DesignError, PolicyError
-from securegen.governance import door
+from securegen.governance import door, refusals
+from securegen.governance.asker import known_key
 from securegen.study import held, opening, people, selection, traits
 
 CODE = PolicyError.exit_code
@@ -160,3 +162,34 @@ def test_who_is_a_case_is_not_read_by_refusals(ruled, monkeypatch):
     monkeypatch.setattr(held, "refusal_reasons", lambda *_: [])  # the protections
     monkeypatch.setattr(door, "told", lambda decision: decision)
     assert len(told(*alone)) == 2 and len(told(*lists, purpose=None)) == 2
+
+
+def test_one_asker_does_not_use_up_the_refusals_of_the_others(ruled, monkeypatch):
+    """Whoever gives no identity, by any command and whoever they name, has one share; each identity its own; all the total."""
+    ruled.write(limits__smallest_cohort=30, budgets__refusals_per_asker=2, budgets__refusals_per_month=5)
+    few = keep(ruled, list(rows_of(ruled, 2))[:20])
+
+    def rule(*more):
+        found = re.search(r"(policy|budget)\.[a-z_]+", asked(ruled, "--keep", few, *more)[1])
+        return found and found[0]
+
+    anna, steward = (("--identity", ruled.key(name)) for name in ("anna", "steward"))
+    assert asked(ruled, *steward, out="first")[0] == 0
+    assert rule() == "policy.smallest_cohort"
+    explained = sg.policy.explain(ruled.policy, who="anna", purpose="HMB", kind="quality", variants=20, people=few)
+    assert [r.rule for r in explained.refusals] == ["policy.differing_people"]
+    assert rule() == "budget.refusals"  # without an identity; anna asked for nothing yet
+    assert rule(*anna) == rule(*anna) == "policy.smallest_cohort"
+    assert rule(*anna) == "budget.refusals"
+    assert asked(ruled, *steward, out="again")[0] == 0  # others work on
+    assert rule(*steward) == "policy.smallest_cohort" and rule(*steward) == "budget.refusals"  # five in all
+    monkeypatch.setattr(refusals, "SHARE", refusals.KEY)  # the protection
+    ruled.write(version=2, limits__smallest_cohort=30, budgets__refusals_per_month=6)
+    assert rule(*anna) == "policy.smallest_cohort"  # who has had her share
+    assert asked(ruled, *steward, out="third")[1].count("budget.refusals")
+
+
+def test_a_key_that_the_policy_does_not_know_is_no_asker_of_its_own(ruled):
+    policy = ruled.write()
+    assert known_key(policy, ruled.key("anna")) and known_key(policy, None) is None
+    assert known_key(policy, ruled.key("stranger")) is None

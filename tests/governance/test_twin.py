@@ -28,7 +28,17 @@ def msprime():
 def made(tmp_path_factory) -> str:
     pytest.importorskip("msprime", reason="needs securegen[twin]")
     prefix = f"{tmp_path_factory.mktemp('twin')}/t"
-    sg.twin(prefix, samples=60, variants=40, chromosomes=3, covariates=2, binary=True, cases=0.25, missing=0.1, seed=5)
+    sg.twin(
+        prefix,
+        samples=60,
+        variants=40,
+        chromosomes=3,
+        covariates=2,
+        binary=True,
+        case_share=0.25,
+        missing_rate=0.1,
+        seed=5,
+    )
     return prefix
 
 
@@ -66,8 +76,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_others(made, tmp_path):
         "chromosomes": 3,
         "covariates": 2,
         "binary": True,
-        "cases": 0.25,
-        "missing": 0.1,
+        "case_share": 0.25,
+        "missing_rate": 0.1,
     }
     sg.twin(tmp_path / "t", **options, seed=5)
     sg.twin(tmp_path / "u", **options, seed=6)
@@ -79,7 +89,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_others(made, tmp_path):
 def test_a_command_rehearses_on_it_and_a_run_gives_its_shape(made, tmp_path):
     files = ["--bfile", made, "--pheno", f"{made}.pheno.tsv", "--covar", f"{made}.covar.tsv"]
     assert securegen("gwas", *files, "--out", tmp_path / "g").code == 0
-    sg.twin(tmp_path / "again", like=tmp_path / "g", missing=0.0)
+    sg.twin(tmp_path / "again", like=tmp_path / "g", missing_rate=0.0)
     shape = json.loads((tmp_path / "again.twin.json").read_text())["shape"]
     assert (shape["samples"], shape["variants"], shape["covariates"], shape["binary"]) == (60, 40, 2, True)
 
@@ -87,7 +97,7 @@ def test_a_command_rehearses_on_it_and_a_run_gives_its_shape(made, tmp_path):
 def test_released_frequencies_are_taken_when_they_are_named(made, tmp_path, msprime):
     assert securegen("qc", "--bfile", made, "--out", tmp_path / "q").code == 0
     lines: list[str] = []
-    sg.twin(tmp_path / "t", samples=150, frequencies=tmp_path / "q.afreq", missing=0.0, seed=2, log=lines.append)
+    sg.twin(tmp_path / "t", samples=150, frequencies=tmp_path / "q.afreq", missing_rate=0.0, seed=2, log=lines.append)
     mine, theirs = sg.read_plink(tmp_path / "t"), sg.read_plink(made)
     assert mine.variants.id.tolist() == theirs.variants.id.tolist()
     assert mine.variants.effect_allele.tolist() == theirs.variants.effect_allele.tolist()
@@ -111,8 +121,8 @@ def test_no_genotype_can_be_handed_in():
 
 
 @pytest.mark.parametrize("wrong", [
-    {"samples": 3}, {"variants": 0}, {"chromosomes": 23}, {"covariates": -1}, {"cases": 0.0}, {"missing": 1.0},
-    {"samples": True}, {"binary": True, "cases": 0.001},
+    {"samples": 3}, {"variants": 0}, {"chromosomes": 23}, {"covariates": -1}, {"case_share": 0.0}, {"missing_rate": 1.0},
+    {"samples": True}, {"binary": True, "case_share": 0.001},
 ])  # fmt: skip
 def test_shapes_that_cannot_be_are_refused(wrong):
     with pytest.raises(UsageError):

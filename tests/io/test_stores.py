@@ -339,11 +339,15 @@ def test_another_writer_is_refused_and_the_same_goes_on(store):
 def test_of_writers_that_begin_at_once_one_goes_on(store):
     """Each looks, finds none, and asks for a claim: the store makes one."""
     folders, wrote = [StoreFolder(f"{store}/lab/a") for _ in range(4)], []
-    together = threading.Barrier(4, timeout=20)
+    together, one = threading.Barrier(4, timeout=300), threading.Lock()
+
+    def create(real, *arguments, **options):
+        with one:  # stand-ins look and write in two steps, which a store does in one
+            return real(*arguments, **options)
 
     def begin(number: int) -> None:
         folder = folders[number]
-        counted(folder, info=lambda real, *a, **o: real(*a, **o))
+        counted(folder, pipe_file=create)
         first = [True]
         looked = folder._claimed
 

@@ -170,7 +170,7 @@ def test_a_killed_worker_is_replaced_however_long_its_next_process_takes():
     with dask.config.set({"distributed.deploy.lost-worker-timeout": 0.1}), dask_cluster.cluster_at("", 1, print) as own:
         (before,) = own.client.run(os.getpid).values()
         os.kill(before, signal.SIGKILL)
-        own.client.submit(os.getpid, pure=False, retries=9).result(timeout=60)
+        own.client.submit(os.getpid, pure=False, retries=9).result(timeout=600)
         (after,) = own.client.run(os.getpid).values()
     assert after != before
 

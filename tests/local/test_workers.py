@@ -153,4 +153,4 @@ def test_a_command_that_is_ended_ends_its_parts(tmp_path, monkeypatch):
         while not workers._running:
             time.sleep(0.01)
         raise KeyboardInterrupt
-    assert future.result(timeout=60).code == -signal.SIGTERM
+    assert future.result(timeout=600).code == -signal.SIGTERM

@@ -73,7 +73,7 @@ def test_a_question_asked_again_has_its_answer_and_costs_nothing(inputs, monkeyp
         inputs.pheno,
         "--pheno-name",
         "CC",
-        "--epsilon",
+        "--dp-epsilon",
         "1",
         "--out",
         f"{inputs.bfile}.o",
@@ -98,7 +98,7 @@ def test_other_words_for_a_question_are_charged_until_nothing_is_left(inputs, tm
             sg.dp.counts(replace(inputs, **more), **ONE)
     with pytest.raises(PolicyError, match=r"^noise\.budget"):
         sg.dp.frequencies(replace(inputs, pheno=None, pheno_name=None), epsilon=0.01)
-    words = ["--bfile", inputs.bfile, "--epsilon", "0.5", "--out", f"{inputs.bfile}.o", "--quiet"]
+    words = ["--bfile", inputs.bfile, "--dp-epsilon", "0.5", "--out", f"{inputs.bfile}.o", "--quiet"]
     assert securegen("dp", "counts", *words).code == PolicyError.exit_code
     assert not Path(f"{inputs.bfile}.o.noisy.counts.tsv").exists()
 

@@ -76,7 +76,7 @@ def test_an_exact_run_under_the_same_prefix_does_not_go_along(kept, own, monkeyp
     exact = [*own.options(), "--chr", "1", "--to-bp", "3000", "--out", out, "--quiet"]
     assert securegen("gwas", *exact).code == 0
     out.with_name("o.log" if kept == "record" else "o.run.json").unlink()
-    words = ["--bfile", own.bfile, "--epsilon", "0.5", "--out", out, "--quiet"]
+    words = ["--bfile", own.bfile, "--dp-epsilon", "0.5", "--out", out, "--quiet"]
     done = securegen("dp", "counts", *words)
     assert done.code == 2 and "prefix of its own" in done.err
     assert not out.with_name("o.noisy.counts.tsv").exists()
@@ -87,7 +87,7 @@ def test_an_exact_run_under_the_same_prefix_does_not_go_along(kept, own, monkeyp
 
 
 def test_summaries_share_a_prefix(own):
-    words = ["--bfile", own.bfile, "--epsilon", "0.5", "--out", Path(own.bfile).with_name("o"), "--quiet"]
+    words = ["--bfile", own.bfile, "--dp-epsilon", "0.5", "--out", Path(own.bfile).with_name("o"), "--quiet"]
     assert securegen("dp", "counts", *words).code == 0
     assert securegen("dp", "frequencies", *words).code == 0
 

@@ -43,7 +43,7 @@ def words(ruled: Ruled, kind: str = "counts", epsilon: str = "0.5") -> list[obje
         c.bfile,
         "--purpose",
         "HMB",
-        "--epsilon",
+        "--dp-epsilon",
         epsilon,
         "--quiet",
         "--out",

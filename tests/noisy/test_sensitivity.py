@@ -235,7 +235,7 @@ def test_people_twice_are_refused_and_ids_twice_in_a_list_count_once(small, tmp_
         (tmp_path / f"c.{end}").write_bytes(Path(f"{small.bfile}.{end}").read_bytes())
     fam = (tmp_path / "c.fam").read_text().splitlines()
     (tmp_path / "c.fam").write_text("\n".join([fam[0], fam[0], *fam[2:]]) + "\n")
-    words = ["dp", "counts", "--bfile", tmp_path / "c", "--epsilon", "1", "--out", tmp_path / "o", "--quiet"]
+    words = ["dp", "counts", "--bfile", tmp_path / "c", "--dp-epsilon", "1", "--out", tmp_path / "o", "--quiet"]
     done = securegen(*words)
     assert done.code == InputError.exit_code and "same id" in done.err
     (tmp_path / "c.fam").write_text("\n".join(fam) + "\n")

@@ -233,3 +233,17 @@ def test_plot_of_a_run_and_of_a_lone_table(small, tmp_path):
         done = securegen(*words)
         assert done.code in (2, 3) and said in done.err, done.err
     assert json.loads((tmp_path / "r.run.json").read_text())["planned_noise_margin_bits"] is None
+
+
+def test_pictures_of_two_tables_of_a_phenotype_have_names_of_their_own(small, tmp_path):
+    """Two runs, in columns of regenie and of plink2, under one prefix: neither's pictures replace the other's."""
+    run = ["gwas", *small.options("QT"), "--chr", "2", "--quiet", "--out", tmp_path / "r"]
+    assert securegen(*run, "--format", "regenie").code == 0
+    assert securegen("plot", tmp_path / "r", "--only", "qq").out.split() == [f"{tmp_path / 'r'}.QT.qq.png"]
+    first = (tmp_path / "r.QT.qq.png").read_bytes()
+    assert securegen(*run).code == 0
+    named = [f"{tmp_path / 'r'}.QT.{table}.qq.png" for table in ("glm.linear", "regenie")]
+    assert securegen("plot", tmp_path / "r", "--only", "qq").out.split() == named
+    for name, table in zip(named, ("r.QT.glm.linear", "r_QT.regenie"), strict=True):
+        assert securegen("plot", tmp_path / table, "--only", "qq").out.split() == [name]
+    assert (tmp_path / "r.QT.qq.png").read_bytes() == first

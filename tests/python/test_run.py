@@ -178,5 +178,5 @@ def test_a_comparison_says_why(plain, tmp_path):
     found = sg.compare(path, tmp_path / "b")
     assert not found.agree and found.reasons[0].startswith("BETA by") and repr(found).startswith("Comparison(BETA by")
     assert sg.compare(path, tmp_path / "b", tolerance=1e9).agree
-    with pytest.raises(UsageError, match="`match`"):
-        sg.compare(path, path, match="place")
+    with pytest.raises(UsageError, match="`match_by`"):
+        sg.compare(path, path, match_by="place")

@@ -23,7 +23,7 @@ STUDY = f"--bfile cohort {TRAITS}"
 AGAIN = "--cohort study.cohort --design again.design --out again"
 KEY = "--key key.secret --passphrase-file pass.txt"
 TIMEOUT = 15.0  # seconds of silence of a party
-WAIT = 2  # seconds until a site that waits for another ends
+WAIT, SOON = 300, 2  # seconds until a site that waits for another ends; beside one that is killed
 MACHINE = {"doctor", "completion"}  # of the machine: no data
 WORKER = "worker"  # a victim: a process that the command itself has started
 
@@ -161,7 +161,7 @@ def deployments() -> Iterator[Step]:
     for i, name in enumerate(names):
         yield Step(f"site run, {name}", folder, victim=name, prepare=sites if i == 0 else None)
     net = {
-        n: f"party --role site --parties fed/net/parties.toml --name {n} --study fed/shared --state fed/{n}/private "
+        n: f"party --role site --parties fed/net/parties.toml --name {n} --dir fed/shared --state fed/{n}/private "
         + own.format(n)
         for n in names
     }

@@ -9,7 +9,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 
-from kill_steps import WORKER, Step
+from kill_steps import SOON, WAIT, WORKER, Step
 from kill_world import LOGS, STATE, Ended, World, halves, is_left
 
 TRIES = 6  # of those for which a random time came too late
@@ -113,7 +113,10 @@ def _then(world: World, step: Step) -> dict[str, bytes]:
 
 def _killed(world: World, step: Step, how: dict) -> dict[str, Ended]:
     if step.victim != WORKER:
-        return world.run_together(step.lines, victim=step.victim, **how)
+        lines = {
+            n: x if n == step.victim else x.replace(f"--wait {WAIT} ", f"--wait {SOON} ") for n, x in step.lines.items()
+        }
+        return world.run_together(lines, victim=step.victim, **how)
     begun = time.monotonic()
     process = world.start(step.lines[""], forked=how.get("forked", True))
     hit = False

@@ -169,8 +169,8 @@ def _people_fault(study: StudyFile, m: _Member) -> str | None:
         if openings.too_few(part.sum(), study.fewest_people):
             return f"{int(part.sum())} people of one sex; there must be none, or at least {study.fewest_people}"
     people = int(m.sets[0][1].sum())
-    if m.name != QUALITY and 0 < people < study.minimum_cohort:
-        return f"{people} people; the study takes no site with fewer than {study.minimum_cohort}"
+    if m.name != QUALITY and 0 < people < study.smallest_cohort:
+        return f"{people} people; the study takes no site with fewer than {study.smallest_cohort}"
     return None
 
 

@@ -72,7 +72,7 @@ def read_traits(
         covar_join = align.join(samples, covar)
         unknown = covar_join.unknown
         columns = [align.column_values(covar, name, covar_join) for name in study.covariates]
-    for k in range(study.components or study.pcs):
+    for k in range(study.loadings_pcs or study.pcs):
         names.append(f"PC{k + 1}")
         columns.append(components[:, k])
     for other in study.sites[1:] if study.site_indicators else ():
@@ -129,10 +129,10 @@ def plan_analyses(study: StudyFile, site: str, traits: Traits, samples: Samples,
         mask, counts = analysed(phenotype, test, traits)
         left_out = counts.analysed - int((mask & common).sum())
         mask &= common
-        if mask.sum() < study.minimum_cohort:
+        if mask.sum() < study.smallest_cohort:
             raise PolicyError(
                 f"site {site} has {int(mask.sum())} samples with phenotype {phenotype.name} and every covariate; the study "
-                f"takes no site with fewer than {study.minimum_cohort}"
+                f"takes no site with fewer than {study.smallest_cohort}"
             )
         for line in counts.lines(phenotype.name, "this site's people"):
             log(line)

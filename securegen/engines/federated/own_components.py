@@ -46,10 +46,10 @@ def component_people(study: StudyFile, own: OwnInputs, memory: SiteState, log: L
     people = np.unpackbits(raw, count=len(everybody)).astype(bool) & everybody
     if left := int((everybody & ~people).sum()):
         log(f"components: {left} relatives of {int(everybody.sum())} people are left out, and projected")
-    if people.sum() < study.minimum_cohort:
+    if people.sum() < study.smallest_cohort:
         raise PolicyError(
             f"{int(people.sum())} people are left for components without relatives; the study takes no site with fewer than "
-            f"{study.minimum_cohort}"
+            f"{study.smallest_cohort}"
         )
     return [("components", people)]
 

@@ -141,15 +141,15 @@ def same_inputs(memory: SiteState, inputs: Inputs, samples: Samples) -> str:
 def _components(folder: Path, study: StudyFile, reader: SelectableReader, site: str, memory: SiteState) -> np.ndarray:
     """(N, C) coordinates, the same at every start: kept, for in another order of additions their last bits differ. Those that
     the sites compute together are zeros until then."""
-    if not study.components:
+    if not study.loadings_pcs:
         return np.zeros((len(reader.samples), study.pcs))
     raw, path = named_file(folder / LOADINGS, study.loadings_digest, "loadings"), folder / LOADINGS
     loadings = parse_loadings(text_of(raw, path), path)
-    made = memory.once("components", lambda: project(reader, loadings, site)[:, : study.components].tobytes())
+    made = memory.once("components", lambda: project(reader, loadings, site)[:, : study.loadings_pcs].tobytes())
     found = np.frombuffer(made, np.float64)
-    if found.size != len(reader.samples) * study.components:
+    if found.size != len(reader.samples) * study.loadings_pcs:
         raise ArtefactError(CHANGED)
-    return found.reshape(len(reader.samples), study.components)
+    return found.reshape(len(reader.samples), study.loadings_pcs)
 
 
 def named_file(path: Path, digest: str, what: str) -> bytes:

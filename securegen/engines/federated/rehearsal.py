@@ -112,7 +112,7 @@ def set_up(
     study, dropped = steps.init(
         shared, work / "coordinator.secret", sites=keys, variant_lists=lists, phenotypes=trait_kinds(inputs, cohorts),
         covariates=covariates, name="rehearsal", model=inputs.model, missing=inputs.missing, bits=inputs.bits,
-        dosage_grid=grid, qc=inputs.qc, minimum_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
+        dosage_grid=grid, qc=inputs.qc, smallest_cohort=1, two_sites_learn_each_other=two_sites_learn_each_other,
         openings=openings, few_missing=few_missing, consent_openings=consent_openings, common_samples=inputs.common_samples,
         statistic=REGENIE if inputs.as_regenie or step1 or inputs.vc_tests else PLINK2,
         xchr_model=inputs.xchr_model, split_par=inputs.split_par,

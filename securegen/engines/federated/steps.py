@@ -92,9 +92,8 @@ def init(
     dosage_grid: int = 1,
     site_indicators: bool = False,
     loadings: Name | None = None,
-    components: int = 0,
     qc: bool = False,
-    minimum_cohort: int = 20,
+    smallest_cohort: int = 20,
     two_sites_learn_each_other: bool = False,
     commit: bool = False,
     openings: str = STRICT,
@@ -126,7 +125,7 @@ def init(
     pcs: int = 0,
     pc_variants: Name | None = None,
     ld_prune_on: str | None = None,
-    purpose: str | None = None,
+    aim: str | None = None,
     controller: str | None = None,
     contact: str | None = None,
     expires: str | None = None,
@@ -137,8 +136,8 @@ def init(
 
     key: the coordinator's signing key, made when absent; passphrase: of that file. sites: name -> its public key;
     variant_lists: of the sites, what all have is analysed, with the alleles of the first; phenotypes: name -> one of
-    studyfile.KINDS; loadings: public ones, of which `components` become covariates; pcs: components that the sites compute
-    together, on the ids of the file pc_variants or on all that pass, without linkage disequilibrium (r² above 0.2 within
+    studyfile.KINDS; pcs: components that become covariates, on public loadings or else such as the sites
+    compute together, on the ids of the file pc_variants or on all that pass, without linkage disequilibrium (r² above 0.2 within
     500 variants) at the site ld_prune_on; common_samples: None for all but openings "all", and for step1;
     statistic: None for plink2, or regenie with predictions; step1: the sites make these together, by a whole-genome model of
     `block` variants per block, None for √(5M); dominant, recessive, hetonly: one of them, the genetic model;
@@ -176,22 +175,24 @@ def init(
     kinds = ploidy.kinds_of(common)
     strata = tuple(ploidy.NAMES[k] for k in sorted(set(kinds.tolist())) if k != ploidy.AUTOSOMAL)
     raw = Path(loadings).read_bytes() if loadings else b""
-    listed = component_ids(pc_variants, common, pcs, log)
-    notes = {"purpose": purpose, "controller": controller, "contact": contact, "expires": expires}
+    joint, projected = (0, pcs) if loadings else (pcs, 0)
+    listed = component_ids(pc_variants, common, joint, log)
+    notes = {"aim": aim, "controller": controller, "contact": contact, "expires": expires}
     study = StudyFile(
         digest="", name=name, study_id=study_toml.new_study_id(),
         sites=tuple(site_of_key(n, path) for n, path in sites.items()),
         coordinator=coordinator.verify_key,
         phenotypes=tuple(studyfile.TraitColumn(*pair) for pair in phenotypes.items()), covariates=tuple(covariates),
-        model=model, missing=missing, bits=bits, site_indicators=site_indicators, components=components, qc=qc,
-        minimum_cohort=minimum_cohort, two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common),
+        model=model, missing=missing, bits=bits, site_indicators=site_indicators, loadings_pcs=projected, qc=qc,
+        smallest_cohort=smallest_cohort, two_sites_learn_each_other=two_sites_learn_each_other, variants=len(common),
         variants_digest=common.digest(), loadings_digest=hashlib.sha256(raw).hexdigest() if loadings else "",
         dosage_grid=dosage_grid, commit=commit, openings=openings,
         common_samples=(openings != ALL or step1) if common_samples is None else common_samples, fewest_people=fewest_people,
         statistic=statistic or (REGENIE if predictions else PLINK2), strata=strata,
         xchr_model=xchr_model if "X" in strata else None, split_par=split_par, predictions=predictions,
         step1=block_size(common, block) if step1 else 0, write_score=write_score,
-        interaction=interaction, correction=correction, p_thresh=p_thresh, genetic_model=coding, pcs=pcs, ld_prune_on=ld_prune_on,
+        interaction=interaction, correction=correction, p_thresh=p_thresh, genetic_model=coding, pcs=joint,
+        ld_prune_on=ld_prune_on,
         pc_variants_digest=hashlib.sha256(listed).hexdigest() if listed else "",
         few_missing=few_missing, consent_openings=consent_openings, sets=sets,
         notes=tuple((n, text) for n in studyfile.NOTES if (text := notes[n]) is not None),

@@ -83,8 +83,8 @@ def render(study: StudyFile, opened: list[str]) -> str:
     top = {
         "format": FORMAT, "name": study.name, "study_id": study.study_id, "model": study.model or BY_PHENOTYPE,
         "missing": study.missing, "bits": study.bits or 0, "covariates": list(study.covariates),
-        "site_indicators": study.site_indicators, "components": study.components, "qc": study.qc,
-        "minimum_cohort": study.minimum_cohort, "two_sites_learn_each_other": study.two_sites_learn_each_other,
+        "site_indicators": study.site_indicators, "loadings_pcs": study.loadings_pcs, "qc": study.qc,
+        "smallest_cohort": study.smallest_cohort, "two_sites_learn_each_other": study.two_sites_learn_each_other,
         "dosage_grid": study.dosage_grid, "commit": study.commit, "openings": study.openings,
         "common_samples": study.common_samples, "fewest_people": study.fewest_people, "few_missing": study.few_missing,
         "consent_openings": study.consent_openings,
@@ -137,8 +137,8 @@ def _model(value: Any, where: str) -> Any:
 
 _FILE = record(
     format=one_of(FORMAT), name=text(1000), study_id=hex_text(16), model=_model, missing=_WORD,
-    bits=integer(0, 64), covariates=list_of(_WORD, 0, 10_000), site_indicators=boolean, components=integer(0, 1000),
-    qc=boolean, minimum_cohort=integer(0, 1 << 32), two_sites_learn_each_other=boolean, dosage_grid=integer(0, 1 << 32),
+    bits=integer(0, 64), covariates=list_of(_WORD, 0, 10_000), site_indicators=boolean, loadings_pcs=integer(0, 1000),
+    qc=boolean, smallest_cohort=integer(0, 1 << 32), two_sites_learn_each_other=boolean, dosage_grid=integer(0, 1 << 32),
     commit=boolean, openings=one_of(*LEVELS), common_samples=boolean, fewest_people=integer(FEWEST, 1 << 20),
     few_missing=one_of(*FEW_MISSING),
     consent_openings=boolean, opened=list_of(text(1000), 0, 1000), coordinator=_COORDINATOR,
@@ -172,7 +172,7 @@ def parse(content: str, where: str) -> StudyFile:
     for who in (value["coordinator"], *value["site"], *continues["without"]):
         if who["fingerprint"] != fingerprint(who["verify_key"]):
             raise ArtefactError(f"{where} is not a study file: a fingerprint in it is not that of its key")
-    same = ("name", "study_id", "missing", "site_indicators", "components", "qc", "minimum_cohort",
+    same = ("name", "study_id", "missing", "site_indicators", "loadings_pcs", "qc", "smallest_cohort",
             "two_sites_learn_each_other", "dosage_grid", "commit", "openings", "common_samples", "fewest_people",
             "few_missing", "consent_openings")  # fmt: skip
     return StudyFile(

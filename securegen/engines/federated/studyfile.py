@@ -24,7 +24,7 @@ from securegen.vocabulary import ADDITIVE, CODINGS
 STUDY, SIGNATURE, VARIANTS, LOADINGS = "study.toml", "study.sig", "variants.tsv", "loadings.tsv"
 PC_VARIANTS = "pc-variants.txt"
 MOST_IN_BLOCK = 2000  # variants of a whole-genome model
-NOTES = ("purpose", "controller", "contact", "expires")
+NOTES = ("aim", "controller", "contact", "expires")
 DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 QUANTITATIVE, CASE_CONTROL_12, CASE_CONTROL_01 = KINDS = ("quantitative", "case-control-12", "case-control-01")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
@@ -99,9 +99,9 @@ class StudyFile:
     missing: str
     bits: int | None
     site_indicators: bool
-    components: int
+    loadings_pcs: int
     qc: bool
-    minimum_cohort: int
+    smallest_cohort: int
     two_sites_learn_each_other: bool
     variants: int
     variants_digest: str
@@ -171,8 +171,8 @@ class StudyFile:
             )  # fmt: skip
         for trait in self.phenotypes:
             refuse_missing(self.test_of(trait), self.missing)
-        if self.minimum_cohort < 1 or self.variants < 1:
-            raise UsageError("the minimum cohort and the number of variants must be positive")
+        if self.smallest_cohort < 1 or self.variants < 1:
+            raise UsageError("the smallest cohort and the number of variants must be positive")
         checks.choice("openings", self.openings, LEVELS)
         checks.choice("few_missing", self.few_missing, FEW_MISSING)
         if self.fewest_people < FEWEST:
@@ -201,9 +201,11 @@ class StudyFile:
         if not set(self.strata) <= {"X", "Y", "MT"} or len(set(self.strata)) < len(self.strata):
             raise UsageError(f"strata of a study are X, Y and MT, not {', '.join(self.strata)}")
         check_grid(self.dosage_grid)
-        if self.components and not self.loadings_digest:
+        if self.loadings_pcs and not self.loadings_digest:
             raise UsageError("principal components need a file of loadings")
-        if self.pcs and (self.components or self.loadings_digest):
+        if self.loadings_digest and not self.loadings_pcs:
+            raise UsageError("`loadings` are of components that become covariates: say how many, by `pcs`")
+        if self.pcs and (self.loadings_pcs or self.loadings_digest):
             raise UsageError(
                 "components are computed by the sites (`pcs`), or projected on public `loadings`: not both"
             )
@@ -214,7 +216,7 @@ class StudyFile:
         checks.whole("pcs", self.pcs, 0, 100)
         if self.pcs and self.dosage_grid != 1:
             raise UsageError("components of all sites (`pcs`) need hard calls, which tell relatives: `dosage_grid` 1")
-        taken = [name for k in range(self.components or self.pcs) if (name := f"PC{k + 1}") in self.covariates]
+        taken = [name for k in range(self.loadings_pcs or self.pcs) if (name := f"PC{k + 1}") in self.covariates]
         if taken:
             raise UsageError(f"a covariate of the tables and a component are both called {taken[0]}: leave one out")
         unknown = [name for name, _ in self.notes if name not in NOTES]
@@ -227,7 +229,7 @@ class StudyFile:
         if self.interaction is None:
             return
         refuse_interaction(self.interaction, self.model, self.missing)
-        known = [*self.covariates, *(f"PC{k + 1}" for k in range(self.components or self.pcs))]
+        known = [*self.covariates, *(f"PC{k + 1}" for k in range(self.loadings_pcs or self.pcs))]
         known += [f"SITE={s.name}" for s in self.sites[1:]] if self.site_indicators else []
         if self.interaction not in known:
             raise UsageError(

@@ -18,6 +18,7 @@ from securegen.local.folders import PARTIES, working_folder
 from securegen.local.launcher import Role, given, launch
 from securegen.record.run_log import RunLog
 from securegen.scores.study import ScoreInputs, ScoreStudy, digests
+from securegen.study import checks
 from securegen.study.inputs import ASKING, Inputs
 
 _TAKEN = ("score", "columns", "allow", "digits", "gzip")
@@ -26,11 +27,17 @@ _FILTERS = ("keep", "remove", "extract", "exclude", "from_bp", "to_bp", "purpose
 
 @dataclass(frozen=True)
 class MpcScores:
-    """The weights and the genotypes stay with their owners; a dealer of masks helps. keep_files: keep the parties' files."""
+    """The weights and the genotypes stay with their owners; a dealer of masks helps.
+
+    keep_files: keep the parties' files; allow_model: scores whose weights may become known, beside those of `allow`."""
 
     keep_files: bool = False
+    allow_model: tuple[str, ...] = ()
     name: ClassVar[str] = "mpc"
     matches: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "allow_model", checks.names("allow_model", self.allow_model) or ())
 
     def check(self, genotypes: Inputs, inputs: ScoreInputs) -> None:
         """Raise UsageError for options that need to see genotypes beside weights, and for genotypes in memory."""
@@ -51,7 +58,7 @@ class MpcScores:
         refuse_idle_purpose(genotypes)
         with working_folder(out, PARTIES, keep=self.keep_files, log=log) as work:
             loopback_study(work, ROLES[SCORES])
-            records = launch(_roles(work, genotypes, inputs))
+            records = launch(_roles(work, genotypes, inputs, self.allow_model))
             (made,) = records["genotypes"]["files"]
             copy_file(made, f"{out}.sscore", mode=PRIVATE)
             if inputs.gzip:
@@ -79,19 +86,19 @@ class MpcScores:
         )  # fmt: skip
 
 
-def _roles(work: Path, genotypes: Inputs, inputs: ScoreInputs) -> list[Role]:
+def _roles(work: Path, genotypes: Inputs, inputs: ScoreInputs, allow_model: tuple[str, ...]) -> list[Role]:
     """The three processes, and what each is told."""
-    common: dict[str, Any] = {"config": str(work / "parties.toml"), "digits": inputs.digits}
+    common: dict[str, Any] = {"parties": str(work / "parties.toml"), "digits": inputs.digits}
     model: dict[str, Any] = {
-        "role": "model", "reply_limit": 1 << 40, "score": [os.path.abspath(path) for path in inputs.score],
-        "allow": inputs.allow or None,
+        "role": "model", "reply_cap": 1 << 40, "score": [os.path.abspath(path) for path in inputs.score],
+        "allow_model": [*inputs.allow, *allow_model] or None,
     }  # fmt: skip
     if inputs.columns:
         model["columns"] = [",".join(map(str, inputs.columns))]
     people = {"role": "genotypes"} | given(genotypes.genotypes) | given(genotypes, *_FILTERS, *ASKING)
     if genotypes.chr:
         people["chr"] = ",".join(genotypes.chr)
-    told = {"genotypes": people | common, "model": model | common, "dealer": {"config": common["config"]}}
+    told = {"genotypes": people | common, "model": model | common, "dealer": {"parties": common["parties"]}}
     return [
         Role(
             name, ("dealer",) if name == "dealer" else ("party",),

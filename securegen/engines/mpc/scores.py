@@ -63,16 +63,16 @@ def people_side(
 
 def model_side(
     session: Session, roles: Roles, weights: Iterable[np.ndarray], *, people: int, scores: int, model: str,
-    state: StateFile, reply_limit: int, charged: int = 0, constant: np.ndarray | None = None, bits: int = 64,
+    state: StateFile, reply_cap: int, charged: int = 0, constant: np.ndarray | None = None, bits: int = 64,
     threads: int = 1,
 ) -> None:  # fmt: skip
     """The model owner's part: blocks of (V, scores) integer weights, in the blocks of the genotype party.
 
     constant: (scores,) integers added to every person's scores.
-    model: the name under which `state` counts; reply_limit: scores it may ever answer to this peer; charged: how many of
+    model: the name under which `state` counts; reply_cap: scores it may ever answer to this peer; charged: how many of
     this run's are counted already. Raises PolicyError before anything is sent when people × scores would exceed it.
     """
-    charge(state, model, roles.left, people * scores - charged, limit=reply_limit)
+    charge(state, model, roles.left, people * scores - charged, limit=reply_cap)
     dtype = ring_dtype(bits)
     key = fresh_key()
     session.send_key(roles.dealer, "dealer/key", key)

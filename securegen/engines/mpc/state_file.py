@@ -134,7 +134,7 @@ class StateFile:
                     raise PolicyError(
                         f"{self.path}: {what}: answered {totals[what] - amount} of at most {limit}; {amount} more are "
                         "refused, because enough exact answers reconstruct the data. If the owner accepts that: "
-                        f"--column-limit {totals[what]}, of a model --reply-limit {totals[what]}"
+                        f"--column-limit {totals[what]}, of a model --reply-cap {totals[what]}"
                     )
             state["spent"] |= totals
         return list(totals.values())

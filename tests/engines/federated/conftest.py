@@ -92,7 +92,7 @@ def make_study(identities: dict[str, SigningIdentity], coordinator: SigningIdent
         "digest": "", "name": "test", "study_id": study_toml.new_study_id(),
         "sites": tuple(Site(n, k.verify_key) for n, k in identities.items()), "coordinator": coordinator.verify_key,
         "phenotypes": (TraitColumn("QT", "quantitative"),), "covariates": (), "model": None, "missing": "mean",
-        "bits": None, "site_indicators": False, "components": 0, "qc": False, "minimum_cohort": 1,
+        "bits": None, "site_indicators": False, "loadings_pcs": 0, "qc": False, "smallest_cohort": 1,
         "two_sites_learn_each_other": False, "variants": 1, "variants_digest": variant_list(1).digest(),
         "loadings_digest": "", "openings": "all", "common_samples": False,
     }  # fmt: skip

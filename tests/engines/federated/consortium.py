@@ -45,7 +45,7 @@ class Consortium:
                 steps.keygen(self.state(site), self.work / f"{site}.public")
                 people = self.cohort.people[PLACE[site] :: len(SITES)]
                 (self.work / site / "keep.txt").write_text("".join(f"f\t{p}\n" for p in people))
-        terms: dict[str, Any] = {"openings": "all", "minimum_cohort": 1, "covariates": ["AGE"]}
+        terms: dict[str, Any] = {"openings": "all", "smallest_cohort": 1, "covariates": ["AGE"]}
         terms["phenotypes"] = {"QT": "quantitative"}
         study, _ = steps.init(
             self.work / folder, self.work / "coordinator.secret", sites={s: self.work / f"{s}.public" for s in sites},

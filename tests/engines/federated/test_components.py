@@ -370,7 +370,7 @@ def test_a_site_without_relatives_is_no_smaller_than_the_study_takes(crowd, smal
     g = crowd[:, :60].copy()
     g[:, 50] = g[:, 20]
     site = SimpleNamespace(aligned=reader_of(g), planned=[SimpleNamespace(mask=np.ones(60, bool))])
-    study = SimpleNamespace(pcs=2, fewest_people=10, minimum_cohort=smallest)
+    study = SimpleNamespace(pcs=2, fewest_people=10, smallest_cohort=smallest)
     memory = SimpleNamespace(once=lambda name, make: make())
     if smallest == 10:
         ((_, people),) = own_components.component_people(study, site, memory, lambda line: None)

@@ -46,7 +46,7 @@ def started(consortium: Consortium, folder: str, **more):
     made, _ = steps.init(
         consortium.work / folder, consortium.work / "coordinator.secret",
         sites={s: consortium.work / f"{s}.public" for s in TRIO}, variant_lists=[f"{consortium.cohort.bfile}.bim"],
-        covariates=["AGE"], minimum_cohort=1, **(TERMS | more),
+        covariates=["AGE"], smallest_cohort=1, **(TERMS | more),
     )  # fmt: skip
     for site in TRIO:
         consortium.join(folder, site)

@@ -247,7 +247,7 @@ def restart(work: Path, cohort, sites, loadings: str = "", **changes) -> studyfi
     keys = {s.name: read_identity(work / s.name / "private" / "site.secret") for s in sites}
     v = cohort.variants
     if loadings:
-        changes |= {"loadings_digest": hashlib.sha256(loadings.encode()).hexdigest(), "components": 2}
+        changes |= {"loadings_digest": hashlib.sha256(loadings.encode()).hexdigest(), "loadings_pcs": 2}
     study = make_study(
         keys, coordinator, covariates=("AGE", "SEX"), variants=len(v), variants_digest=v.digest(), **changes
     )
@@ -299,7 +299,7 @@ def test_loadings_are_those_whose_digest_was_checked(tmp_path, cohort, monkeypat
         return raw
 
     monkeypatch.setattr(own_inputs, "read_regular", look)
-    study = SimpleNamespace(components=1, loadings_digest=hashlib.sha256(agreed.encode()).hexdigest())
+    study = SimpleNamespace(loadings_pcs=1, loadings_digest=hashlib.sha256(agreed.encode()).hexdigest())
     memory = SimpleNamespace(once=lambda name, make: make())
     reader = open_genotypes(Inputs(cohort.bfile))
     got = own_inputs._components(tmp_path, study, reader, "s", memory)
@@ -350,7 +350,7 @@ def test_projection_is_the_sum_of_the_definition(tmp_path, cohort):
 
 def test_a_site_below_the_minimum_refuses_before_it_sends_anything(tmp_path, cohort):
     inputs, sites, _ = prepare(tmp_path, cohort)
-    study = restart(tmp_path, cohort, sites, minimum_cohort=31)
+    study = restart(tmp_path, cohort, sites, smallest_cohort=31)
     assert one_site_stops(tmp_path, inputs, "site2") is PeerError  # 32 people with the trait
     with pytest.raises(PolicyError, match="site1 has 28 samples with phenotype QT.*fewer than 31"):
         one_site(tmp_path, inputs, "site1")

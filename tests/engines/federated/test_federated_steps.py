@@ -27,8 +27,8 @@ def init(folder, **more):
 
 
 def test_a_study_is_set_up_and_accepted(marks, tmp_path):
-    study, left_out = init(tmp_path, covariates=["age"], purpose="height")
-    assert (study.variants, left_out, study.covariates, study.notes) == (1, 0, ("age",), (("purpose", "height"),))
+    study, left_out = init(tmp_path, covariates=["age"], aim="height")
+    assert (study.variants, left_out, study.covariates, study.notes) == (1, 0, ("age",), (("aim", "height"),))
     heard = steps.fingerprints(study)
     assert {name: heard[name] for name in SITES} == marks
     assert steps.join(tmp_path / "shared", tmp_path / "anna", fingerprints=heard) == "anna"

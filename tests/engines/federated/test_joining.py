@@ -35,8 +35,8 @@ def study(tmp_path):
     """A folder with a study of three sites, and anna's private folder."""
     keys = {name: signing.generate() for name in SITES}
     coordinator = signing.generate()
-    notes = (("purpose", "height"), ("expires", "2099-12-31"))
-    made = make_study(keys, coordinator, notes=notes, covariates=("AGE",), minimum_cohort=40)
+    notes = (("aim", "height"), ("expires", "2099-12-31"))
+    made = make_study(keys, coordinator, notes=notes, covariates=("AGE",), smallest_cohort=40)
     made = study_toml.write_study(tmp_path / "shared", made, coordinator)
     write_variants(tmp_path / "shared" / studyfile.VARIANTS, variant_list(1))
     signing.write_identity(tmp_path / "anna" / "site.secret", keys["anna"])
@@ -127,7 +127,7 @@ def test_a_variant_list_that_is_none_is_one_line(study, tmp_path, what):
 
 def test_a_site_reads_what_will_be_opened_and_gives_every_fingerprint(study, tmp_path):
     said = join(tmp_path, *all_of(study)).output
-    for words in ("site anna accepts", "purpose: height", "QT (linear)", "covariates: AGE", "no site below 40 people",
+    for words in ("site anna accepts", "aim: height", "QT (linear)", "covariates: AGE", "no site below 40 people",
                   "opened to every site: for every variant", "site cora"):  # fmt: skip
         assert words in said
     assert hub.progress(tmp_path / "shared", study)[0].accepted

@@ -32,7 +32,7 @@ def test_study_survives_writing_and_reading(tmp_path, keys):
     coordinator = signing.generate()
     study = make_study(
         keys, coordinator, name='a "quoted" näme', covariates=("AGE", "B M I"), model="linear", missing="complete",
-        bits=18, site_indicators=True, qc=True, minimum_cohort=40,
+        bits=18, site_indicators=True, qc=True, smallest_cohort=40,
         phenotypes=(TraitColumn("QT", "quantitative"), TraitColumn("CC", "case-control-12")),
     )  # fmt: skip
     written = study_toml.write_study(tmp_path, study, coordinator)
@@ -44,9 +44,9 @@ def test_study_survives_writing_and_reading(tmp_path, keys):
 
 def test_altered_study_is_refused(tmp_path, keys):
     coordinator = signing.generate()
-    study_toml.write_study(tmp_path, make_study(keys, coordinator, minimum_cohort=40), coordinator)
+    study_toml.write_study(tmp_path, make_study(keys, coordinator, smallest_cohort=40), coordinator)
     path = tmp_path / STUDY
-    path.write_text(path.read_text().replace("minimum_cohort = 40", "minimum_cohort = 1"))
+    path.write_text(path.read_text().replace("smallest_cohort = 40", "smallest_cohort = 1"))
     with pytest.raises(ArtefactError, match="not signed by the coordinator"):
         study_toml.read_study(path)
     path.write_text("format = 2\n")
@@ -83,8 +83,8 @@ def test_two_sites_need_to_be_told(keys):
         ({"model": "trend"}, DesignError, "phenotype QT is quantitative"),
         ({"missing": "complete", "phenotypes": (TraitColumn("CC", "case-control-01"),)}, UsageError, "`missing` mean"),
         ({"phenotypes": ()}, UsageError, "needs a phenotype"),
-        ({"minimum_cohort": 0}, UsageError, "must be positive"),
-        ({"components": 2}, UsageError, "need a file of loadings"),
+        ({"smallest_cohort": 0}, UsageError, "must be positive"),
+        ({"loadings_pcs": 2}, UsageError, "need a file of loadings"),
         ({"notes": (("colour", "red"),)}, UsageError, "no field colour"),
         ({"notes": (("expires", "soon"),)}, UsageError, "write a day"),
     ],

@@ -38,11 +38,7 @@ def test_a_million_sums_of_biobank_magnitude_are_exact(study, tmp_path):
     def bob(s):
         return [side.streams["g"] for side in vertical.phenotype_side(s, NAMES, y, state=StateFile(tmp_path / "b"))]
 
-    out = results(
-        study(ROLES, timeout=30).run(
-            {"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob")}
-        )
-    )
+    out = results(study(ROLES).run({"ada": ada, "bob": bob, "dan": lambda s: block_dealer(s, left="ada", right="bob")}))
     found = (np.concatenate(out["ada"]) + np.concatenate(out["bob"])).view(np.int64)
     wanted = g.astype(np.int64) @ y
     assert found.size == 1_000_000 and np.abs(wanted).max() > 1 << 32
@@ -65,7 +61,7 @@ def summed(study, tmp_path, g, columns):
         return list(aggregates.sums(s, NAMES, columns, variants=variants, dosage_max=2, state=state))
 
     programs = {"ada": ada, "bob": bob, "dan": lambda s: aggregates.deal(s, NAMES)}
-    return np.concatenate([part.g for part in results(study(ROLES, timeout=60).run(programs))["bob"]])
+    return np.concatenate([part.g for part in results(study(ROLES).run(programs))["bob"]])
 
 
 def test_a_million_sums_put_together_from_small_rings_are_exact(study, tmp_path):
@@ -102,6 +98,6 @@ def test_a_million_squares_are_exact(study):
         return products(s, pair, share[s.me], [(0, 0)], step="t")
 
     deal = lambda s: deal_products(s, pair, own.shape, [(0, 0)], step="t")  # noqa: E731
-    out = results(study(ROLES, timeout=30).run({"ada": party, "bob": party, "dan": deal}))
+    out = results(study(ROLES).run({"ada": party, "bob": party, "dan": deal}))
     size = multiword.widen(np.abs(x).view(np.uint64), 2)
     np.testing.assert_array_equal(multiword.add(out["ada"], out["bob"])[:, 0], multiword.multiply(size, size))

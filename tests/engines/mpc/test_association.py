@@ -73,7 +73,7 @@ def script(name, cohort, out, *more):
     files = ["--bfile", cohort / "all", "--pheno", cohort / "pheno.tsv", "--covar", cohort / "covar.tsv", "--out", out]
     return subprocess.run(
         [sys.executable, str(ROOT / "protocols" / name), *map(str, files), *more], capture_output=True, text=True,
-        timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=600, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 
 

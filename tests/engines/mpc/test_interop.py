@@ -11,6 +11,7 @@ import pytest
 
 from securegen.engines.mpc.crypten import interop
 from securegen.engines.mpc.crypten.importing import import_crypten
+from securegen.engines.mpc.loopback import free_ports
 from securegen.engines.mpc.shares.additive import combine, split
 from securegen.engines.mpc.shares.prg import words
 from securegen.errors import PolicyError, UsageError
@@ -71,14 +72,17 @@ def test_unhardened_crypten_is_refused_and_taken_by_name_only():
     with pytest.raises(PolicyError, match="predictable randomness"):
         interop.share_from_crypten(object())
     call = (
-        "from securegen.engines.mpc.crypten import interop; from securegen.engines.mpc.crypten.insecure import insecure_crypten\n"
-        "with insecure_crypten(rank=0, world_size=1, port=29599) as crypten:\n"
+        "import sys; from securegen.engines.mpc.crypten import interop\n"
+        "from securegen.engines.mpc.crypten.insecure import insecure_crypten\n"
+        "with insecure_crypten(rank=0, world_size=1, port=int(sys.argv[1])) as crypten:\n"
         "    t = crypten.cryptensor([1.0])\n"
         "    for f in (interop.share_from_crypten, interop.insecure_share_of_shipped_crypten):\n"
         "        try: f(t)\n"
         "        except Exception as e: print(type(e).__name__, e)\n"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", call], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", call, str(free_ports(1)[0])], capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-1500:]
     assert "PolicyError this CrypTen runs on predictable" in done.stdout
     assert "PolicyError with one party its share is the plaintext" in done.stdout

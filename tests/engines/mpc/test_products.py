@@ -91,7 +91,7 @@ def test_vertical_products_are_exact_and_only_the_receiver_learns(study, tmp_pat
 def test_online_bytes_a_variant_and_a_further_phenotype(study, tmp_path):
     """DESIGN 8: at most 8.1 N a variant online (one stream, K = 1), at most 100 bytes a further phenotype."""
     g = DATA.integers(0, 3, (200, 2000)).astype(np.int8)
-    s = study(PARTIES, timeout=30)
+    s = study(PARTIES)
     sent = {}
     for columns in (1, 5):
         y = DATA.integers(-1000, 1000, (2000, columns))
@@ -134,7 +134,7 @@ def test_memory_does_not_grow_with_variants(study, tmp_path):
         time.sleep(1)  # the slower party: everything waits in the buffers
         return sum(1 for _ in vertical.phenotype_side(s, ROLES, y, state=StateFile(tmp_path / "p")))
 
-    s = study(PARTIES, timeout=60)
+    s = study(PARTIES)
     tracemalloc.start()
     try:
         out = results(s.run({"gen": gen, "phe": phe, "deal": lambda x: block_dealer(x, left="gen", right="phe")}))
@@ -249,7 +249,7 @@ def test_scores_are_exact_and_the_model_owner_counts_replies(study, tmp_path, pe
             "gen": lambda x: people_side(x, ROLES, (g[i : i + V] for i in starts), people=people, scores=2, bits=bits),
             "phe": lambda x: model_side(
                 x, ROLES, (w[i : i + V] for i in starts), people=people, scores=2, model="m",
-                state=StateFile(tmp_path / "model.json"), reply_limit=limit, bits=bits,
+                state=StateFile(tmp_path / "model.json"), reply_cap=limit, bits=bits,
             ),
             "deal": lambda x: score_dealer(x, left="gen", right="phe"),
         })  # fmt: skip

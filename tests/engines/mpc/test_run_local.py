@@ -127,16 +127,15 @@ def test_chisq_alone_is_that_of_the_plain_engine(tmp_path, pheno):
 def test_private_weights_give_the_plain_scores_and_small_models_need_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # OUT is relative, as most people give it
     cohort = ["--bfile", EXAMPLES / "cohort", "--score", EXAMPLES / "cohort.score.tsv", "--quiet"]
-    named = ["--allow-small-score", "SCORE1"]
-    for engine in ("plain", "mpc"):
-        run("run-local", "prs", "--engine", engine, *cohort, *named, "--out", engine)
+    for engine, what in (("plain", "score"), ("mpc", "model")):
+        run("run-local", "prs", "--engine", engine, *cohort, f"--allow-small-{what}", "SCORE1", "--out", engine)
     plain, mpc = (pd.read_csv(tmp_path / f"{e}.sscore", sep="\t", dtype=str) for e in ("plain", "mpc"))
     for column in ("#FID", "IID", "SCORE1_AVG", "SCORE1_SUM"):
         assert plain[column].tolist() == mpc[column].tolist()
     assert mpc["NAMED_ALLELE_DOSAGE_SUM"].isna().all()  # it would tell which variants have weights
     record = json.loads((tmp_path / "mpc.run.json").read_text())
     assert set(record["bytes"]["sent"]) == {"genotypes", "model"} and record["seconds"]["online"] > 0
-    with pytest.raises(SecuregenError, match="--allow-small-score SCORE1") as caught:
+    with pytest.raises(SecuregenError, match="--allow-small-model SCORE1") as caught:
         run("run-local", "prs", "--engine", "mpc", *cohort, "--out", tmp_path / "refused")
     assert caught.value.exit_code == PolicyError.exit_code and [p.name for p in tmp_path.glob("refused*")] == [
         "refused.log"
@@ -169,7 +168,7 @@ def test_a_deployment_by_hand_three_commands_and_one_file(tmp_path):
     calls = {}
     for name in names:
         config = [
-            "--config",
+            "--parties",
             str(tmp_path / name / "parties.toml"),
             "--out",
             str(tmp_path / name / "result"),

@@ -70,7 +70,7 @@ def run(study, folder, out, *, score="weights.tsv", limit=PEOPLE, digits=6):
     return study.run({
         "gen": lambda s: people_run(s, ROLES, reader, str(out / "r"), gate=ungoverned(), log=silent, digits=digits),
         "mod": lambda s: model_run(
-            s, ROLES, [str(folder / score)], model="m", state=StateFile(out / "state"), reply_limit=limit,
+            s, ROLES, [str(folder / score)], model="m", state=StateFile(out / "state"), reply_cap=limit,
             digits=digits,
         ),
         "deal": lambda s: score_dealer(s, left="gen", right="mod"),
@@ -112,7 +112,7 @@ def test_the_demonstration_runs_every_party_as_a_process(files, tmp_path):
     call = ["--bfile", files / "people", "--score", files / "weights.tsv", "--out", tmp_path / "out"]
     done = subprocess.run(
         [sys.executable, str(ROOT / "protocols" / "two_party_prs.py"), *map(str, call)], capture_output=True, text=True,
-        timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=600, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "out.sscore").read_text() == plain_text(files)
@@ -168,7 +168,7 @@ def asked_and_gone(s, files, tmp_path, variants, *, limit):
 
     def owner(session):
         state = StateFile(tmp_path / "state")
-        model_run(session, ROLES, [str(files / "weights.tsv")], model="m", state=state, reply_limit=limit, digits=3)
+        model_run(session, ROLES, [str(files / "weights.tsv")], model="m", state=state, reply_cap=limit, digits=3)
 
     deal = lambda session: score_dealer(session, left="gen", right="mod")  # noqa: E731
     out = s.run({"gen": client, "mod": owner, "deal": deal})

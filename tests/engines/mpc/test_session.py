@@ -62,7 +62,7 @@ def test_more_than_the_buffers_hold_flows_while_the_other_side_sends_too(study):
 
         return program
 
-    out = results(study(("ada", "bob"), timeout=30).run({"ada": party("bob"), "bob": party("ada")}))
+    out = results(study(("ada", "bob")).run({"ada": party("bob"), "bob": party("ada")}))
     assert out["ada"] == out["bob"] == big.sum()
 
 

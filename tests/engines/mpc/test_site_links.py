@@ -104,7 +104,7 @@ def test_by_the_command_line(tmp_path, plain):
             "role": "site",
             "parties": tmp_path / "tls" / "parties.toml",
             "name": site.name,
-            "study": tmp_path / "shared",
+            "dir": tmp_path / "shared",
         }
         calls.append(replace(role, command=("party",), options=place | words, config="--run-config"))
     rehearsal.run_sites(calls)
@@ -116,7 +116,7 @@ def test_by_the_command_line(tmp_path, plain):
 
 
 @pytest.mark.parametrize(
-    ("more", "match"), [([], "needs --study FOLDER"), (["--study", "s", "--model", "linear"], "--model")]
+    ("more", "match"), [([], "needs --dir FOLDER"), (["--dir", "s", "--model", "linear"], "--model")]
 )
 def test_what_the_study_file_says_is_not_said_again(tmp_path, more, match):
     loopback_study(tmp_path, dict.fromkeys(NAMES, "site"))
