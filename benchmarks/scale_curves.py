@@ -1,4 +1,4 @@
-"""Pictures of what `scale/run.py` measured, with the formulas fitted to it."""
+"""Pictures of what `scale/run.py` measured, with the formulas fitted to it, and bytes as the plan computes them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pictures import Curve, Picture, computed_bars, curves
+from scale_bytes import STORED, bytes_at
 from scale_formulas import (
     CORE_HOUR,
     DISK_MONTH,
     PEOPLE,
     STEPS,
-    STORED,
     VARIANTS,
     Rows,
     by,
@@ -53,8 +53,13 @@ def of_genotypes(told: dict[str, Any]) -> list[Picture]:
             def formula(
                 step: str, value: str = value, along: str = along, number: int = number
             ) -> Callable[[float], float]:
+                def shape(x: float) -> tuple[float, float]:
+                    return (number, x) if along == "variants" else (x, number)
+
+                if value == "disk_bytes":
+                    return lambda x: bytes_at(step, *shape(x))
                 terms = fitted(rows, step, value)[0]
-                return lambda x: value_at(terms, *((number, x) if along == "variants" else (x, number)))
+                return lambda x: value_at(terms, *shape(x))
 
             members = against(cut, along, value, steps, formula)
             out.append(curves(f"{unit}-{name}", f"{what} by {name}", f"{number:,} {of}, 14 columns", name, unit, members,
@@ -84,6 +89,8 @@ def of_one_size(
         some = [s for s in steps if value != "disk_bytes" or s in (*STORED, "site")]
 
         def formula(step: str, value: str = value) -> Callable[[float], float]:
+            if step in STORED and value == "disk_bytes":
+                return lambda x: bytes_at(step, rows[0]["samples"], rows[0]["variants"], x)
             terms = fitted(rows, step, value, by(along))[0]
             return lambda x: float(terms @ [1, x])
 

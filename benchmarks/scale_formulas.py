@@ -1,4 +1,5 @@
-"""Formulas of costs: fitted to what `scale/run.py` measured, and what they say of 500,000 people × 10 million variants."""
+"""Formulas of time, fitted to what `scale/run.py` measured; and what they and the plan's bytes say of 500,000 people × 10
+million variants."""
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scale_bytes import STORED, bytes_at
 
 PEOPLE, VARIANTS, SITES = 500_000, 10_000_000, 3
 CORE_HOUR, DISK_MONTH = 0.04, 20.0  # dollars: of a virtual core, and of a terabyte of object storage for a month
 STEPS = ("encrypt", "server", "decrypt", "gwas")
-STORED = ("encrypt", "server")
 Rows = Sequence[dict[str, Any]]
 Terms = Callable[[dict[str, Any]], Sequence[float]]
 
@@ -58,6 +59,6 @@ def costs(told: dict[str, Any]) -> list[tuple[str, float, float]]:
     rows, out = rows_of(told), []
     for step in STEPS:
         hours = value_at(fitted(rows, step, "cpu_seconds")[0], PEOPLE, VARIANTS) / 3600
-        disk = value_at(fitted(rows, step, "disk_bytes")[0], PEOPLE, VARIANTS) / 1e12 if step in STORED else 0.0
+        disk = bytes_at(step, PEOPLE, VARIANTS) / 1e12 if step in STORED else 0.0
         out.append((step, hours, disk))
     return out

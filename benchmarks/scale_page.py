@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from record import Made, source
+from scale_bytes import STORED, hours_at, largest_error, plan_at
 from scale_curves import pictures
 from scale_formulas import (
     CORE_HOUR,
@@ -18,7 +19,6 @@ from scale_formulas import (
     PEOPLE,
     SITES,
     STEPS,
-    STORED,
     VARIANTS,
     by,
     costs,
@@ -86,18 +86,29 @@ def federations(told: dict[str, Any]) -> list[str]:
     return [*out, "", *"\n\n".join(sources).split("\n")]
 
 
+BYTES = """Written bytes are computed, not fitted: they change by steps where the plan chooses another ring, pack or number of
+digits. With N people, M variants, J ciphertexts of columns, ring degree n, k primes, b people and d variants a coefficient
+there are G = ⌈N/b⌉ groups, S strands of n·d/b variants in B blocks, Q = Σ ⌈variants of a block / n⌉ polynomials of Σ g², each
+of P = 4·n·k bytes:
+
+    encrypt: (S·G + J·G + Q) · P + N·(80 + 24·B) + 60·M
+    server:  (S·((J + 1)/b + 1) + B·(J + 2) + Q + B) · P
+"""
+
+
 def formulas(told: dict[str, Any]) -> list[str]:
     rows = rows_of(told)
     out = [
-        f"Fitted to {len(rows)} measured studies: value = base + a·N + b·M + c·N·M, of N people and M variants; no term is "
-        "below 0.", "",
-        "| step | value | base | a | b | c | largest error of the fit |", "|---|---|---:|---:|---:|---:|---:|",
+        f"Processor seconds, fitted to {len(rows)} measured studies: value = base + a·N + b·M + c·N·M, of N people and M "
+        "variants; no term is below 0.", "",
+        "| step | base | a | b | c | largest error of the fit |", "|---|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     for step in STEPS:
-        for value in ("cpu_seconds", *(["disk_bytes"] if step in STORED else [])):
-            terms, error = fitted(rows, step, value)
-            out.append(f"| {step} | {value} | " + " | ".join(f"{t:.3g}" for t in terms) + f" | {error:.0%} |")
-    return out
+        terms, error = fitted(rows, step, "cpu_seconds")
+        out.append(f"| {step} | " + " | ".join(f"{t:.3g}" for t in terms) + f" | {error:.0%} |")
+    every = [*rows, *studies(told, "columns")]
+    errors = " and ".join(f"{largest_error(every, step):.2%} ({step})" for step in STORED)
+    return [*out, "", *BYTES.split("\n"), f"The largest error against {len(every)} measured studies is {errors}."]
 
 
 def lines_of(told: dict[str, Any], kind: str, along: str, each: str, steps: Sequence[str]) -> list[str]:
@@ -112,8 +123,7 @@ def lines_of(told: dict[str, Any], kind: str, along: str, each: str, steps: Sequ
     for step in steps:
         values = [
             "cpu_seconds",
-            *(["disk_bytes"] if step in (*STORED, "site") else []),
-            *(["peak_bytes"] * (step == "site")),
+            *(["disk_bytes", "peak_bytes"] if step == "site" else []),
         ]
         for value in values:
             (base, slope), error = fitted(rows, step, value, by(along))
@@ -123,15 +133,21 @@ def lines_of(told: dict[str, Any], kind: str, along: str, each: str, steps: Sequ
 
 def computed(told: dict[str, Any]) -> list[str]:
     largest = max(r["samples"] * r["variants"] for r in rows_of(told))
+    p = plan_at(PEOPLE, VARIANTS).parameters
     out = [
-        f"By these formulas, at {CORE_HOUR:.2f} dollars for an hour of a core and {DISK_MONTH:.0f} dollars for a terabyte a "
-        f"month; {PEOPLE * VARIANTS / largest:,.0f} times the genotypes of the largest study measured. A larger ring, which sums "
-        "over more people may need, is not in it: `securegen plan` on the real shape says so.", "",
-        "| step | core-hours | dollars | written, TB | dollars a month |", "|---|---:|---:|---:|---:|",
+        f"Core-hours by the fitted formulas, bytes by the plan of this shape, at {CORE_HOUR:.2f} dollars for an hour of a core "
+        f"and {DISK_MONTH:.0f} dollars for a terabyte a month; {PEOPLE * VARIANTS / largest:,.0f} times the genotypes of the "
+        f"largest study measured. The plan takes n = {p.ring.n:,} and {len(p.ring.primes)} primes for so many people. The "
+        "formulas were fitted to smaller rings; the last column has the hours that the plan expects.", "",
+        "| step | core-hours | dollars | written, TB | dollars a month | core-hours by the plan |",
+        "|---|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
+    planned = {step: hours_at(step, PEOPLE, VARIANTS) for step in STEPS}
+    planned["together"] = sum(planned.values())
     every = costs(told)
     for step, hours, disk in [*every, ("together", sum(c[1] for c in every), sum(c[2] for c in every))]:
-        out.append(f"| {step} | {hours:,.0f} | {hours * CORE_HOUR:,.0f} | {disk:,.2f} | {disk * DISK_MONTH:,.0f} |")
+        money = f"{hours * CORE_HOUR:,.0f} | {disk:,.2f} | {disk * DISK_MONTH:,.0f}"
+        out.append(f"| {step} | {hours:,.0f} | {money} | {planned[step]:,.0f} |")
     if found := studies(told, "people"):
         last = found[-1]
         genotypes = last["sites"] * last["samples"] * last["variants"]

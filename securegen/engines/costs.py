@@ -112,7 +112,7 @@ def step_costs(plan: Plan, shape: Shape, *, cores: int, machine: float = 1.0) ->
         most = shape.variants
         if name == "encrypt":
             memory += _blocks_of_encryption(plan, cores)
-            own = 400 * shape.samples + 200 * shape.variants  # of the owner's folder
+            own = shape.samples * (80 + 24 * plan.blocks) + 60 * shape.variants  # names, and the check of every block
             seconds, disk, most = seconds + planned["encrypt"], sizes["cohort"] + sizes["design"] + own, plan.blocks
         elif name == "server":
             memory += _pass(plan, cores)

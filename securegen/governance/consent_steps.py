@@ -112,6 +112,14 @@ def refuse_withdrawn(
         )
 
 
+def covering_mark(register: Name, purpose: str, *, mondo: Name | None = None, today: date | None = None) -> str:
+    """A mark, under the register's key, of everybody whose consent covers a purpose. Raises as `check`."""
+    asked, known = purpose_of(purpose), diseases(None if mondo is None else os.fspath(mondo))
+    with open_register(register) as opened:
+        covering = opened.covering(asked, today or now(opened)[1].date(), known.within)
+        return opened.ledger.mark("covering", "\n".join(sorted(covering)).encode())
+
+
 def left(register: Name, samples: Samples) -> np.ndarray:
     """(N,) bool: who of the samples withdrew, whatever for. Raises StorageError as `consent_file.open_register`."""
     with open_register(register) as opened:

@@ -171,7 +171,7 @@ def run(
         log = RunLog(prefix, f"run --engine {chosen.name}", quiet=True)
         made = chosen.run(study, prefix, form, log, filters=filters, qc_only=qc_only)
         log.note(made.receipt.lines())
-        kept = {} if out is None else {"outputs": made.paths, **part_facts(study, prefix, made.paths)}
+        kept = {} if out is None else {"outputs": made.paths, **part_facts(study, prefix, made.paths, form, filters)}
         log.write(**made.record(), **kept)
         if signer is not None:
             write_receipt(prefix, signer)

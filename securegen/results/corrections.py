@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from securegen import vocabulary as voc
-from securegen.catalogue import CORRECTIONS
+from securegen.catalogue import CORRECTIONS, SPA
 from securegen.design.columns import Analysis
+from securegen.design.logistic import ScoreModel
 from securegen.design.strata import Stratum
 from securegen.model import GenotypeBlock, OpenedSums, Sums
 from securegen.results.block_columns import score_part
-from securegen.stats.corrected import Correction, CovariateParts, NullFit
+from securegen.stats.corrected import FEW, Correction, CovariateParts, NullFit, fewest_carriers
 from securegen.stats.pvalue import chisq_1_limit
 from securegen.stats.score_test import NULL_MODEL, covariate_parts
 from securegen.vocabulary import ADDITIVE
@@ -30,6 +31,16 @@ Table = dict[str, np.ndarray]
 def most_copies(analysis: Analysis, stratum: Stratum) -> int:
     """The largest number that a person has of what an analysis counts."""
     return 1 if analysis.coding != ADDITIVE else stratum.copies
+
+
+def few_below(method: str, analysis: Analysis, stratum: Stratum, mean: np.ndarray) -> np.ndarray:
+    """(V,) int64: variants of fewer carriers need each person's probability apart. mean: (V,) copies, from sums: every engine
+    finds the same."""
+    model = analysis.model
+    if method != SPA or not isinstance(model, ScoreModel):
+        return np.full(len(mean), FEW)
+    weight = model.weight_total * model.weight_units[0]
+    return fewest_carriers(mean, most_copies(analysis, stratum), model.samples, weight)
 
 
 def flagged(columns: Table, p_thresh: float) -> np.ndarray:
@@ -119,15 +130,24 @@ class Corrector(Corrections):
         grid = self.grid * stratum.unit
         part = score_part(analysis, sums, rows, grid=grid, copies=stratum.copies)
         of = covariate_parts(part, analysis.model, grid=grid)
-        most = most_copies(analysis, stratum)
-        return [self._one(fit, block, int(row), j, of, grid, most) for j, row in enumerate(rows)]
+        most, few = most_copies(analysis, stratum), few_below(self.method, analysis, stratum, of.mean).tolist()
+        return [self._one(fit, block, int(row), j, of, grid, most, few[j]) for j, row in enumerate(rows)]
 
     def _one(
-        self, fit: NullFit, block: GenotypeBlock, row: int, place: int, of: CovariateParts, grid: int, most: int
+        self,
+        fit: NullFit,
+        block: GenotypeBlock,
+        row: int,
+        place: int,
+        of: CovariateParts,
+        grid: int,
+        most: int,
+        few: int,
     ) -> Correction | None:
         dosage = block.dosage[row, fit.people] / grid
         missing = None if block.missing is None else block.missing[row, fit.people]
-        variant = fit.variant(dosage, missing, most, float(of.mean[place]), of.coefficients[place], fast=self.fast)
+        mean, coefficients = float(of.mean[place]), of.coefficients[place]
+        variant = fit.variant(dosage, missing, most, mean, coefficients, fast=self.fast, fewest=few)
         if variant is None or (variant.few is not None and not self.few):
             return None
         return CORRECTIONS[self.method](fit, replace(variant, singly=self.few))

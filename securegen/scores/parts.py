@@ -20,7 +20,7 @@ import numpy as np
 from securegen.errors import InputError, PlanError
 from securegen.governance import releases
 from securegen.governance.door import SCORES, OutputFacts
-from securegen.governance.gate import Gate
+from securegen.governance.gate import Asking, Gate
 from securegen.io.digests import sha256
 from securegen.io.output import PRIVATE
 from securegen.io.schema import boolean, integer, list_of, number, optional, record, text
@@ -47,6 +47,7 @@ FACTS: Final = record(
         gzip=boolean, reference=optional(text(4096)), risk_intercept=optional(number(-1e300, 1e300)),
         risk_slope=number(-1e300, 1e300),
     ),
+    may_have={"asked": record(purpose=text(4096), register=text(4096), may_have={"mondo": text(4096)})},
 )  # fmt: skip
 
 
@@ -60,8 +61,10 @@ class JoinedScores:
     facts: dict[str, Any]
 
 
-def part_facts_of(plan: ScorePlan, inputs: ScoreInputs, files: Sequence[str]) -> dict[str, Any]:
-    """What run.json of a part says, so that parts can be added and released: `score_part`."""
+def part_facts_of(
+    plan: ScorePlan, inputs: ScoreInputs, files: Sequence[str], asked: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What run.json of a part says, so that parts can be added and released: `score_part`. asked: as of `Asking.asked`."""
     scores = range(len(plan.names))
     own = {"names": plan.names, "exponent": plan.exponent, "grid": plan.dosage_grid, "bound": plan.bound[: len(scores)]}
     counted = {"variants": [plan.score_variants(s) for s in scores], "scored": len(plan.variant)}
@@ -70,7 +73,7 @@ def part_facts_of(plan: ScorePlan, inputs: ScoreInputs, files: Sequence[str]) ->
     return {
         "score_part": {k: list(v) if isinstance(v, tuple) else v for k, v in own.items()} | counted | {
             "error": list(plan.error), "files": list(files), "of_file": list(plan.variants_of), "release": released,
-        }
+        } | ({} if asked is None else {"asked": dict(asked)})
     }  # fmt: skip
 
 
@@ -104,12 +107,12 @@ def join_scores(
     """Add the sums of all parts. paths: OUT.3of22.sums.tsv; records: `score_part` of each; digests: of the run's inputs.
 
     Raises InputError for parts that are damaged or do not fit each other, PlanError where sums could leave 63 bits,
-    PolicyError as `refuse_small_models`.
+    PolicyError as `refuse_small_models`, and where somebody withdrew after the parts were made.
     """
     facts = [_facts(path, value) for path, value in zip(paths, records, strict=True)]
     first = facts[0]
     for path, own in zip(paths, facts, strict=True):
-        wrong = [k for k in ("names", "exponent", "grid", "files", "release") if own[k] != first[k]]
+        wrong = [k for k in ("names", "exponent", "grid", "files", "release", "asked") if own.get(k) != first.get(k)]
         if wrong:
             raise InputError(f"{path} and {paths[0]} differ in {', '.join(wrong)}: they are not parts of one run")
     bound = [sum(column) for column in zip(*(own["bound"] for own in facts), strict=True)]
@@ -141,6 +144,9 @@ def join_scores(
     if total is None:
         raise ValueError("no parts")
     fid, iid = (np.array(column, dtype=object) for column in people)
+    samples = Samples(fid, iid, np.ones(len(iid), bool))
+    if "asked" in first:
+        Asking().again(first["asked"]).refuse_withdrawn(samples)
     scores = ExactScores(
         tuple(first["names"]), tuple(first["exponent"]), first["grid"], total[:, 3::2], total[:, 2::2], total[:, 0],
         total[:, 1],
@@ -154,7 +160,7 @@ def join_scores(
         "variants": sum(own["scored"] for own in facts), "promise": promised,
         "scores": dict(zip(first["names"], variants, strict=True)),
     }  # fmt: skip
-    return JoinedScores(Samples(fid, iid, np.ones(len(iid), bool)), scores, inputs, told)
+    return JoinedScores(samples, scores, inputs, told)
 
 
 def write_joined(path: str, joined: JoinedScores) -> None:

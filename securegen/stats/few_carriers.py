@@ -3,10 +3,13 @@
 S = Σ x(y − μ) is a sum over carriers, of 2^m values with known probabilities, and a sum R over the others, whose x is what
 covariates say of g: small, and many. P(S ≥ s) = Σ P(carriers' sum is a)·P(R ≥ s − a). The tail of R is the normal
 distribution's at r* = w + log(v/w)/w, a smooth function of its argument along the curve K'(t): it is computed at some t, and
-interpolated. All in logarithms: right where P is 1e-300.
+interpolated. Carriers are added one by one; outcomes that lie closer together than R can tell apart become one, of
+their mean and variance, so there are some thousands at most, not 2^m. All in logarithms: right where P is 1e-300.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +19,48 @@ from securegen.kernels.cumulants import tilted_sums
 Array = NDArray[np.float64]
 _POINTS, _REACH = 25, 8.0  # of the curve of R, in standard deviations at t = 0
 _TIE = 1e-9  # outcomes closer than that are the observed one
-_NEGLIGIBLE = 60.0  # ln of a share: a million outcomes below it change no digit
+_NEAR = 1 / 32  # of R's deviation: outcomes closer than that become one
+_MOST = 1 << 19  # outcomes kept; only where R is nobody's do they get so many
 
 
-def outcomes(x: Array, mean: Array) -> tuple[Array, Array]:
-    """Every value of Σ x(y − μ) of m people, and ln of its probability: (2^m,) each."""
-    value, log_p = np.zeros(1), np.zeros(1)
+@dataclass(frozen=True, eq=False, repr=False)
+class Outcomes:
+    """Values that a sum has, (n,) each. variance: of those that became one; log_p: ln of the probability."""
+
+    value: Array
+    variance: Array
+    log_p: Array
+
+    def merged(self, near: float) -> Outcomes:
+        """Those of one interval of length `near` become one."""
+        order = np.argsort(self.value, kind="stable")
+        order = order[self.log_p[order] > -np.inf]
+        value, log_p = self.value[order], self.log_p[order]
+        cell = np.floor(value / near)
+        first = np.flatnonzero(np.diff(cell, prepend=-np.inf))
+        size = np.diff(first, append=len(value))
+        total = np.logaddexp.reduceat(log_p, first)
+        share = np.exp(log_p - np.repeat(total, size))
+        share /= np.repeat(np.add.reduceat(share, first), size)
+        mean = value[first] + np.add.reduceat(share * (value - np.repeat(value[first], size)), first)
+        off = value - np.repeat(mean, size)
+        return Outcomes(mean, np.add.reduceat(share * (self.variance[order] + off * off), first), total)
+
+
+def outcomes(x: Array, mean: Array, near: float) -> Outcomes:
+    """The values of Σ x(y − μ) of m people, told apart by `near`, or by more where they are more than half a million."""
+    out = Outcomes(np.zeros(1), np.zeros(1), np.zeros(1))
     with np.errstate(divide="ignore"):
         absent, there = np.log1p(-mean), np.log(mean)
     for i in range(len(x)):
-        value = np.concatenate([value - x[i] * mean[i], value + x[i] * (1 - mean[i])])
-        log_p = np.concatenate([log_p + absent[i], log_p + there[i]])
-    return value, log_p
+        both = ((-x[i] * mean[i], absent[i]), (x[i] * (1 - mean[i]), there[i]))
+        value = np.concatenate([out.value + move for move, _ in both])
+        log_p = np.concatenate([out.log_p + chance for _, chance in both])
+        out = Outcomes(value, np.tile(out.variance, 2), log_p).merged(near)
+        while len(out.value) > _MOST:
+            near *= 2
+            out = out.merged(near)
+    return out
 
 
 class OtherPeople:
@@ -48,14 +81,14 @@ class OtherPeople:
         usable = np.isfinite(star)
         self._s, self._star = s[usable] / self.deviation, star[usable]
 
-    def log_tail(self, r: Array, sign: float) -> Array:
-        """ln P(sign·R ≥ r); where R is nobody's, half at 0."""
+    def log_tail(self, r: Array, sign: float, variance: Array) -> Array:
+        """ln P(sign·R ≥ r), of R with so much more variance; where R is nobody's, half at 0."""
         from scipy import interpolate, special
 
         if not self.deviation > 0:
             out: Array = np.where(np.abs(r) <= _TIE, -np.log(2), np.where(r < 0, 0.0, -np.inf))
             return out
-        z = sign * r / self.deviation
+        z = sign * r / np.sqrt(self.deviation**2 + variance)
         low, high = self._s[0], self._s[-1]
         inside = interpolate.PchipInterpolator(self._s, self._star)
         slope = inside.derivative()
@@ -67,17 +100,13 @@ class OtherPeople:
 
 
 def log_tails(x: Array, mean: Array, carriers: np.ndarray, s: float) -> tuple[float, float]:
-    """ln P(S ≥ s) and ln P(S ≤ −s). x, mean: (n,) float64; carriers: (n,) bool, few: 2^m outcomes are summed."""
+    """ln P(S ≥ s) and ln P(S ≤ −s). x, mean: (n,) float64; carriers: (n,) bool, few."""
     from scipy import special
 
-    value, log_p = outcomes(x[carriers], mean[carriers])
     others = OtherPeople(x[~carriers], mean[~carriers])
-    near = np.concatenate([np.arange(0, 40, 0.25), 40 * 2.0 ** np.arange(60)]) * max(others.deviation, _TIE)
-    grid = np.concatenate([-near[:0:-1], near])
-    found = []
-    for sign in (1.0, -1.0):
-        r = s - sign * value
-        roughly = log_p + np.interp(r, grid, others.log_tail(grid, sign))
-        kept = roughly >= roughly.max() - _NEGLIGIBLE
-        found.append(float(special.logsumexp(log_p[kept] + others.log_tail(r[kept], sign))))
-    return found[0], found[1]
+    held = outcomes(x[carriers], mean[carriers], max(_NEAR * others.deviation, _TIE))
+    upper, lower = (
+        float(special.logsumexp(held.log_p + others.log_tail(s - sign * held.value, sign, held.variance)))
+        for sign in (1.0, -1.0)
+    )
+    return upper, lower

@@ -23,7 +23,7 @@ STEPS, FEWER_STEPS = 60, 14  # points at most; the latter where each is a round 
 SETTLED = 2.0**-17  # of β, in units of its error: from there a series to the second order reaches the maximum
 POINTS = 2.0**-30  # β are multiples of it
 # logits of a carrier, the longest step; twice as long after each that was cut off. Beyond the first maximum may lie another one,
-# of who is no carrier
+# of who is no carrier: a step of any length from as far as the latter, where carriers have none
 REACH, FARTHEST_REACH = 4.0, 16.0
 FIRST = 2  # steps, until there are derivatives to compare
 FAR = 2.0  # slope, over what the penalty takes off: above it the slope falls like e^-β, and its logarithm like a line
@@ -76,13 +76,17 @@ class Ascent:
             move = alike if alike * rise > 0 else move
         elif slope * third < 0 and abs(slope) * information > FAR * abs(third):
             move = slope / information * float(ln(abs(slope) * information / abs(third)))
-        reach = self._reach / self._copies
+        reach = self._reach / self._copies if abs(b) * self._copies < FARTHEST_REACH else math.inf
         if abs(move) > reach:
             move, self._reach = math.copysign(reach, move), min(2 * self._reach, FARTHEST_REACH)
         there = b + move
         wide = (self._high - self._low) / 2
         if not self._low < there < self._high or abs(there - b) > wide:
             there = (self._low + self._high) / 2
+            if abs(there - b) * math.sqrt(information) <= SETTLED:  # as near as rounded sums tell
+                self.at = None
+                self._end(b, information, value)
+                return
         self._before = (b, rise)
         self._go(there)
 
@@ -90,8 +94,8 @@ class Ascent:
         """Minus the second derivative: from the point before, where that is not far off the information."""
         if self._before is not None and self._before[0] != b:
             curve = (self._before[1] - rise) / (b - self._before[0])
-            if information / 4 < curve < 4 * information:
-                return curve
+            if curve < 4 * information:
+                return max(curve, information / 4)
         return information
 
     def _go(self, b: float) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cohort
 import numpy as np
 import pytest
+import record
+import scale_bytes
 import scale_formulas as formulas
 import scale_page as page
 
@@ -62,9 +64,19 @@ def test_formulas_are_those_that_made_the_numbers(terms):
     assert f"| {hours:,.0f} |" in "\n".join(page.computed(told(terms)))
 
 
+@pytest.mark.parametrize("step", scale_bytes.STORED)
+def test_bytes_of_the_plan_are_those_that_were_measured(step):
+    """From 1,000 × 10,000 to 5,000 × 200,000, two rings, 4 to 64 columns."""
+    told = record.read("scale")
+    rows = [*formulas.rows_of(told), *formulas.studies(told, "columns")]
+    rings = {scale_bytes.plan_at(r["samples"], r["variants"]).parameters.ring.n for r in rows}
+    assert len(rows) == 20 and rings == {4096, 8192}
+    assert scale_bytes.largest_error(rows, step) < 0.002
+
+
 def test_what_is_computed_stands_apart():
     made = page.made(told([2.0, 1e-5, 2e-5, 5e-9]))
-    assert "Fitted to 7 measured studies" in made.sections["curves"]
+    assert "fitted to 7 measured studies" in made.sections["curves"]
     assert "| together |" in made.sections["projection"] and "together" not in made.sections["curves"]
     assert "pictures/projection.svg" in made.sections["projection"] and made.sections["columns"] == ""
     seconds = made.pictures["seconds-people"].data["encrypt"]

@@ -56,7 +56,7 @@ def clumped(ruled, table, out, **more):
 def test_clumps_say_nothing_of_who_carries_a_rare_variant(ruled, table, monkeypatch, protected):
     ruled.write(limits__minor_alleles=FLOOR)
     if not protected:  # the attack: of a table that I made, who shares a singleton, at any r² I choose
-        monkeypatch.setattr(fine_mapping, "_above_floor", lambda on, *_: on)
+        monkeypatch.setattr(fine_mapping, "withheld", lambda *_: [])
     assert (table[1] in clumped(ruled, table[0], "c", r2=0.999)) is not protected
 
 

@@ -99,6 +99,24 @@ def test_where_all_carriers_are_cases_the_nearest_maximum_is_found(people, cases
     assert found.se == pytest.approx(fit_se(x, logits, expected), rel=1e-4)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("people", "cases", "carriers", "copies"), [
+    (539, 20, 20, 2), (898, 25, 25, 2), (1500, 40, 40, 1),
+])  # fmt: skip
+def test_where_carriers_have_no_maximum_that_of_the_others_is_found_in_as_few_points_as_sites_have(
+    people, cases, carriers, copies, sign
+):
+    """Dozens of logits away; the rounding of sums moves the slope there by more than the search's last step."""
+    y = np.arange(people) < cases
+    g = np.where(np.arange(people) < carriers, float(copies), 0.0)
+    logits = np.full(people, np.log((cases + 0.5) / (people - cases + 0.5)))
+    x = sign * (g - g.mean())
+    ours = Ascent(limit=FEWER_STEPS)
+    search(ours, x, np.where(y, 1.0, -1.0), logits)
+    expected = first_maximum(x, y, logits)
+    assert ours.correction().beta == pytest.approx(expected, rel=1e-3) and abs(expected) > 40
+
+
 def fit_se(x: np.ndarray, logits: np.ndarray, b: float) -> float:
     p = 1 / (1 + np.exp(-(logits + x * b)))
     return float((x**2 * p * (1 - p)).sum() ** -0.5)

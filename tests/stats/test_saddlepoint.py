@@ -12,7 +12,7 @@ from scipy import special, stats
 
 from securegen.design.null_people import NullPeople
 from securegen.kernels.rounded_terms import score_terms
-from securegen.stats.corrected import NullFit, Start, Variant
+from securegen.stats.corrected import NullFit, Start, Variant, fewest_carriers
 from securegen.stats.few_carriers import log_tails
 from securegen.stats.saddlepoint import POINTS, Tail, Tails, log_tail, saddlepoint
 
@@ -30,7 +30,8 @@ def variant_of(fit: NullFit, g: np.ndarray, missing: np.ndarray | None = None, *
     mean = float(g[slice(None) if missing is None else ~missing].mean())
     copies = g if missing is None else np.where(missing, mean, g)
     level = float((fit.weight * copies).sum() / fit.weight.sum())
-    return fit.variant(g, missing, 2, mean, np.array([level]), fast=fast)
+    (few,) = fewest_carriers(np.array([mean]), 2, len(g), float(fit.weight.sum()))
+    return fit.variant(g, missing, 2, mean, np.array([level]), fast=fast, fewest=few)
 
 
 def carriers_first(fit: NullFit, carriers: int) -> Variant:
@@ -80,6 +81,47 @@ def test_ten_carriers_among_twenty_cases_in_100_000(among):
     assert -stats.norm.logsf(abs(variant.start.u) / variant.start.v**0.5) / np.log(10) > exact + 100
 
 
+@pytest.mark.parametrize(("people", "carriers", "cases", "among", "off"), [
+    (100_000, 20, 50, 2, 0.5), (100_000, 39, 50, 3, 0.6), (100_000, 30, 500, 4, 0.65), (100_000, 36, 2000, 10, 0.8),
+    (100_000, 20, 20_000, 15, 0.85), (3000, 25, 15, 9, 1.5), (1000, 20, 20, 12, 1.5), (1000, 39, 20, 11, 1.5),
+    (1000, 24, 50, 14, 1.3),
+])  # fmt: skip
+def test_twenty_to_39_carriers_beside_whom_few_people_vary(people, carriers, cases, among, off):
+    """Within 3 % of the mid-p; the curve of everybody has `off` of it or less, or more."""
+    fit = fit_of(people, cases_of(carriers, among, cases - among))
+    variant = carriers_first(fit, carriers)
+    exact = exact_log10p(people, carriers, cases / people, float((variant.x * fit.residual).sum()))
+    assert saddlepoint(fit, variant).log10p == pytest.approx(exact, abs=np.log10(1.03))
+    curve = 10 ** (exact - saddlepoint(fit, replace(variant, few=None)).log10p)
+    assert curve < off if off < 1 else curve > off
+
+
+@pytest.mark.parametrize("carriers", [8, 19, 25, 39])
+@pytest.mark.parametrize("seed", range(3))
+def test_carriers_of_all_sorts_are_those_of_the_whole_distribution(carriers, seed):
+    """Every value of the sum and its probability, of effects that are multiples of 1/4096 copy: within 1 %."""
+    rng = np.random.default_rng([carriers, seed])
+    n, step = 2000, 2.0**-12
+    mean = 1 / (1 + np.exp(rng.normal(4, 1, n)))
+    x = -carriers / n * rng.uniform(0.3, 1.7, n)
+    x[:carriers] += rng.choice([1.0, 1.0, 2.0, 0.7], carriers)
+    units = np.rint(x / step).astype(int)
+    x = units * step
+    low = int(np.minimum(units, 0).sum())
+    likely = np.zeros(int(np.abs(units).sum()) + 1)
+    likely[-low] = 1.0
+    for unit, p in zip(units.tolist(), mean.tolist(), strict=True):
+        likely = (1 - p) * likely + p * np.roll(likely, unit)
+    y = rng.random(n) < mean
+    y[:carriers] = rng.random(carriers) < 0.6
+    s = abs(float((x * (y - mean)).sum()))
+    far = np.abs((np.arange(len(likely)) + low) * step - float((x * mean).sum()))
+    exact = np.log((likely[far >= s - 1e-9].sum() + likely[far > s + 1e-9].sum()) / 2)
+    held = np.arange(n) < carriers
+    assert np.logaddexp(*log_tails(x, mean, held, s)) == pytest.approx(exact, abs=0.01)
+    assert exact < -4
+
+
 def test_type_i_error_at_prevalence_1_percent_and_ten_minor_alleles():
     """Every outcome with its probability: 10 carriers of 1000 people. Score tests of P ≤ 1e-3 come 16 times as often, of 1e-5
     500 times; corrected ones at most as often as they say. At 0.05 the statistic is discrete: one case among ten carriers has
@@ -104,7 +146,7 @@ def test_type_i_error_at_prevalence_1_percent_and_ten_minor_alleles():
 
 @pytest.mark.parametrize(
     ("carriers", "cases", "others"),
-    [(20, 20, (8, 5)), (20, 19, (5, 6)), (20, 3, (4, 9)), (1, 1, (6, 6)), (12, 0, (15, 13))],
+    [(20, 20, (8, 5)), (39, 39, (8, 5)), (20, 19, (5, 6)), (20, 3, (4, 9)), (1, 1, (6, 6)), (12, 0, (15, 13))],
 )
 def test_few_carriers_are_those_of_every_outcome_in_mpmath(carriers, cases, others):
     """Carriers of unequal probabilities down to 1e-16 beside 600 others of mean 0.02: P of 1e-300 within 2 %.
@@ -150,6 +192,8 @@ def test_who_is_a_carrier_of_few():
     assert variant_of(fit, 2 - g, missing).few.sum() == 19
     assert variant_of(fit, g, missing, fast=True).few is None
     g[20] = 0.2
+    assert variant_of(fit, g, missing).few.sum() == 20  # twelve cases: the others vary by 0.22 copies
+    fit = fit_of(300, np.arange(24))
     assert variant_of(fit, g, missing).few is None
 
 

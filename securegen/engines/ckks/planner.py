@@ -91,7 +91,8 @@ class Plan:
 
     @cached_property
     def polynomials(self) -> dict[str, int]:
-        """Residue polynomials (n coefficients, one prime) of the encrypted cohort, design and results, all streams."""
+        """Residue polynomials (n coefficients, one prime) of the encrypted cohort, design and results, all streams; without the
+        owner's Σ g², of which nothing is computed."""
         p, w, k = self.parameters, self.workload, len(self.parameters.ring.primes)
         ones = 1  # the intercept, which is public
         results = sum(
@@ -119,7 +120,11 @@ class Plan:
 
     def bytes(self) -> dict[str, int]:
         """Bytes of the encrypted cohort, design and results, streams all stored."""
-        return {name: count * self.parameters.ring.n * 4 for name, count in self.polynomials.items()}
+        p, unit = self.parameters, self.parameters.ring.n * 4
+        own = self.workload.squares_of_owner(p.block_variants, p.ring.n, p.column_digits)
+        back = own + self.blocks * bool(own)  # with a public half each block
+        more = {"cohort": 0, "design": own, "results": back}
+        return {name: (count + more[name] * len(p.ring.primes)) * unit for name, count in self.polynomials.items()}
 
     @property
     def products(self) -> float:
@@ -139,7 +144,7 @@ class Plan:
         size, unit = self.polynomials, self.parameters.ring.n / 4096
         encrypt = (size["cohort"] + size["design"]) * ENCRYPT_SECONDS["own"] * unit
         decrypt = self._opened * DECRYPT_SECONDS * unit
-        return encrypt + self._server + decrypt + sum(self.bytes().values()) * SEND_SECONDS
+        return encrypt + self._server + decrypt + sum(size.values()) * self.parameters.ring.n * 4 * SEND_SECONDS
 
     def seconds(self, cores: int = 2, encryptor: str = "own", machine: float = 1.0) -> dict[str, float]:
         """Estimated wall seconds of encryption, the server's pass and decryption, files included.
@@ -199,6 +204,7 @@ BY_RUN = {
     "runs": list_of(integer(1, 1 << 32), 0, MOST_BLOCKS), "sets": list_of(integer(0, 1 << 14), 0, 1 << 6),
     "set_of": list_of(integer(0, 1 << 6), 0, MOST_BLOCKS), "stored": integer(0, 1 << 14), "spread": integer(1, 2),
     "coarse_bits": integer(0, 62), "fine": integer(0, 1 << 14), "stored_fine": integer(0, 1 << 14),
+    "owner_squares": integer(0, 1 << 14),
 }  # fmt: skip
 PLAN = record(
     may_have={"design": NAMES}, parameters=parameters.SCHEMA,

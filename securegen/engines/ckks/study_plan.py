@@ -64,6 +64,7 @@ def plan(study: Study, *, squares: bool | None = None, scores: bool = False) -> 
         columns=max(1, *map(len, hidden)),
         coarse_bits=coarse if coarse < bits else 0,
         fine=max(len(fine & set(own)) for own in hidden),
+        owner_squares=0 if squares else max(len(sets.squares(number)) for number in range(len(strata))),
     )
     if len(strata) > 1:
         own = strata_of(strata, starts_of(runs).tolist())

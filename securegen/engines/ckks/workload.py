@@ -16,7 +16,8 @@ class Workload:
     the set of every run; stored: different columns of all of them. spread: how many times its scale the standard deviation
     of a column may be: 2 where predictions, which are another program's, were taken from a phenotype.
 
-    Where columns differ in precision, coarse_bits are those of all but `fine` columns of a set, stored_fine of all sets."""
+    Where columns differ in precision, coarse_bits are those of all but `fine` columns of a set, stored_fine of all sets.
+    owner_squares: Σ g² of each variant that the owner encrypts, the most of any set; 0 with a g² stream."""
 
     samples: int
     variants: int
@@ -33,6 +34,7 @@ class Workload:
     coarse_bits: int = 0
     fine: int = 0
     stored_fine: int = 0
+    owner_squares: int = 0
 
     def strands(self, columns: int, fine: int, coarse: int, *, stored: bool = False) -> int:
         """Ciphertexts of so many columns, in `fine` digits each, and `coarse` where they have coarse_bits. stored: of all
@@ -53,6 +55,13 @@ class Workload:
     def parts(self, size: int) -> int:
         """How many pieces of at most `size` variants all runs make."""
         return sum(-(-run // size) for run in self.runs or (self.variants,))
+
+    def squares_of_owner(self, block: int, n: int, digits: int) -> int:
+        """Polynomials of n coefficients that the owner's Σ g² fill, in blocks of at most `block` variants; digits: of a column
+        that is encrypted, as all but the intercept are."""
+        each = min(1, self.owner_squares) + max(0, self.owner_squares - 1) * digits
+        full = -(-each * block // n)
+        return sum(run // block * full - (-each * (run % block) // n) for run in self.runs or (self.variants,))
 
     @property
     def precision(self) -> str:

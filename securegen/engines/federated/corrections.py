@@ -8,8 +8,9 @@
 Both steps of a round are posted together, of all rows, phenotypes and designs. A site that withholds a row sends noise in its
 place, so its sum is noise, and nobody's. Where sums are wanted next follows from opened totals alone: every site computes it,
 and masks cancel between equal points (`SecureSum.agree`). Terms are rounded a person, so sums are those of one owner; the
-corrected rows are, to the last digit. A row that some site withholds, or of which fewer than 20 carry the minor allele
-with `openings = all`, or that is not found after the last round, is UNCORRECTED.
+corrected rows are, to the last digit. A row that some site withholds, or that is not found after the last round, is
+UNCORRECTED, and so is one of few carriers (`few_below`): with `openings = all` by their opened number; under rules, which
+do not open it, where sums say that 20 to 39 of them would be few.
 
 Who learns what: the totals of these numbers, and how many sites withhold a row; nothing of a row before its flags.
 """
@@ -36,7 +37,7 @@ from securegen.governance.signing import canonical
 from securegen.model import GenotypeReader, IntArray, OpenedSums, Sums
 from securegen.randomness import keystream
 from securegen.results.block_columns import result_columns, score_part
-from securegen.results.corrections import Corrections, flagged
+from securegen.results.corrections import Corrections, few_below, flagged
 from securegen.stats.corrected import FEW, Correction, CovariateParts
 from securegen.stats.score_test import covariate_parts
 
@@ -92,6 +93,8 @@ class _Rows:
         self.place = np.concatenate([np.arange(len(o.flagged.rows)) for o in own])
         self.tilted: list[Tilted] = [ROWS[method]() for _ in self.of]
         self.given_up = np.zeros(len(self.of), bool)
+        each = [few_below(method, o.flagged.analysis, o.flagged.stratum, o.flagged.parts.mean) for o in own]
+        self.few = np.concatenate(each)
         self._alike: dict[tuple[str, int], list[int]] = {}
         for i, k in enumerate(self.of.tolist()):
             here = self.own[k].flagged
@@ -152,6 +155,8 @@ def correct_by_openings(
     done: dict[tuple[str, str, str], dict[int, Correction | None]] = {}
     if own:
         rows = _Rows(own, method, secret)
+        if guard.on:
+            rows.given_up = rows.few > FEW
         marks = [v for f in found for v in (f.rows, f.parts.mean.view(np.int64), f.parts.coefficients.view(np.int64))]
         secure.agree(NAME, *marks)
         for number in range(ROWS[method].rounds):
@@ -189,14 +194,14 @@ def _round(secure: SecureSum, rows: _Rows, active: IntArray, number: int, guard:
         steps.append(
             Step(f"{name}-flags{mark}", len(piece), counted, partial(_flags, made, vetoes, people), None, not_below_own)
         )
-        check = partial(_check, flags[k], vetoes, positive, people)
+        check = partial(_check, flags[k], partial(_kept, vetoes=vetoes, few=rows.few[piece]), positive, people)
         steps.append(Step(f"{name}-sums{mark}", len(piece), widths, partial(_sums, made), None, check))
     for k, total in enumerate(secure.together(steps)):
         piece, seen = pieces[k // 2], flags[k // 2]
         if k % 2 == 0:
             seen.append(total[:, 0])
             continue
-        for i, good, values in zip(piece.tolist(), _kept(seen[0], vetoes), total, strict=True):
+        for i, good, values in zip(piece.tolist(), _kept(seen[0], vetoes, rows.few[piece]), total, strict=True):
             if good:
                 rows.tilted[i].take([int(v) for v in values])
             else:
@@ -234,17 +239,18 @@ def _flags(made: Made, vetoes: bool, people: int) -> np.ndarray:
     return (no.astype(np.int64) if vetoes else np.where(no, -people, carriers))[:, None]
 
 
-def _kept(flags: np.ndarray, vetoes: bool) -> np.ndarray:
-    """(F,) bool: rows that nobody withholds; without rules, those of enough carriers."""
-    kept: np.ndarray = flags == 0 if vetoes else flags >= FEW
+def _kept(flags: np.ndarray, vetoes: bool, few: IntArray) -> np.ndarray:
+    """(F,) bool: rows that nobody withholds; without rules, those of enough carriers. few: (F,) of `few_below`."""
+    kept: np.ndarray = flags == 0 if vetoes else flags >= few
     return kept
 
 
 def _check(
-    seen: list[np.ndarray], vetoes: bool, positive: Sequence[int], people: int, own: np.ndarray, total: np.ndarray
-) -> None:
+    seen: list[np.ndarray], good: Callable[[np.ndarray], np.ndarray], positive: Sequence[int], people: int, own: np.ndarray,
+    total: np.ndarray,
+) -> None:  # fmt: skip
     """Raise PolicyError for sums of rows that were opened, and that people cannot give. seen: the flags, opened before."""
-    kept = np.flatnonzero(_kept(seen[0], vetoes))
+    kept = np.flatnonzero(good(seen[0]))
     mine, opened = own[kept].astype(object), total[kept].astype(object)
     most = bounds(people)
     if any(abs(v) > most for v in opened.ravel()):

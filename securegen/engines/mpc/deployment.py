@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from securegen.io.genotypes import FORMATS
 from securegen.model import GenotypeReader, SelectableReader, Sums
 from securegen.results import outputs
 from securegen.scores.release import DIGITS
-from securegen.study.genotypes import open_genotypes
+from securegen.study.genotypes import everybody_beside, open_genotypes
 from securegen.study.held import waiting_for
 from securegen.study.inputs import REGENIE, Inputs, Log, silent
 from securegen.vocabulary import ADDITIVE
@@ -244,11 +245,11 @@ def _scores(
 ) -> None:
     own = task.score or ScoreTask()
     if reader is not None:
-        outcome.files = [
-            score_run.people_run(
-                session, roles, reader, task.out, gate=outcome.gate, digits=own.digits, threads=task.threads, log=log
-            )
-        ]
+        made = score_run.people_run(
+            session, roles, reader, task.out, gate=outcome.gate, digits=own.digits, threads=task.threads, log=log,
+            everybody=partial(everybody_beside, task.inputs, reader),
+        )  # fmt: skip
+        outcome.files = [made]
     else:
         score_run.model_run(
             session, roles, own.files, model=task.cohort, state=task.state, reply_cap=own.reply_cap,

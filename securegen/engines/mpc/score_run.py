@@ -8,11 +8,11 @@ weight 0. The counts that plink2 prints beside a score would say which, and are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from securegen.engines.governed import pass_allele_counts, shown_counts
+from securegen.engines.governed import counts_between, pass_allele_counts, shown_counts
 from securegen.engines.mpc.association import announce_cohort, receive_cohort
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.scores import charge, model_side, people_side
@@ -40,17 +40,19 @@ def people_run(
     *,
     gate: Gate,
     log: Log,
+    everybody: Callable[[], GenotypeReader] | None = None,
     digits: int = DIGITS,
     threads: int = 1,
 ) -> str:
     """The people's party: writes PREFIX.sscore and returns its path. gate: the door, which allele counts pass, too; log:
-    told how many variants the policy's floor leaves out.
+    told how many variants the policy's floor leaves out; everybody: as of `counts_between`, None for these people.
 
     Raises ProtocolError for a malformed reply, PolicyError where the policy refuses.
     """
     everything = np.arange(len(reader.variants))
+    between = counts_between(gate, reader, everybody or (lambda: reader))
     pass_allele_counts(gate, reader, len(everything), gate.minor_alleles, gate.inputs, "a session of parties", silent)
-    counts = shown_counts(count_alleles(reader, everything), reader.dosage_grid, gate.minor_alleles, log)
+    counts = shown_counts(count_alleles(reader, everything), reader.dosage_grid, gate.minor_alleles, between, log)
     announce_cohort(session, roles.right, reader)
     session.send(roles.right, "allele counts", np.stack([counts.dosage, counts.second, counts.called]))
     announced = session.receive_json(roles.right, "scores/plan")

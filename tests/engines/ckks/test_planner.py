@@ -55,7 +55,9 @@ def test_streams_and_bytes_are_those_of_the_files(missing, tmp_path):
     values = np.random.default_rng(2).integers(-200, 200, (SAMPLES, COLUMNS + 1))
     values[:, 0] = 1
     design = Design(Columns(tuple("1abcde"), values, (False,) * (COLUMNS + 1)), ())
-    encrypt_design(alone(design, len(info.variants)), key, info, state, tmp_path / "design", encryptor=encryptor)
+    encrypt_design(
+        alone(design, len(info.variants)), key, info, state, tmp_path / "design", encryptor=encryptor, keep=str
+    )
     opened = cohort.open_cohort(tmp_path / "cohort")
     associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
 
@@ -87,6 +89,27 @@ def test_a_genotype_takes_few_bytes(samples, variants, most):
         size = plan.bytes()
         assert plan.workload.streams == 1
         assert size["cohort"] + size["design"] <= most * samples * variants
+
+
+def test_bytes_are_those_of_the_files_with_the_squares_that_the_owner_sends(tmp_path):
+    genotypes = reader(MISSING["none"])
+    values = np.random.default_rng(2).integers(-200, 200, (SAMPLES, COLUMNS + 1))
+    values[:, 0] = 1
+    runs = (len(genotypes.variants),)
+    plan = choose(Workload(SAMPLES, *runs, COLUMNS, 16, streams=1, owner_squares=2))
+    key, p = secret_key.generate(plan.parameters), plan.parameters
+    state, encryptor = OwnerState(tmp_path / "owner", key), OwnEncryptor(key)
+    info = encrypt_cohort(genotypes, key, tmp_path / "cohort", state, encryptor=encryptor)
+    design = Design(Columns(tuple("1abcde"), values, (True, True, *(False,) * (COLUMNS - 1))), ())
+    encrypt_design(alone(design, *runs), key, info, state, tmp_path / "design", encryptor=encryptor, reader=genotypes)
+    opened = cohort.open_cohort(tmp_path / "cohort")
+    associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
+    polynomial = len(p.ring.primes) * p.ring.n * 4
+    for name, less in (("cohort", 0), ("design", 0), ("results", polynomial)):  # of results the sums fill no whole one
+        size = sum(f.stat().st_size - 128 for f in (tmp_path / name).glob("*.npy"))
+        assert size <= plan.bytes()[name] <= size + less, name
+    assert p.column_digits > 1 and p.block_variants < VARIANTS
+    assert Plan.from_json(plan.to_json()) == plan
 
 
 @given(st.integers(1, 50_000), st.integers(1, 10**6))

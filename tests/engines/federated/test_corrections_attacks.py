@@ -77,9 +77,9 @@ def test_the_age_of_one_homozygote_from_the_ends_of_the_sum(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("protected", [False, True])
 def test_numbers_of_few_carriers_of_one_site(tmp_path, monkeypatch, protected):
-    """Twelve carriers at one site, none elsewhere: with the row's numbers in hand, K at a far point is t·12 and the sum of the
+    """Twelve carriers at one site, forty at another that takes its own part away: K at a far point is t·12 and the sum of the
     logarithms of what twelve people have. Enough carriers is 20 of this site's own."""
-    cohort = with_carriers(people(1800, 8, low=0.3, missing=0), ROW, {0: (12, 0), 1: (0, 0), 2: (0, 0)})
+    cohort = with_carriers(people(1800, 8, low=0.3, missing=0), ROW, {0: (12, 0), 1: (40, 0), 2: (0, 0)})
     cohort.cases[np.flatnonzero(cohort.dosage[ROW])[:9]] = True
     if not protected:
         without(monkeypatch, "genotypes_apart")

@@ -55,6 +55,31 @@ def test_a_variant_of_19_carriers_gets_none_and_one_of_20_does(tmp_path):
     assert with_few[1] is not None and with_few[2] == run.rows[2]
 
 
+@pytest.mark.parametrize("openings", ["all", "strict"])
+@pytest.mark.parametrize("method", ["spa", "firth"])
+def test_a_variant_of_20_to_39_carriers_beside_whom_few_people_vary_gets_none_by_saddlepoint(
+    tmp_path, method, openings
+):
+    """One owner sums every outcome there. Under rules nothing of such a row is opened."""
+    cohort = people(2400, 12, low=0.2, missing=0)
+    cohort.cases = np.arange(2400) // 3 % 20 == 0
+    here = np.flatnonzero(np.arange(2400) % 3 == 0)
+    left = {case: here[cohort.cases[here] == case].tolist() for case in (True, False)}
+    for v, carriers in ((1, 20), (2, 39), (3, 40)):
+        cohort.dosage[v] = 0
+        for case, count in ((True, carriers // 3), (False, carriers - carriers // 3)):
+            cohort.dosage[v, left[case][:count]] = 1
+            del left[case][:count]
+    run = Corrected(cohort, tmp_path, correction=method, openings=openings)
+    assert {v: run.rows[v] is None for v in (1, 2, 3)} == {1: method == "spa", 2: method == "spa", 3: False}
+    assert len(run.of("0000-sums")) == len(run.rows) - 2 * (method == "spa" and openings == "strict")
+    theirs, with_few = (at_one_owner(cohort, correction=method, few=few) for few in (False, True))
+    assert {v: theirs[v] is None for v in (1, 2, 3)} == {v: run.rows[v] is None for v in (1, 2, 3)}
+    assert all(c is not None for c in with_few.values())
+    if openings == "all":
+        assert as_numbers(run.rows) == as_numbers(theirs)
+
+
 @pytest.mark.parametrize("method", ["spa", "firth"])
 def test_where_every_carrier_is_a_case(tmp_path, method):
     """U is the largest value that it can be, whose probability is a product over people: sites leave the row, one owner has it.

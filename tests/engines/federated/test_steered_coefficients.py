@@ -90,7 +90,10 @@ def one_site(n, mean, eta, covariates, coefficients, variant=0):
     rng = np.random.default_rng(6)
     centred = np.column_stack([np.ones(n), covariates]) * (1 << 30)
     null = NullPeople(np.arange(n), rng.random(n) < mean, np.rint(centred).astype(np.int64), mean, eta)
-    analysis, stratum = SimpleNamespace(null=null, coding=ADDITIVE), SimpleNamespace(name="autosomes", copies=2)
+    analysis, stratum = (
+        SimpleNamespace(null=null, coding=ADDITIVE, model=None),
+        SimpleNamespace(name="autosomes", copies=2),
+    )
     parts = CovariateParts(np.full(1, 0.6), np.array([coefficients]))
     flagged = FlaggedRows(stratum, analysis, np.array([variant]), parts)
     return OwnTilts(people(n, 1).reader, flagged, SiteGuard(lambda line: None))

@@ -115,10 +115,12 @@ def encrypt_here(
     paths = score_paths(prefix)
     state = OwnerState(paths.owner, key)
     reader = score_reader(study.two_copies, study.plan)
-    info = encrypt_cohort(reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress)
+    info = encrypt_cohort(
+        reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), asking=study.genotypes.asking,
+        progress=progress,
+    )  # fmt: skip
     owner_side.write_checks(reader, key, state, info)
     _keep(state, public_model.write_model(study.plan, paths.model, key), study.inputs.digits)
-    keep_asked_of(state, info.digest, study.genotypes.asking, np.ones(len(info.samples), bool))
     return paths
 
 
@@ -138,12 +140,12 @@ def add_model(
     parameters.check_exact(key.public.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
     pass_means(study, [owner, model], log, pins=[("the key", key.policy), ("the encrypted cohort", info.policy)])
     owner_side.write_checks(study.two_copies, key, state, info)
+    keep_asked_of(state, info.digest, study.genotypes.asking, np.ones(len(info.samples), bool))
     _keep(
         state,
         public_model.write_model(study.plan, Path(model), key, cohort_variants=len(info.variants)),
         study.inputs.digits,
     )
-    keep_asked_of(state, info.digest, study.genotypes.asking, np.ones(len(info.samples), bool))
     return Path(model)
 
 
