@@ -83,7 +83,7 @@ def command(
         log(opened.line())
         if (filters.active or qc_tables) and qc_analysis(opened.analyses) is None:
             raise UsageError(
-                "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design has not: "
+                "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design does not have: "
                 "encrypt with --qc"
             )
         genotypes = _genotypes(options, log)
@@ -115,14 +115,16 @@ def command(
             paths = steps.decrypt_qc(results, key, owner, out, gzip=form.gzip, gate=of_quality, **chosen)
     print_summaries(tables, log, filters)
     paths += [t.path for t in tables]
-    margin = key.public.parameters.margin_bits
-    receipt = outsourced_receipt(paths, "the encryptor of the encrypt step", opened.line(), strata=len(opened.strata))
+    parameters = key.public.parameters
+    receipt = outsourced_receipt(
+        paths, "the encryptor of the encrypt step", opened.line(), strata=len(opened.strata), packed=parameters.packed
+    )
     receipt = receipt.with_decisions(gate.lines())
     if correct is not None:
         receipt = receipt.corrected(correct.line())
     log.write(
-        engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables),
-        receipt=receipt.to_json(), parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
+        engine="ckks", design=opened.record(), planned_noise_margin_bits=parameters.margin_bits, promise=promises(tables),
+        receipt=receipt.to_json(), parameters=parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
         bytes={}, **({} if correct is None else correct.record()), **gate.record(), **strata_facts(opened.strata),
         **(_people(tables) if tables else {}),
     )  # fmt: skip

@@ -273,4 +273,4 @@ def _refuse_open_folder(folder: Path) -> None:
     """Raise StorageError where everybody may put another file, and another lock, in the place of the ledger's."""
     mode = folder.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        raise StorageError(f"everybody may write in {folder}, so the ledger there holds nobody; chmod o-w {folder}")
+        raise StorageError(f"everybody may write in {folder}, so the ledger there binds nobody: chmod o-w {folder}")

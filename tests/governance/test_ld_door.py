@@ -10,7 +10,7 @@ from policy_tools import Ruled
 from support import write_plink
 
 import securegen as sg
-from securegen.structure import fine_mapping, run
+from securegen.structure import fine_mapping, run, step1
 
 FLOOR, N, WHO = 3, 90, 7
 GONE = range(14)  # of whom WHO is one
@@ -122,3 +122,19 @@ def test_loadings_of_other_people_have_no_frequency_of_a_variant_that_one_left_o
     assert "rs0" in found[0] and ("rs0" in found[1]) is not protected
     if not protected:
         assert round(found[0]["rs0"] * 2 * N - found[1]["rs0"] * 2 * (N - len(GONE))) == 1
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_weights_of_a_model_of_other_people_have_no_variant_that_one_left_out_carries(ruled, monkeypatch, protected):
+    _, less = carried_by_one(ruled)
+    if not protected:
+        monkeypatch.setattr(step1, "hidden_rows", lambda gate, what, variants: np.zeros(variants, bool))
+    found = []
+    for name, keep in (("a", None), ("b", str(less))):
+        inputs = sg.Inputs(
+            bfile=ruled.cohort.bfile, purpose="HMB", identity=ruled.key("steward"), keep=keep,
+            pheno=ruled.cohort.pheno, pheno_name="QT",
+        )  # fmt: skip
+        made = step1.write_step1(inputs, str(ruled.folder / name), write_score=True)
+        found.append(Path(next(p for p in made.paths if p.endswith(".score.txt"))).read_text())
+    assert "\nrs0\t" in found[0] and ("\nrs0\t" in found[1]) is not protected

@@ -56,7 +56,7 @@ def check_exact(parameters: Parameters, *, norm: float, sum_bound: int) -> None:
     need = 1 + math.log2(sum_bound + 1) + parameters.genotype_scale
     if need >= math.log2(parameters.ring.modulus):
         raise PlanError(
-            f"scores need {need:.1f} bits, the modulus has {math.log2(parameters.ring.modulus):.1f}: use fewer bits a "
+            f"scores need {need:.1f} bits, the modulus has {math.log2(parameters.ring.modulus):.1f}: use fewer bits per "
             "weight (`bits`), or encrypt the cohort for these scores"
         )
 
