@@ -59,7 +59,7 @@ def prepare(work: Path, cohort, **options):
 
 def federated_text(work: Path, inputs: Inputs, sites) -> dict[str, bytes]:
     """Run every site; tables of the first by phenotype (the sites' tables are compared on the way)."""
-    rehearsal.run_sites([rehearsal.site_role(work, inputs, s, Filters(), wait=60) for s in sites])
+    rehearsal.run_sites([rehearsal.site_role(work, inputs, s, Filters(), wait=600) for s in sites])
     records = rehearsal.results(work, sites)
     return {t["phenotype"]: Path(t["path"]).read_bytes() for t in records[0]["summaries"]}
 
