@@ -124,7 +124,7 @@ def _dosages(record: Any, allele: int, *, needed: bool) -> np.ndarray | None:
     if len(record.ALT) > 1 and numbers.shape[1] != len(record.ALT) and not np.isnan(numbers).all():
         if needed:
             raise InputError(
-                f"a DS of {numbers.shape[1]} numbers for {len(record.ALT)} ALT: one number an ALT is expected"
+                f"a DS of {numbers.shape[1]} numbers for {len(record.ALT)} ALT: one number per ALT is expected"
             )
         return None
     if (total := np.nansum(numbers, axis=1).max(initial=0)) > LARGEST_SUM and len(record.ALT) > 1:

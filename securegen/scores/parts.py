@@ -43,8 +43,9 @@ FACTS: Final = record(
     error=list_of(number(0, 1e300), 1, _MANY), variants=_COUNTS, scored=integer(0, 1 << 32),
     files=list_of(text(4096), 1, _MANY), of_file=_COUNTS,
     release=record(
-        digits=integer(1, 17), minimum=optional(integer(1, 1 << 62)), allow=list_of(text(255), 0, _MANY), gzip=boolean,
-        reference=optional(text(4096)), intercept=optional(number(-1e300, 1e300)), slope=number(-1e300, 1e300),
+        digits=integer(1, 17), min_variants=optional(integer(1, 1 << 62)), allow_small_score=list_of(text(255), 0, _MANY),
+        gzip=boolean, reference=optional(text(4096)), risk_intercept=optional(number(-1e300, 1e300)),
+        risk_slope=number(-1e300, 1e300),
     ),
     may_have={"asked": record(purpose=text(4096), register=text(4096), may_have={"mondo": text(4096)})},
 )  # fmt: skip
@@ -67,8 +68,8 @@ def part_facts_of(
     scores = range(len(plan.names))
     own = {"names": plan.names, "exponent": plan.exponent, "grid": plan.dosage_grid, "bound": plan.bound[: len(scores)]}
     counted = {"variants": [plan.score_variants(s) for s in scores], "scored": len(plan.variant)}
-    rules = ("digits", "minimum", "allow", "gzip", "reference", "intercept", "slope")
-    released = {name: getattr(inputs, name) for name in rules} | {"allow": list(inputs.allow)}
+    rules = ("digits", "min_variants", "allow_small_score", "gzip", "reference", "risk_intercept", "risk_slope")
+    released = {name: getattr(inputs, name) for name in rules} | {"allow_small_score": list(inputs.allow_small_score)}
     return {
         "score_part": {k: list(v) if isinstance(v, tuple) else v for k, v in own.items()} | counted | {
             "error": list(plan.error), "files": list(files), "of_file": list(plan.variants_of), "release": released,
@@ -117,7 +118,9 @@ def join_scores(
     bound = [sum(column) for column in zip(*(own["bound"] for own in facts), strict=True)]
     for name, limit in zip(first["names"], bound, strict=True):
         if limit >= 1 << 63:
-            raise PlanError(f"sums of {name} could reach 2^{limit.bit_length()}: use fewer bits per weight (`bits`)")
+            raise PlanError(
+                f"sums of {name} could reach 2^{limit.bit_length()}: use fewer bits per weight (`weight_bits`)"
+            )
     for file, *of_parts in zip(first["files"], *(own["of_file"] for own in facts), strict=True):
         if not sum(of_parts):
             raise InputError(NONE_CALLED if len(first["files"]) == 1 else f"{file}: {NONE_CALLED}")
@@ -125,7 +128,7 @@ def join_scores(
     rules = dict(first["release"])
     refuse_few_variants(
         dict(zip(first["names"], variants, strict=True)),
-        digits=rules["digits"], minimum=rules["minimum"], allow=rules["allow"],
+        digits=rules["digits"], min_variants=rules["min_variants"], allow_small_score=rules["allow_small_score"],
     )  # fmt: skip
     inputs = ScoreInputs(score=tuple(first["files"]), **rules)
     if inputs.reference is not None and sha256(inputs.reference) != digests.get("reference"):

@@ -134,40 +134,44 @@ def facts_of(inputs: Inputs, reader: SelectableReader, gate: Gate) -> dict[str, 
 
 
 def write_kinship(
-    inputs: Inputs, out: str, log: Log = silent, *, least: float | None = None, cutoff: float | None = None,
+    inputs: Inputs, out: str, log: Log = silent, *, king_table_filter: float | None = None, king_cutoff: float | None = None,
     progress: Progress = no_progress,
 ) -> Made:  # fmt: skip
-    """OUT.kin0: pairs with at least that kinship (None: all). cutoff: also OUT.king.cutoff.in.id, the samples of whom no two
+    """OUT.kin0: pairs with at least that kinship (None: all). king_cutoff: also OUT.king.cutoff.in.id, the samples of whom no two
     are closer, and OUT.king.cutoff.out.id, the others."""
     with held(inputs, log) as waiting:
         reader = open_autosomes(inputs, waiting)
-    gate = pass_door(inputs, reader, releases.KINSHIP, out, log, options={"least": least, "cutoff": cutoff})
+    told = {"king_table_filter": king_table_filter, "king_cutoff": king_cutoff}
+    gate = pass_door(inputs, reader, releases.KINSHIP, out, log, options=told)
     waiting.tell()
     related: list[kinship.Pairs] = []
-    every = _watched(kinship.pairs(reader, progress=progress), cutoff, related)
+    every = _watched(kinship.pairs(reader, progress=progress), king_cutoff, related)
     written = write_kin0(
-        f"{out}.kin0", reader.samples, every if least is None else (p.at_least(least) for p in every), gate=gate
+        f"{out}.kin0",
+        reader.samples,
+        every if king_table_filter is None else (p.at_least(king_table_filter) for p in every),
+        gate=gate,
     )
     log(f"{count(written, 'pair')} of {count(len(reader.samples), 'sample')}")
     paths = [f"{out}.kin0"]
     facts: dict[str, Any] = {"pairs": written}
-    if cutoff is not None:
+    if king_cutoff is not None:
         chosen = kinship.unrelated(len(reader.samples), related)
         for name, which in (("in", chosen), ("out", ~chosen)):
             paths.append(f"{out}.king.cutoff.{name}.id")
             write_people(paths[-1], reader.samples.take(np.flatnonzero(which)), gate=gate)
-        log(f"--king-cutoff {cutoff:g}: {int((~chosen).sum())} samples left out, {int(chosen.sum())} remain")
+        log(f"--king-cutoff {king_cutoff:g}: {int((~chosen).sum())} samples left out, {int(chosen.sum())} remain")
         facts["unrelated"] = int(chosen.sum())
     return Made(tuple(paths), facts_of(inputs, reader, gate) | facts)
 
 
 def _watched(
-    found: Iterator[kinship.Pairs], cutoff: float | None, related: list[kinship.Pairs]
+    found: Iterator[kinship.Pairs], king_cutoff: float | None, related: list[kinship.Pairs]
 ) -> Iterator[kinship.Pairs]:
     """The same pairs; those above the cutoff are kept in `related`."""
     for part in found:
-        if cutoff is not None:
-            close = part.at_least(np.nextafter(cutoff, 2))
+        if king_cutoff is not None:
+            close = part.at_least(np.nextafter(king_cutoff, 2))
             if len(close):
                 related.append(close)
         yield part
@@ -175,7 +179,7 @@ def _watched(
 
 def write_components(
     inputs: Inputs, out: str, log: Log = silent, *, pcs: int = 10, unrelated: bool = False,
-    cutoff: float = kinship.SECOND_DEGREE, rounds: int = OWN_ROUNDS, tolerance: float = OWN_TOLERANCE,
+    king_cutoff: float = kinship.SECOND_DEGREE, rounds: int = OWN_ROUNDS, tolerance: float = OWN_TOLERANCE,
     progress: Progress = no_progress,
 ) -> Made:  # fmt: skip
     """OUT.eigenvec (#FID IID PC1 …), OUT.eigenval and OUT.loadings.tsv.
@@ -185,11 +189,11 @@ def write_components(
     """
     with held(inputs, log) as waiting:
         reader, everybody = chosen_autosomes(inputs, waiting)
-    told = {"pcs": pcs, "unrelated": unrelated, "cutoff": cutoff, "rounds": rounds, "tolerance": tolerance}
+    told = {"pcs": pcs, "unrelated": unrelated, "king_cutoff": king_cutoff, "rounds": rounds, "tolerance": tolerance}
     chosen = None
     if unrelated:  # who is in the sums, which are compared with others, is known after kinship
         ask_door(inputs, reader, log)
-        close = [p.at_least(cutoff) for p in kinship.pairs(reader, progress=progress)]
+        close = [p.at_least(np.nextafter(king_cutoff, 2)) for p in kinship.pairs(reader, progress=progress)]
         chosen = kinship.unrelated(len(reader.samples), close)
     gate = pass_door(
         inputs, reader, releases.COMPONENTS, out, log, options=told, columns=pcs, analysed=chosen, everybody=everybody
@@ -197,7 +201,7 @@ def write_components(
     waiting.tell()
     if chosen is not None:
         log(
-            f"components of {int(chosen.sum())} samples, kinship below {cutoff:g}; {int((~chosen).sum())} are projected"
+            f"components of {int(chosen.sum())} samples, kinship up to {king_cutoff:g}; {int((~chosen).sum())} are projected"
         )
     found = pc.components(
         OwnTotals(reader, chosen), pcs, reader.variants.digest().encode(), grid=reader.dosage_grid, rounds=rounds,

@@ -55,12 +55,12 @@ PROTOCOL = "association/1"
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """What the parties of a score run bring. digits: significant digits released; of the model's owner, files and columns:
-    as plink2 takes them; allow_model: scores whose weights may become known; reply_cap: replies in its life."""
+    """What the parties of a score run bring. digits: significant digits released; of the model's owner, files and score_col_nums:
+    as plink2 takes them; allow_small_model: scores whose weights may become known; reply_cap: replies in its life."""
 
     files: tuple[str, ...] = ()
-    columns: tuple[int, ...] | None = None
-    allow_model: tuple[str, ...] = ()
+    score_col_nums: tuple[int, ...] | None = None
+    allow_small_model: tuple[str, ...] = ()
     digits: int = DIGITS
     reply_cap: int = 1000
 
@@ -253,7 +253,7 @@ def _scores(
     else:
         score_run.model_run(
             session, roles, own.files, model=task.cohort, state=task.state, reply_cap=own.reply_cap,
-            columns=own.columns, allow_model=own.allow_model, digits=own.digits, threads=task.threads,
+            score_col_nums=own.score_col_nums, allow_small_model=own.allow_small_model, digits=own.digits, threads=task.threads,
         )  # fmt: skip
 
 

@@ -61,6 +61,6 @@ class PlainScores:
             facts |= part_facts_of(study.plan, inputs, files, genotypes.asking.asked())
         log.write(
             receipt=receipt_of(table).with_decisions(gate.lines()).to_json(), engine="plain",
-            parameters={"bits": inputs.bits, "digits": inputs.digits}, bytes={}, planned_noise_margin_bits=None,
+            parameters={"bits": inputs.weight_bits, "digits": inputs.digits}, bytes={}, planned_noise_margin_bits=None,
             **study.record(), **gate.record(), **facts,
         )  # fmt: skip
