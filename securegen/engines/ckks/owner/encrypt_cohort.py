@@ -5,7 +5,8 @@ and m (missing, only for blocks where something is) where a coefficient holds on
 chunk is (groups, strands) ciphertexts; with the own encryptor the strands of a group share their public half. The checks
 stay in the owner's state, and of packed stores the missing calls (`absent`).
 
-Who learns what: the server learns N, M, which blocks have an m stream, and nothing about a genotype (RLWE, 128 bits).
+Who learns what: the server learns N, M, which blocks have an m stream (in a packed store none has), and nothing about a
+genotype (RLWE, 128 bits).
 A killed run resumes: a block whose files, data, format and encryptor are unchanged is kept, anything else is encrypted
 again, freshly.
 """

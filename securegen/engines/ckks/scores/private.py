@@ -83,7 +83,7 @@ def invite(
     weights = score_weights(plan)
     parameters, blinding = choose_blinded(
         size, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
-        dosage_max=2 * request.dosage_grid, cap=rules.cap or 0,
+        dosage_max=2 * request.dosage_grid, cap=rules.reply_cap or 0,
     )  # fmt: skip
     nonce = secrets.token_bytes(NONCE_BYTES)
     return finish_invitation(parameters, blinding, nonce, plan, match, size, inputs, rules, folder, private, log)

@@ -212,7 +212,7 @@ def pin_beside(inputs: Inputs, prefix: str | os.PathLike[str]) -> Pin | None:
 
 
 def decrypt_scores(
-    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], *, still_trusted: bool = False,
+    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], *, key_still_trusted: bool = False,
     digits: int = 1, gate: Gate | None = None,
 ) -> tuple[Samples, ScoreSums]:  # fmt: skip
     """Samples and their verified integers.
@@ -220,7 +220,7 @@ def decrypt_scores(
     digits: how many the release will have; gate: the door, by default that of the key (`gate_of_key`). Raises
     PolicyError where the policy refuses, and where they are more than was planned and a score has too few
     variants for them; VerificationError, and retires the key, when a result was not computed from this cohort and model;
-    KeyFileError when the key is retired (still_trusted: decrypt all the same).
+    KeyFileError when the key is retired (key_still_trusted: decrypt all the same).
     """
     state = OwnerState(Path(owner), key)
     header, arrays = state.read(MODEL)
@@ -234,5 +234,5 @@ def decrypt_scores(
         plan.names,
         info.samples,
     )
-    with guarded(key, state.folder, os.fspath(results), still_trusted=still_trusted):
+    with guarded(key, state.folder, os.fspath(results), key_still_trusted=key_still_trusted):
         return info.samples, owner_side.decrypt(Path(results), key, info, state, model)
