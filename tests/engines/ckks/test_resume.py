@@ -275,3 +275,28 @@ def test_an_encryption_stopped_before_any_record_ends_when_it_runs_again(small, 
         table = sg.ckks.decrypt(results, key, paths.owner, **given)
         wanted = table if wanted is None else wanted
         assert table.equals(wanted)
+
+
+def test_a_later_design_stopped_before_any_record_is_encrypted_again(small, small_key, tmp_path, monkeypatch):
+    """Without `overwrite`: what a killed run left in the folder has no results that could not be read any more."""
+    study = sg.open_study(small.bfile, pheno=small.pheno, pheno_name=("QT",), covar=small.covar)
+    paths = sg.ckks.encrypt(study, small_key, tmp_path / "study")
+
+    def later(name: str) -> Path:
+        return sg.ckks.encrypt_design(study, small_key, paths.owner, tmp_path / name)
+
+    with monkeypatch.context() as patch:
+        names = stop_before(patch, -1)
+        later("whole")
+    assert [name.split("-")[0] for name in names] == ["asked", "design"]
+    for number in range(len(names)):
+        with monkeypatch.context() as patch:
+            stop_before(patch, number)
+            with pytest.raises(Stopped):
+                later(str(number))
+        results = sg.ckks.associate(paths.cohort, later(str(number)), tmp_path / f"{number}.results")
+        assert sg.ckks.decrypt(results, small_key, paths.owner, design=tmp_path / str(number)).equals(
+            sg.run(study).frame
+        )
+        with pytest.raises(StorageError, match="has a design of .*, which is not overwritten"):
+            later(str(number))

@@ -53,7 +53,7 @@ def encrypt_design(
     """Encrypt the columns of the strata of a study into `folder`; keep what reads the results in `state`.
 
     reader: the genotypes, needed where Σ g² is and the cohort was encrypted without squares; keep: writes what else is kept
-    of the design with this digest, before the record that ends it.
+    of the design with this digest, before its manifest.
     Raises DesignError when the columns do not fit the planned parameters, PlanError when a sum would be too large to be
     verified, ArtefactError when `reader` does not have the genotypes that were encrypted, KeyFileError when the key is
     retired.
@@ -120,6 +120,7 @@ def _encrypt(
         "columns": entries, "squares": squares, "encryptor": encryptor.name,
     }  # fmt: skip
     folder.confirm(state.writer)
+    keep(artefact.digest_of("design", body))
     digest = artefact.write_manifest(folder, "design", body, key)
     made = DesignSecrets(
         digest, info.digest, nonce, tuple(map(without_values, strata)), sets, pool.places,
@@ -128,7 +129,6 @@ def _encrypt(
         tuple(np.asarray(s.design.columns.values) for s in strata) if info.policy is not None else None,
         smallest(pool.columns) if p.packed else None,
     )  # fmt: skip
-    keep(digest)
     save(state, made)
     return made
 
