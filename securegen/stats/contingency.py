@@ -12,6 +12,7 @@ import numpy as np
 from securegen import vocabulary as voc
 from securegen.design.contingency import CountModel
 from securegen.model import Sums
+from securegen.stats.imputed import spread
 from securegen.stats.pvalue import chisq_1
 
 
@@ -32,13 +33,13 @@ def trend(sums: Sums, model: CountModel, *, grid: int = 1) -> dict[str, np.ndarr
     """Columns of vocabulary.TREND_COLUMNS. sums.g, sums.m: (V, 2) over indicator and case; sums.q: (V, 1), Σg²."""
     assert sums.g.shape[1] == 2 and sums.q.shape[1] == 1
     n, n1, s, s1, code = _counts(sums, model)
-    spread = n * sums.q[:, 0] - s * s
-    code[spread == 0] = voc.CONST_OMITTED_ALLELE
+    apart = spread(n, sums.q[:, 0], s)
+    code[apart == 0] = voc.CONST_OMITTED_ALLELE
     code[n == 0] = voc.ALL_MISSING
     ok = code == voc.OK
     with np.errstate(divide="ignore", invalid="ignore"):
         difference = (n * s1 - n1 * s).astype(np.float64)
-        chisq = difference * difference * n / (n1.astype(np.float64) * (n - n1) * spread)
+        chisq = difference * difference * n / (n1.astype(np.float64) * (n - n1) * apart.astype(np.float64))
     return _columns(n, n1, _copies(s1, grid), _copies(s - s1, grid), np.where(ok, chisq, np.nan), code)
 
 

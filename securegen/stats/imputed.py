@@ -26,6 +26,16 @@ def exactly(n: IntArray, g: IntArray, s: IntArray, m: IntArray) -> IntArray:
     return out
 
 
+def squared(s: IntArray) -> IntArray:
+    """s², (V,); int64 where every one surely fits, else Python integers."""
+    return exactly(s, s, s * 0, s * 0)
+
+
+def spread(n: IntArray, square: IntArray, s: IntArray) -> IntArray:
+    """n·Σg² − (Σg)², (V,) each; int64 where every term surely fits, else Python integers."""
+    return exactly(n, square, -s, s)
+
+
 def filled(row: IntArray, n: IntArray, s: IntArray, x: IntArray) -> IntArray:
     """(V,) Σ over missing calls of s/n·x, each rounded half up to a whole number.
 
@@ -67,7 +77,7 @@ def quadratic_sums(sums: Sums, samples: int) -> ImputedSums:
     """As `linear_sums`, with n²·Σg²x + S²·Σmx of the columns after the intercept whose Σg²x is in q."""
     found = linear_sums(sums, samples)
     n, s = found.called, found.dosage
-    weighted = exactly(n * n, sums.q[:, 1:], s * s, sums.m[:, 1 : sums.q.shape[1]])
+    weighted = exactly(n * n, sums.q[:, 1:], squared(s), sums.m[:, 1 : sums.q.shape[1]])
     return replace(found, weighted=weighted, pairs=None)
 
 
@@ -91,7 +101,7 @@ def score_sums(
     n, s = samples - sums.m[:, 0], sums.g[:, 0]
     cross = exactly(n, sums.g[:, 2:], s, sums.m[:, 2:])
     squares = sums.g[:, 3] if coded else sums.q[:, 0]
-    weighted = exactly(n * n, squares, s * s, sums.m[:, 3])
+    weighted = exactly(n * n, squares, squared(s), sums.m[:, 3])
     count, in_cases = (sums.q[:, 0], sums.q[:, 1]) if coded else (s, sums.g[:, 1])
     major = 2 * count > grid * alleles(n, copies, single)
     largest = grid * alleles(cases - sums.m[:, 1], copies, single[1:])

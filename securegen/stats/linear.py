@@ -29,7 +29,7 @@ from securegen.design.linear import LinearModel
 from securegen.model import ImputedSums, IntArray, Sums
 from securegen.stats import algebra, rounding
 from securegen.stats.algebra import Entry
-from securegen.stats.imputed import frequency, linear_sums
+from securegen.stats.imputed import frequency, linear_sums, spread
 from securegen.stats.pvalue import chisq_1, student_t
 
 CORRELATED = 0.002  # smallest share of a variant's variance that may be left after projecting on the covariates
@@ -75,7 +75,7 @@ def _linear(
     k = len(model.gram)
     assert sums.cross.shape[1] == k
     n, g_sum = sums.called, sums.dosage
-    variance = (n * sums.square - g_sum * g_sum) / np.maximum(n, 1)
+    variance = spread(n, sums.square, g_sum).astype(np.float64) / np.maximum(n, 1)
     s = [centred_cross(sums.cross[:, j - 1], g_sum, model.gram[0][j], n) for j in range(1, k)]
     gy = centred_cross(sums.cross[:, k - 1], g_sum, model.cty[0], n)
     a, cy, yy, used = _centred_design(sums, model, n)

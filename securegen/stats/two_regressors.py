@@ -15,7 +15,7 @@ from securegen.design.interaction import InteractionModel, arranged
 from securegen.model import ImputedSums
 from securegen.stats import algebra, linear
 from securegen.stats.algebra import Entry
-from securegen.stats.imputed import as_float
+from securegen.stats.imputed import as_float, spread
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def system(sums: ImputedSums, model: InteractionModel) -> System:
     n, total, first = np.maximum(sums.called, 1), sums.dosage, model.gram[0]
     unit = 2.0**model.bits / 5
     parts = [2.0**shift for shift in model.shifts]
-    gg = (sums.called * sums.square - total * total) / n
+    gg = spread(sums.called, sums.square, total).astype(np.float64) / n
 
     at = {j: i - 1 for i, j in enumerate(arranged(range(2 * k + 1), place))}  # in sums.cross
 

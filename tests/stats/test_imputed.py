@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from support import MemoryReader
 
+from securegen.design.contingency import CountModel
 from securegen.design.linear import linear_design
 from securegen.engines.plain import sums as plain
+from securegen.model import Sums
+from securegen.stats.contingency import trend
 from securegen.stats.imputed import as_float, exactly, linear_sums, score_sums
 from securegen.stats.linear import linear
 
@@ -86,3 +89,29 @@ def test_minor_alleles_in_cases_follow_the_pooled_orientation():
     m = np.array([[2, 1, 0, 0], [0, 0, 0, 0]])
     sums = score_sums(Sums(0, g, m, np.zeros((2, 1), np.int64)), 100, 40, 1)
     assert sums.minor_in_cases is not None and sums.minor_in_cases.tolist() == [8, 20]
+
+
+def test_half_a_million_people_at_the_finest_grid():
+    """n·Σg² and (Σg)² are beyond 64 bits: a wrapped one made χ² of a trend several times what it is."""
+    grid, n = 8192, 600_000
+    rng = np.random.default_rng(1)
+    g, case, y = rng.integers(0, 3, n) * grid, np.arange(n) < 240_000, rng.normal(size=n)
+    g[:2000], missing = 2 * grid, np.arange(n) >= n - 5
+    none = np.zeros((1, 2), np.int64)
+    counted = Sums(0, np.array([[g.sum(), g[case].sum()]]), none, np.array([[(g * g).sum()]]))
+    found = trend(counted, CountModel("CC", n, int(case.sum())), grid=grid)["CHISQ"][0]
+    assert found == pytest.approx(n * np.corrcoef(g, case)[0, 1] ** 2, rel=1e-9)
+
+    design = linear_design(np.ones(n, bool), np.zeros((n, 0)), (), y[:, None], ("Y",))
+    block = MemoryReader(g[None].astype(np.int16), grid)
+    (sums,) = plain.sums(block, design.columns, block=1)
+    r = np.corrcoef(g, y)[0, 1]
+    out = linear(sums, design.analyses[0].model, grid=grid)
+    assert out["T_STAT"][0] == pytest.approx(r * np.sqrt((n - 2) / (1 - r * r)), abs=1e-3)
+
+    w = 1000
+    parts = np.array([[g[~missing].sum(), 0, 0, w * g[~missing].sum()]])
+    lost = np.array([[5, 0, 0, 5 * w]])
+    scored = score_sums(Sums(0, parts, lost, np.array([[w * (g[~missing] ** 2).sum()]])), n, 0, grid)
+    called, total = n - 5, int(g[~missing].sum())
+    assert scored.square[0] == called**2 * w * int((g[~missing] ** 2).sum()) + total**2 * 5 * w

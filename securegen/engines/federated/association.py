@@ -42,7 +42,7 @@ from securegen.engines.plain.sums import block_sums
 from securegen.governance import openings
 from securegen.governance.rows import RowRule
 from securegen.model import GenotypeReader, ImputedSums, IntArray, OpenedSums, Sums
-from securegen.stats.imputed import exactly
+from securegen.stats.imputed import exactly, squared
 from securegen.study.ploidy import as_genotypes
 
 
@@ -239,7 +239,7 @@ def _assemble(
             if weight is not None and study.rules:
                 n, s, w = opened.called[i], opened.dosage[i], np.full(len(rows), a.model.weight_total)
                 # as if Σ w g were S/n·Σw: V is too large by Σw times the square of the difference of the two means
-                cross[weight, i], square = exactly(s, w, s * 0, w), exactly(n * n, square, s * s, w)
+                cross[weight, i], square = exactly(s, w, s * 0, w), exactly(n * n, square, squared(s), w)
             filled = np.stack([full(cross[j, i]) for j in crossed(a)], axis=1)
             more = None
             if a in pairs:

@@ -22,7 +22,7 @@ from securegen.errors import PolicyError
 from securegen.governance.openings import too_few
 from securegen.governance.rows import rows_of
 from securegen.model import GenotypeBlock, GenotypeReader, IntArray, Sums, coding_of
-from securegen.stats.imputed import exactly, filled
+from securegen.stats.imputed import exactly, filled, spread, squared
 from securegen.vocabulary import ADDITIVE
 
 READ = 512  # variants read at a time, at most
@@ -164,7 +164,7 @@ class SiteSums:
                     if self.coded:  # of the copies: at least as many as a model makes of them
                         bad |= bool((q > self.top * n).any() or (q < s).any())
                     else:
-                        bad |= bool((q > self.top * s).any() or (n * q < s * s).any())
+                        bad |= bool((q > self.top * s).any() or (spread(n, q, s) < 0).any())
             for j, i in enumerate(reversed(self.sets.single), 1):
                 bad |= bool((part[:, -j] > most[i]).any())
             if bad:
@@ -200,12 +200,12 @@ class SiteSums:
         for j, i in self.sets.weighted:
             if not self.rules:
                 n, s, w = opened.called[i], opened.dosage[i], g[:, j] if self.coded else q[:, where.index(j)]
-                out.append(exactly(n * n, w, s * s, m[:, j]))
+                out.append(exactly(n * n, w, squared(s), m[:, j]))
             else:
                 out.append(np.where(opened.exact(i) | self.rounds, self._weighted(opened, j, i, start, stop), 0))
         for j, i in self.sets.quadratic:
             n, s = opened.called[i], opened.dosage[i]
-            out.append(np.where(opened.exact(i), exactly(n * n, q[:, where.index(j)], s * s, m[:, j]), 0))
+            out.append(np.where(opened.exact(i), exactly(n * n, q[:, where.index(j)], squared(s), m[:, j]), 0))
         for j, i in self.sets.minor:
             single = self.sets.single_cases.get(j)
             cases, alleles = self._called(j, m), self.stratum.copies * opened.called[i]
