@@ -122,13 +122,13 @@ def test_of_a_listing_only_names_are_kept_that_are_asked_for(attacked):
                     .replace(b'"nextPageToken"', b'"nextPageToken"' if page < 300 else b'"no"'))  # fmt: skip
 
     folder, store = attacked(pages)
-    folder.sizes(20_000)  # what is loaded once
+    folder.sizes(60_000)  # what is loaded once
     folder, store = attacked(pages)
     gc.freeze()
     gc.collect()  # garbage of pages is found soon, however much lives from tests before
     tracemalloc.start()
     try:
-        assert folder.sizes(20_000) == {} and len(store.asked) == 300
+        assert folder.sizes(60_000) == {} and len(store.asked) == 300
         kept, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
