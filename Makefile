@@ -29,7 +29,7 @@ help:
 	@echo "make docs      execute every example of the documentation and make its site, docs-out/index.html"
 	@echo "make bench     benchmarks against peers, a table of ratios in bench-out/; make bench-page puts that run into the docs"
 	@echo "make bench-published  the settings of published systems at their sizes, some minutes"
-	@echo "make bench-scale  a million variants, many people, columns and sites: half an hour, kept, and put into the docs"
+	@echo "make bench-scale  a million variants, many people, columns and sites: forty minutes, kept, and put into the docs"
 	@echo "make release   wheel, sdist, a lock file with hashes, a bill of materials (CycloneDX) and pip-audit, in dist/; LOCK='--upgrade' for newer versions"
 	@echo "make clean     remove $(VENV), $(OUT), bench-out, docs-out and caches"
 
@@ -49,7 +49,7 @@ $(VENV)/core.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/kernels.stamp: $(VENV)/core.stamp $(wildcard securegen/kernels/*.py)
-	@echo "compiling the kernels once (under a minute)"
+	@echo "compiling the kernels once (about a minute)"
 	@find securegen -name '*.nb[ci]' -delete  # Numba watches a kernel's own file only, not what it is built from
 	$(RUN) examples/compile_kernels.py
 	@touch $@

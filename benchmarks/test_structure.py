@@ -73,7 +73,7 @@ def standardised(prefix: str) -> np.ndarray:
 @pytest.mark.parametrize("implementation", ["plink2", "securegen"])
 def test_kinship(benchmark, implementation, prefix, two_threads):
     benchmark.extra_info["work"] = SAMPLES * (SAMPLES - 1) // 2 * VARIANTS
-    ours = partial(write_kinship, sg.Inputs(bfile=prefix), f"{prefix}.ours", least=0.02)
+    ours = partial(write_kinship, sg.Inputs(bfile=prefix), f"{prefix}.ours", king_table_filter=0.02)
     theirs = partial(plink2, prefix, "--make-king-table", "--king-table-filter", "0.02")
     benchmark.pedantic(ours if implementation == "securegen" else theirs, rounds=3, warmup_rounds=1)
     assert Path(f"{prefix}.{'ours' if implementation == 'securegen' else 'plink2'}.kin0").exists()

@@ -57,7 +57,7 @@ def run_party(directory: Path, name: str, a: argparse.Namespace) -> None:
         else:
             state = StateFile(directory / "vendor.state.json")
             model_run(
-                session, ROLES, a.score, model="model", state=state, reply_cap=a.reply_cap, allow_model=a.allow_small_model
+                session, ROLES, a.score, model="model", state=state, reply_cap=a.reply_cap, allow_small_model=a.allow_small_model
             )  # fmt: skip
 
 

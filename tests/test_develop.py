@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PASSING = shutil.ignore_patterns(
+    "*.pyc.*", "*.tmp.*"
+)  # what Python and Numba rename when it is whole, also while this runs
 PAGES = sorted((ROOT / "docs" / "develop").glob("add-*.md"))
 
 
@@ -30,7 +33,7 @@ def change(folder: Path, block: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_a_page_works_as_it_says(page, tmp_path):
     for name in ("securegen", "tests"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=PASSING)
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
@@ -58,3 +61,17 @@ def test_a_page_works_as_it_says(page, tmp_path):
                 run(*line.removeprefix("python -m ").split())
                 ran += 1
     assert ran, "a page that runs nothing shows nothing"
+
+
+def test_files_that_go_while_they_are_copied_are_left(tmp_path):
+    """Of other processes, which compile meanwhile: a link that leads nowhere is there in the list, and cannot be read."""
+    cache = tmp_path / "one" / "__pycache__"
+    cache.mkdir(parents=True)
+    (cache / "a.cpython-311.pyc").touch()
+    (cache / "f-1.py311.1.nbc").touch()
+    for name in ("a.cpython-311.pyc.139872348", "b-pytest-8.pyc.312", "f-1.py311.nbi.tmp.0a1b2c3d4e5f6071"):
+        (cache / name).symlink_to("nowhere")
+    with pytest.raises(shutil.Error):
+        shutil.copytree(tmp_path / "one", tmp_path / "two")
+    kept = shutil.copytree(tmp_path / "one", tmp_path / "three", ignore=PASSING) / "__pycache__"
+    assert sorted(p.name for p in kept.iterdir()) == ["a.cpython-311.pyc", "f-1.py311.1.nbc"]

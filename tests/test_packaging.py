@@ -19,8 +19,9 @@ def wheel(tmp_path_factory):
     """A wheel of the package, built without network."""
     pytest.importorskip("setuptools", minversion="77")
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT / "securegen", folder / "securegen", ignore=shutil.ignore_patterns("__pycache__", "*.nb[ci]"))
-    shutil.copytree(ROOT / "examples", folder / "examples")
+    ignore = shutil.ignore_patterns("__pycache__", "*.nb[ci]")
+    for name in ("securegen", "examples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     return folder / built("wheel", folder)

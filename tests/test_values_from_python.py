@@ -61,9 +61,11 @@ def test_one_name_may_be_text_and_a_path_an_object():
 
 
 WRONG_SCORES = {
-    "bits": [3, 41, "20", 20.5], "match_by": ["name", None], "imputation": ["mean"], "min_overlap": [-0.1, 1.1, float("nan")],
-    "digits": [0, 18], "minimum": [0], "keep_ambiguous": [1], "strand_flips": ["no"], "columns": [(0, 1, 2), ("a", 1, 2), (1, 2)],
-    "slope": [float("nan")], "intercept": ["x"], "reference": [3], "allow": [[3]], "score": [[3], [""]],
+    "weight_bits": [3, 41, "20", 20.5], "match_by": ["name", None], "imputation": ["mean"],
+    "min_overlap": [-0.1, 1.1, float("nan")],
+    "digits": [0, 18], "min_variants": [0], "keep_ambiguous": [1], "strand_flips": ["no"],
+    "score_col_nums": [(0, 1, 2), ("a", 1, 2), (1, 2)],
+    "risk_slope": [float("nan")], "risk_intercept": ["x"], "reference": [3], "allow_small_score": [[3]], "score": [[3], [""]],
     "genome_build": ["b39", 38], "gzip": [1],
 }  # fmt: skip
 
@@ -80,14 +82,23 @@ def test_every_field_of_scores_is_checked():
 
 
 def test_a_slope_of_risks_needs_its_intercept_and_scores_a_file():
-    with pytest.raises(UsageError, match="`slope` is given without `intercept`"):
-        ScoreInputs("s", slope=0.5)
+    with pytest.raises(UsageError, match="`risk_slope` is given without `risk_intercept`"):
+        ScoreInputs("s", risk_slope=0.5)
     with pytest.raises(UsageError, match="`score` names no scoring file"):
         match_scores(ScoreInputs(()), None)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"ledger": ""}, {"ledger": None}, {"client": ""}, {"client": 3}, {"allow": [3]}, {"cap": 0}, {"cap": 2.5}]
+    "wrong",
+    [
+        {"ledger": ""},
+        {"ledger": None},
+        {"client": ""},
+        {"client": 3},
+        {"allow_small_model": [3]},
+        {"reply_cap": 0},
+        {"reply_cap": 2.5},
+    ],
 )
 def test_a_rule_of_privacy_that_means_nothing_is_refused(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
@@ -96,7 +107,7 @@ def test_a_rule_of_privacy_that_means_nothing_is_refused(wrong):
 
 def test_one_scoring_file_may_be_text_or_a_path():
     assert ScoreInputs("s.txt").score == ("s.txt",) and ScoreInputs([Path("a"), "b"]).score == ("a", "b")
-    assert ScoreInputs("s", allow="PGS1").allow == ("PGS1",)
+    assert ScoreInputs("s", allow_small_score="PGS1").allow_small_score == ("PGS1",)
 
 
 def test_ids_and_alleles_of_a_frame_are_text(tmp_path):

@@ -10,7 +10,11 @@ from securegen.cli import passphrases
 from securegen.cli.command import Group, common_options, json_option, report, writes
 
 DAYS = click.option(
-    "--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="How long the certificate is valid."
+    "--days",
+    type=click.IntRange(1, 3650),
+    default=365,
+    show_default=True,
+    help="How many days the certificate is valid.",
 )
 
 

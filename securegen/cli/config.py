@@ -18,6 +18,7 @@ import click
 
 from securegen.cli.former import former_flags, note_former
 from securegen.errors import InputError, SecuregenError, UsageError
+from securegen.governance.releases import GROWING
 from securegen.io.digests import sha256
 from securegen.io.folders import folder_of
 from securegen.io.genotypes import FIELDS, FORMATS, cohorts_of, named_files
@@ -27,7 +28,6 @@ from securegen.study.noise_marks import marks_of
 from securegen.study.noise_place import is_told, place_of
 
 NOT_DIGESTED = {"out", "passphrase_file", "ledger", "state", "keys"}  # written by the run, or secret
-GROWING = {"consent"}  # registers: a run that releases something enters a line, and so may another one meanwhile
 PATHS = ("FILE", "FOLDER", "PREFIX", "NAME=FILE")
 WORDS = {  # of options that name no file
     "A,B", "BUILD", "COL:k", "DATE", "DIGEST", "DUO", "F,F", "FINGERPRINT", "ID,ID", "KEY=VALUE", "KIND", "LO,HI", "NAME",

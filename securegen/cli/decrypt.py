@@ -14,6 +14,7 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.asking import asking_from, opening_options
 from securegen.cli.command import check_input, dry_run, folder_there, rehearses, stop_rehearsal, there
+from securegen.cli.filter_options import filter_options, filters_from
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.progress import progress
 from securegen.cli.runlog import CommandLog
@@ -39,7 +40,7 @@ from securegen.results.write import Summary
     "--design", metavar="FOLDER", help="OUT.design of the design to open, or its digest [the only one of --owner]."
 )
 @click.option("--key-still-trusted", is_flag=True, help="Decrypt although a result failed verification under this key.")
-@partial(opt.filter_options, needs="needs encrypt --qc")
+@partial(filter_options, needs="needs encrypt --qc")
 @click.option(
     "--qc-tables",
     is_flag=True,
@@ -78,19 +79,19 @@ def command(
         raise ArtefactError(f"{owner} is not an owner's folder: give OUT.owner of securegen encrypt")
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
-        filters = opt.filters_from(options)
+        filters = filters_from(options)
         opened = steps.read_design(key, owner, design)
         log(opened.line())
         if (filters.active or qc_tables) and qc_analysis(opened.analyses) is None:
             raise UsageError(
-                "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design has not: "
+                "--maf, --mac, --geno, --hwe and --qc-tables need the sums of quality control, which this design does not have: "
                 "encrypt with --qc"
             )
         genotypes = _genotypes(options, log)
         info = read_info(OwnerState(Path(owner), key))
         filters.check(info.dosage_grid)
         if dry_run():
-            refuse_retired(key, Path(owner), still_trusted=key_still_trusted)
+            refuse_retired(key, Path(owner), key_still_trusted=key_still_trusted)
             if not is_url(results):
                 check_input(Path(results))
         gate = steps.gate_of_results(key, owner, opened.digest, asking, log=log, genotypes=genotypes)
@@ -104,7 +105,7 @@ def command(
             of_quality.check(quality(opened.strata, len(info.variants), gate.minor_alleles))
         paths = [form.path(out, a.test, a.phenotype) for a in opened.analyses if a.association]
         stop_rehearsal([*paths, *log.files], design=opened.record())
-        chosen: dict[str, Any] = {"design": opened.digest, "still_trusted": key_still_trusted}
+        chosen: dict[str, Any] = {"design": opened.digest, "key_still_trusted": key_still_trusted}
         with progress("decrypting", unit="variants", quiet=quiet) as report:
             tables = steps.decrypt_tables(
                 results, key, owner, out, filters=filters, progress=report, log=log, gate=gate, correct=correct,
@@ -115,14 +116,16 @@ def command(
             paths = steps.decrypt_qc(results, key, owner, out, gzip=form.gzip, gate=of_quality, **chosen)
     print_summaries(tables, log, filters)
     paths += [t.path for t in tables]
-    margin = key.public.parameters.margin_bits
-    receipt = outsourced_receipt(paths, "the encryptor of the encrypt step", opened.line(), strata=len(opened.strata))
+    parameters = key.public.parameters
+    receipt = outsourced_receipt(
+        paths, "the encryptor of the encrypt step", opened.line(), strata=len(opened.strata), packed=parameters.packed
+    )
     receipt = receipt.with_decisions(gate.lines())
     if correct is not None:
         receipt = receipt.corrected(correct.line())
     log.write(
-        engine="ckks", design=opened.record(), planned_noise_margin_bits=margin, promise=promises(tables),
-        receipt=receipt.to_json(), parameters=key.public.parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
+        engine="ckks", design=opened.record(), planned_noise_margin_bits=parameters.margin_bits, promise=promises(tables),
+        receipt=receipt.to_json(), parameters=parameters.to_json(), phenotypes=[t.analysis.phenotype for t in tables],
         bytes={}, **({} if correct is None else correct.record()), **gate.record(), **strata_facts(opened.strata),
         **(_people(tables) if tables else {}),
     )  # fmt: skip

@@ -17,9 +17,6 @@ _PHENO_NAME = click.option(
     "--pheno-name", multiple=True, callback=opt.names_of, metavar="A,B", help="Columns of that table to use."
 )
 _ZERO_ONE = click.option("--1", "force_01", is_flag=True, help="Cases and controls are 1 and 0, not 2 and 1.")
-_MINUS_NINE = click.option(
-    "--no-input-missing-phenotype", is_flag=True, help="Read -9 as a number, not as a missing value."
-)
 _NOISE = [
     click.option(
         "--dp-epsilon",
@@ -56,7 +53,7 @@ def command() -> None:
 
 @command.command()
 @_options(
-    _PHENO, _PHENO_NAME, _ZERO_ONE, opt.sex_option, _MINUS_NINE,
+    _PHENO, _PHENO_NAME, _ZERO_ONE, opt.sex_option, opt.minus_nine_option,
     click.option("--sexes", is_flag=True, help="Count by sex, too."),
     click.option("--called", is_flag=True, help="Also count the called genotypes of all variants."),
 )  # fmt: skip
@@ -80,7 +77,7 @@ def frequencies(**options: Any) -> None:
 
 @command.command()
 @_options(
-    _PHENO, _PHENO_NAME, _ZERO_ONE, _MINUS_NINE,
+    _PHENO, _PHENO_NAME, _ZERO_ONE, opt.minus_nine_option,
     click.option("--k", type=click.IntRange(1), default=10, show_default=True, metavar="K",
                  help="Number of variants to name."),
     click.option("--dp-bounds", "bounds", metavar="LO,HI",
@@ -96,7 +93,7 @@ def hits(k: int, bounds: str | None, **options: Any) -> None:
 
 @command.command()
 @_options(
-    _PHENO, _PHENO_NAME, _MINUS_NINE,
+    _PHENO, _PHENO_NAME, opt.minus_nine_option,
     click.option("--edges", required=True, metavar="A,B,C", help="Edges of the bins in rising order, known without the data."),
 )  # fmt: skip
 def histogram(edges: str, **options: Any) -> None:

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.command import dry_run, rehearses, stop_rehearsal
+from securegen.cli.filter_options import qc_options
 from securegen.cli.mask_options import mask_options
 from securegen.cli.part_options import over_workers, part_options, part_out, remove_parts
 from securegen.cli.progress import progress
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @opt.genotype_options()
 @opt.design_options(required=False)
 @mask_options
-@opt.qc_options
+@qc_options
 @click.option("--owner", metavar="FOLDER", help="Add a design to the cohort encrypted earlier with this OUT.owner.")
 @click.option("--append", is_flag=True, help="Add the genotypes, a chromosome that came later, to OUT.cohort.")
 @click.option("--squares", is_flag=True, help="Also encrypt squared dosages, which designs that come later need.")

@@ -40,7 +40,7 @@ def run_engine(
         engine.describe(study, log)
         _end_rehearsal(engine, study, out, form, log, qc_only=qc_only)
     run = engine.run(study, out, form, log, filters=filters, qc_only=qc_only, bars=partial(progress, quiet=log.quiet))
-    _report(run, study, log, filters)
+    _report(run, study, log, form, filters)
     if compare:
         compare_with_plain(engine, run, study, form, log, filters)
 
@@ -56,10 +56,10 @@ def _end_rehearsal(engine: Engine, study: Study, out: str, form: TableForm, log:
     stop_rehearsal([*tables, *log.files], **study_facts(study))
 
 
-def _report(run: EngineRun, study: Study, log: RunLog, filters: Filters | None) -> None:
+def _report(run: EngineRun, study: Study, log: RunLog, form: TableForm, filters: Filters | None) -> None:
     print_summaries(run.tables, log, filters)
     for line in run.remarks:
         log(line)
     log.note(run.receipt.lines())
-    log.write(**run.record(), **part_facts(study, log.out, run.paths))
+    log.write(**run.record(), **part_facts(study, log.out, run.paths, form, filters))
     print_end(log, run.paths, None if study.part is None else JOIN)

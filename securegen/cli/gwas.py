@@ -11,6 +11,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import check_input, dry_run, folder_there, rehearses, stop_rehearsal
+from securegen.cli.filter_options import filter_options, filters_from
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.mask_options import mask_options
 from securegen.cli.part_options import JOIN, part_options, part_out, spread
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @opt.genotype_options()
 @opt.design_options(required=False)
 @mask_options
-@opt.filter_options
+@filter_options
 @click.option("--hwe-controls", is_flag=True, help="Test --hwe in controls only.")
 @table_options
 @part_options
@@ -137,5 +138,5 @@ def _plain(options: dict[str, Any], out: str, form: TableForm, log: RunLog) -> N
 
     if not options["pheno"]:
         raise UsageError("association needs --pheno")
-    filters = opt.filters_from(options)
+    filters = filters_from(options)
     run_engine(Plain(), [opt.inputs_from(options, qc=filters.active)], out, form, log, filters)

@@ -28,7 +28,7 @@ SECTIONS = {
         "example": "Write the example cohort, to try things on.",
         "run-local": "Run every role of a study on this machine, each as its own process.",
     },
-    "A server that sees nothing": {
+    "A server that sees ciphertexts alone": {
         "plan": "Choose parameters and print time, bytes and precision before anything is encrypted.",
         "keygen": "Make a key for a plan.",
         "key": "Passphrases and backups of key files.",

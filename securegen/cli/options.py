@@ -21,7 +21,6 @@ from securegen.io.formats import FormatOption
 from securegen.io.genotypes import FIELDS, FORMATS, OPTIONS, cohorts_of
 from securegen.io.store_urls import is_url, local_prefix
 from securegen.results.forms import FORMATS as TABLE_FORMATS
-from securegen.stats.qc import Filters
 from securegen.study.inputs import BUILDS, P_THRESH, REGENIE, STATISTICS, XCHR_MODELS, Inputs, Log
 
 if TYPE_CHECKING:
@@ -86,6 +85,20 @@ x_option = click.option(
     "--xchr-model", type=click.Choice(XCHR_MODELS),
     help="Code males on X as 0 and 2 (2) or 0 and 1 (1), or leave X out (0) [2, or as regenie does].",
 )  # fmt: skip
+
+bits_option = click.option(
+    "--bits", type=click.IntRange(14, 24), help="Bits per design column [as many as the error bound needs]."
+)
+interaction_option = click.option(
+    "--interaction", metavar="NAME", help="Also test the interaction with this covariate (linear)."
+)
+p_thresh_option = click.option(
+    "--p-thresh", type=float, default=P_THRESH, show_default=True, metavar="P",
+    help="Largest P of a row that --correction corrects.",
+)  # fmt: skip
+minus_nine_option = click.option(
+    "--no-input-missing-phenotype", is_flag=True, help="Read -9 as a number, not as a missing value."
+)
 
 
 def genotype_options(*, several: bool = False) -> Function:
@@ -154,7 +167,7 @@ def _traits(required: bool) -> list[Function]:
         click.option("--1", "force_01", is_flag=True, help="Phenotypes are 0/1 even if only one of them occurs."),
         generalise_option,
         *noise_options,
-        click.option("--no-input-missing-phenotype", is_flag=True, help="Read -9 as a number, not as a missing value."),
+        minus_nine_option,
     ]  # fmt: skip
 
 
@@ -192,50 +205,20 @@ def design_options(required: bool = True) -> Function:
             help="Linear models: t (plink2), or χ² with the null model's variance (regenie) [regenie with --pred or --format "
             "regenie].",
         ),
-        click.option("--bits", type=click.IntRange(14, 24), help="Bits per design column [as many as the error bound needs]."),
+        bits_option,
         click.option("--condition", multiple=True, callback=names_of, metavar="ID,ID",
                      help="Variants whose dosages become covariates."),
         click.option("--condition-list", metavar="FILE", help="A file of such variant ids, one per line."),
         genetic_models,
-        click.option("--interaction", metavar="NAME", help="Also test the interaction with this covariate (linear)."),
+        interaction_option,
         click.option(
             "--correction", type=click.Choice([NONE, *CORRECTIONS]), default=NONE, show_default=True,
             help="Correct score tests with P below --p-thresh: saddlepoint approximation, or Firth's likelihood.",
         ),
-        click.option("--p-thresh", type=float, default=P_THRESH, show_default=True, metavar="P", help="For --correction."),
+        p_thresh_option,
         click.option("--fast", is_flag=True, help="Approximate --correction from carriers alone, as regenie does."),
     ]  # fmt: skip
     return apply_options(options)
-
-
-def filter_options(command: Function, *, needs: str = "") -> Function:
-    """Filters by quality: applied where the sums may be seen, by whoever writes the table. needs: what they ask for."""
-    more = f" ({needs})" if needs else ""
-    share = click.FloatRange(0, 1)
-    return apply_options(
-        [
-            click.option(
-                "--maf", type=click.FloatRange(0, 0.5), metavar="F", help=f"Smallest minor allele frequency{more}."
-            ),
-            click.option("--mac", type=click.FloatRange(0), metavar="N", help=f"Smallest minor allele count{more}."),
-            click.option("--geno", type=share, metavar="F", help=f"Largest share of missing calls{more}."),
-            click.option("--hwe", type=share, metavar="P", help=f"Smallest Hardy–Weinberg p-value{more}."),
-        ]
-    )(command)
-
-
-def filters_from(options: dict[str, Any]) -> Filters:
-    """Take the filters out of the options of a command."""
-    return Filters(*(options.pop(name) for name in ("maf", "mac", "geno", "hwe")))
-
-
-def qc_options(command: Function) -> Function:
-    return apply_options(
-        [
-            click.option("--qc", is_flag=True, help="Also compute the sums that quality control and its filters need."),
-            click.option("--hwe-controls", is_flag=True, help="Test Hardy–Weinberg in controls only."),
-        ]
-    )(command)
 
 
 def encryptor_option(command: Function) -> Function:

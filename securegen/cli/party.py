@@ -101,11 +101,9 @@ def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> Non
     help="The folder that all sites share, of which this site has a copy (--role site).",
 )
 @click.option("--score", multiple=True, metavar="FILE [i j k]", help="Scoring files of this party (--role model).")
+@click.option("--score-col-nums", multiple=True, callback=numbers, metavar="i,j,k", help="The same columns as numbers.")
 @click.option(
-    "--score-col-nums", "columns", multiple=True, callback=numbers, metavar="i,j,k", help="The same columns as numbers."
-)
-@click.option(
-    "--allow-small-model", "allow_model", cls=former.Option, former="--allow-small-score", multiple=True, metavar="NAME",
+    "--allow-small-model", cls=former.Option, former="--allow-small-score", multiple=True, metavar="NAME",
     help="Answer for this score with fewer than 20 non-zero weights per person.",
 )  # fmt: skip
 @click.option(
@@ -121,7 +119,7 @@ def write_record(log: RunLog, name: str, outcome: Outcome, **record: Any) -> Non
 def command(
     parties: str, role: str, name: str | None, keys: str | None, state: str | None, cohort: str, masked: str | None,
     column_limit: int | None, reveal: str, threshold: float, consent_aggregates: bool, openings: str,
-    folder: str | None, score: tuple[str, ...], columns: tuple[int, ...] | None, allow_model: tuple[str, ...],
+    folder: str | None, score: tuple[str, ...], score_col_nums: tuple[int, ...] | None, allow_small_model: tuple[str, ...],
     reply_cap: int, digits: int | None, passphrase_file: str | None, out: str, threads: int | None,
     memory: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
@@ -144,7 +142,7 @@ def command(
         group, me, inputs, out, keys=own, passphrase=passphrases.passphrase_for(own / f"{me}.key", passphrase_file),
         state=state, cohort=cohort, masked=masked, reveal=reveal, threshold=threshold, consent_aggregates=consent_aggregates,
         openings=openings, column_limit=column_limit, digits=form.digits, threads=threads, check_only=dry_run(), log=log,
-        score=ScoreTask(tuple(score), columns, tuple(allow_model), digits or DIGITS, reply_cap),
+        score=ScoreTask(tuple(score), score_col_nums, tuple(allow_small_model), digits or DIGITS, reply_cap),
     )  # fmt: skip
     if dry_run():
         stop_rehearsal([*log.files, Path(state or own / f"{me}.state.json")], split=split_of(group), party=me)

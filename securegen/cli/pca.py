@@ -21,7 +21,6 @@ from securegen.cli.structure_options import run_structure
 )
 @click.option(
     "--king-cutoff",
-    "cutoff",
     type=click.FloatRange(0, 0.5),
     default=0.0884,
     show_default=True,
@@ -31,7 +30,8 @@ from securegen.cli.structure_options import run_structure
 @opt.run_options
 @rehearses
 def command(
-    pcs: int, unrelated: bool, cutoff: float, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any
+    pcs: int, unrelated: bool, king_cutoff: float, out: str, threads: int | None, memory: int | None, quiet: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Principal components of your own genotypes, in the clear.
 
@@ -45,5 +45,5 @@ def command(
     then = f"next: --covar {out}.eigenvec, or join it with your table of covariates by IID"
     run_structure(
         write_components, opt.inputs_from(options), out, "pca", planned, then, quiet=quiet, unit="steps", pcs=pcs,
-        unrelated=unrelated, cutoff=cutoff,
+        unrelated=unrelated, king_cutoff=king_cutoff,
     )  # fmt: skip

@@ -9,6 +9,7 @@ import click
 
 from securegen.cli import options as opt
 from securegen.cli.command import rehearses, stop_rehearsal
+from securegen.cli.filter_options import qc_options
 from securegen.cli.mask_options import mask_options
 from securegen.cli.runlog import CommandLog
 from securegen.io.output import write_json
@@ -18,7 +19,7 @@ from securegen.io.output import write_json
 @opt.genotype_options()
 @opt.design_options()
 @mask_options
-@opt.qc_options
+@qc_options
 @click.option("--squares", is_flag=True, help="Also plan squared dosages, which designs that come later need.")
 @click.option(
     "--scores", is_flag=True, help="One variant per coefficient: more bytes, but the cohort can also be scored."

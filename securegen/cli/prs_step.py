@@ -107,7 +107,9 @@ def decrypt(
     with log.stage("decrypt"):
         key = secret_key.read_secret(key_file, passphrase=passphrases.passphrase_for(key_file, passphrase_file))
         gate = steps.gate_of_key(key, owner, asking_from(options), digits=digits, log=log)
-        samples, sums = steps.decrypt(results, key, owner, still_trusted=key_still_trusted, digits=digits, gate=gate)
+        samples, sums = steps.decrypt(
+            results, key, owner, key_still_trusted=key_still_trusted, digits=digits, gate=gate
+        )
     write_scores(out, samples, sums, ScoreInputs((), digits=digits, gzip=gzip), log, gate=gate)
     log.write(engine="ckks", scores=list(sums.plan.names), **gate.record())
 

@@ -10,6 +10,7 @@ from securegen.cli import options as opt
 from securegen.cli.command import Group, rehearses
 from securegen.cli.engine_options import engine_from, engine_options, given_engine
 from securegen.cli.engine_run import run_engine
+from securegen.cli.filter_options import filter_options, filters_from
 from securegen.cli.form_options import form_from, gzip_option, table_options
 from securegen.cli.mask_options import mask_options
 from securegen.cli.part_options import part_options, part_out, spread
@@ -32,7 +33,7 @@ command.add_command(prs)
 @opt.genotype_options(several=True)
 @opt.design_options()
 @mask_options
-@opt.filter_options
+@filter_options
 @click.option("--hwe-controls", is_flag=True, help="Test --hwe in controls only.")
 @table_options
 @click.option(
@@ -49,7 +50,7 @@ def gwas(compare_plain: bool, out: str, threads: int | None, memory: int | None,
     opt.use_threads(threads)
     name, engine = given_engine(options), engine_from(options, threads=threads, memory=memory)
     engine = engine.rehearsing() if compare_plain else engine
-    filters, form = opt.filters_from(options), form_from(options)
+    filters, form = filters_from(options), form_from(options)
     cohorts = opt.cohorts_from(options)
     members = [opt.inputs_from(options | c, qc=filters.active) for c in cohorts]
     log = CommandLog(part_out(out, options["blocks"]), f"run-local gwas --engine {name}", quiet=quiet)

@@ -43,7 +43,7 @@ from securegen.errors import UsageError
 @rehearses
 def prs(
     engine: str, private_model: bool, encrypted_model: bool, vendor_key: bool, client: str,
-    ledger: str | None, allow_model: tuple[str, ...], reply_cap: int | None, encryptor: str, keep_files: bool,
+    ledger: str | None, allow_small_model: tuple[str, ...], reply_cap: int | None, encryptor: str, keep_files: bool,
     plot: bool, out: str, threads: int | None, memory: int | None, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Polygenic scores with every role as its own process, through the files of a deployment.
@@ -66,5 +66,5 @@ def prs(
     inputs, genotypes = score_inputs(options), opt.inputs_from(options)
     made: Any = SCORE_ENGINES[(*chosen, engine)[0]]
     own = {"encryptor": encryptor, "keep_files": keep_files, "client": client, "ledger": ledger,
-           "allow_model": allow_model, "reply_cap": reply_cap}  # fmt: skip
+           "allow_small_model": allow_small_model, "reply_cap": reply_cap}  # fmt: skip
     run_engine(made(**{f.name: own[f.name] for f in fields(made)}), genotypes, inputs, log.out, log, plot=plot)

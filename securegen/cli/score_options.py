@@ -75,7 +75,7 @@ def score_options(required: bool = True) -> Function:
             "--score", multiple=True, required=required, metavar="FILE [i j k]",
             help="Scoring file; i j k: columns of id, effect allele, weight (more weights: more scores).",
         ),
-        click.option("--score-col-nums", "columns", multiple=True, callback=numbers, metavar="i,j,k",
+        click.option("--score-col-nums", multiple=True, callback=numbers, metavar="i,j,k",
                      help="The same columns as numbers."),
         click.option("--genome-build", metavar="BUILD", help="Genome build of the cohort: refuse scoring files on another one."),
         click.option("--match-by", type=click.Choice(["auto", "id", "position"]), default="auto", show_default=True,
@@ -84,22 +84,22 @@ def score_options(required: bool = True) -> Function:
                      help="Use A/T and C/G variants found by position, with alleles as labelled."),
         click.option("--strand-flips/--no-strand-flips", default=True, show_default=True,
                      help="Match alleles on the other strand where only these fit."),
-        click.option("--min-overlap", type=click.FloatRange(0, 1), default=0.75, show_default=True,
+        click.option("--min-overlap", type=click.FloatRange(0, 1), default=0.75, show_default=True, metavar="F",
                      help="Smallest share of a file's rows that must be scored."),
         click.option("--imputation", type=click.Choice(["cohort", "file", "none"]), default="cohort",
                      show_default=True, help="Missing calls: the cohort's mean, the file's frequency, or nothing."),
-        click.option("--weight-bits", "bits", type=click.IntRange(16, 40),
+        click.option("--weight-bits", type=click.IntRange(16, 40),
                      help="Bits of a score's largest weight [as many as the released digits need]."),
         click.option("--digits", type=click.IntRange(1, 17), default=6, show_default=True,
                      help="Significant digits that are released."),
-        click.option("--min-variants", "minimum", type=click.IntRange(1), metavar="N",
+        click.option("--min-variants", type=click.IntRange(1), metavar="N",
                      help="Smallest number of variants in a score [3^N above 10^(digits + 1)]."),
-        click.option("--allow-small-score", "allow", multiple=True, metavar="NAME",
+        click.option("--allow-small-score", multiple=True, metavar="NAME",
                      help="Release this score although it has fewer variants."),
         click.option("--reference", metavar="FILE", help="A .sscore file to compare with: adds percentiles and z-scores."),
-        click.option("--risk-intercept", "intercept", type=float, metavar="X",
+        click.option("--risk-intercept", type=float, metavar="X",
                      help="Add 1/(1 + exp(-(X + slope * score)))."),
-        click.option("--risk-slope", "slope", type=float, default=1.0, show_default=True, metavar="X"),
+        click.option("--risk-slope", type=float, default=1.0, show_default=True, metavar="X"),
     ]  # fmt: skip
     return apply_options(options)
 
@@ -172,7 +172,7 @@ def privacy_options(command: Function) -> Function:
             click.option("--client", default="client", show_default=True, metavar="NAME",
                          help="The model owner's name for the client; replies are counted under it."),
             click.option("--ledger", metavar="FILE", help="The model owner's file of replies."),
-            click.option("--allow-small-model", "allow_model", multiple=True, metavar="NAME",
+            click.option("--allow-small-model", multiple=True, metavar="NAME",
                          help="Answer for this score with fewer than 20 non-zero weights per person."),
             click.option("--reply-cap", type=click.IntRange(1), metavar="N",
                          help="Replies in the model's life [non-zero weights × bits / (10 × bits of a score)]."),
@@ -192,4 +192,4 @@ def rules_from(options: dict[str, Any]) -> PrivacyRules:
     ledger, client = options.pop("ledger"), options.pop("client")
     if not ledger:
         raise UsageError("--ledger FILE is needed: the replies of a private model are counted there")
-    return PrivacyRules(Path(ledger), client, options.pop("allow_model"), options.pop("reply_cap"))
+    return PrivacyRules(Path(ledger), client, options.pop("allow_small_model"), options.pop("reply_cap"))

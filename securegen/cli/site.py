@@ -12,6 +12,7 @@ from securegen.cli import options as opt
 from securegen.cli import passphrases
 from securegen.cli.asking import purpose_options
 from securegen.cli.command import Group, common_options, report, writes
+from securegen.cli.filter_options import filter_options, filters_from
 from securegen.cli.form_options import form_from, table_options
 from securegen.cli.noise_options import noise_options
 from securegen.cli.runlog import CommandLog
@@ -23,6 +24,11 @@ from securegen.results.sets import SUFFIX
 from securegen.results.summary import coding_facts, covariate_facts, print_summaries, promises, summary_json
 from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs
+
+shared_folder = click.option(
+    "--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share."
+)
+private_folder = click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
 
 
 @click.group(cls=Group)
@@ -65,9 +71,9 @@ def variants(out: str, **options: Any) -> None:
 
 
 @command.command()
-@click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
+@shared_folder
 @click.option("--study", "study_file", metavar="FILE", help="The study file [FOLDER/study.toml].")
-@click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
+@private_folder
 @opt.site_genotypes
 @opt.site_options
 @click.option("--keep", metavar="FILE", help="Only these samples (FID IID or IID per line).")
@@ -81,7 +87,7 @@ def variants(out: str, **options: Any) -> None:
     "--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="How long to wait for a silent site [0]."
 )
 @table_options
-@opt.filter_options
+@filter_options
 @passphrases.passphrase_options
 @opt.run_options
 @writes("{out}.<PHENO>.<TEST>", "{out}.log", "{out}.run.json")
@@ -97,7 +103,7 @@ def run(
     opt.use_threads(threads)
     form, log = form_from(options), CommandLog(out, "site run", quiet=quiet)
     take_part(
-        Path(folder), Path(state), opt.inputs_from(options), out, log, form, opt.filters_from(options),
+        Path(folder), Path(state), opt.inputs_from(options), out, log, form, filters_from(options),
         passphrase_file, study_file=Path(study_file) if study_file else None, wait=wait,
     )  # fmt: skip
 

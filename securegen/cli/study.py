@@ -15,12 +15,13 @@ from securegen.cli.asking import asking_from, opening_options
 from securegen.cli.command import Function, Group, common_options, json_option, report, writes
 from securegen.cli.mask_options import mask_options
 from securegen.cli.site import passphrase as site_passphrase
-from securegen.cli.study_leaving import continue_command, leave_command
+from securegen.cli.site import private_folder, shared_folder
+from securegen.cli.study_leaving import continue_command, leave_command, two_sites_option
 from securegen.cli.study_terms import record_of, terms
 from securegen.engines.federated.studyfile import KINDS
 from securegen.errors import UsageError
 from securegen.governance.openings import FEW_MISSING, LEVELS, STRICT, WITHHOLD
-from securegen.study.inputs import P_THRESH, STATISTICS
+from securegen.study.inputs import STATISTICS
 
 
 @click.group(cls=Group)
@@ -62,7 +63,7 @@ def _openings(command: Function) -> Function:
 
 
 @command.command("init")
-@click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
+@shared_folder
 @click.option("--key", required=True, metavar="FILE", help="The coordinator's signing key; made when absent.")
 @click.option("--name", default="study", show_default=True, metavar="TEXT", help="What the study is called.")
 @click.option("--site", "sites", multiple=True, required=True, metavar="NAME=FILE", help="A site and its public key.")
@@ -87,7 +88,7 @@ def _openings(command: Function) -> Function:
 @opt.par_option
 @opt.genetic_models
 @mask_options
-@click.option("--interaction", metavar="NAME", help="Also test the interaction with this covariate (linear).")
+@opt.interaction_option
 @click.option(
     "--correction",
     type=click.Choice([NONE, *CORRECTIONS]),
@@ -95,8 +96,8 @@ def _openings(command: Function) -> Function:
     show_default=True,
     help="Correct score tests of small P, in rounds among all sites.",
 )
-@click.option("--p-thresh", type=float, default=P_THRESH, show_default=True, metavar="P", help="For --correction.")
-@click.option("--bits", type=click.IntRange(14, 24), help="Bits per design column [as many as the error bound needs].")
+@opt.p_thresh_option
+@opt.bits_option
 @click.option(
     "--dosage-grid", type=click.IntRange(1), default=1, show_default=True, metavar="D",
     help="Every site rounds dosages to steps of 1/D; 1 is for hard calls.",
@@ -127,9 +128,7 @@ def _openings(command: Function) -> Function:
     "--smallest-cohort", cls=former.Option, former="--minimum-cohort", type=click.IntRange(1), metavar="N", default=20,
     show_default=True, help="Smallest number of people of a site.",
 )  # fmt: skip
-@click.option(
-    "--two-sites-learn-each-other", is_flag=True, help="Allow only two sites, which can hide nothing from each other."
-)
+@two_sites_option
 @click.option(
     "--commit", is_flag=True, help="Sites commit to each sum before any of them shows it: one more exchange per sum."
 )
@@ -180,8 +179,8 @@ def init_command(
 
 
 @command.command()
-@click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
-@click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
+@shared_folder
+@private_folder
 @click.option(
     "--coordinator", metavar="FINGERPRINT", help="The coordinator's fingerprint, as heard from the coordinator."
 )
@@ -247,7 +246,7 @@ def join(
 
 
 @command.command()
-@click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
+@shared_folder
 @json_option
 def status(folder: str) -> None:
     """How far every site is; checks every message on the way."""

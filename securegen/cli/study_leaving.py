@@ -7,7 +7,12 @@ import click
 from securegen.cli import passphrases
 from securegen.cli.command import common_options, report, writes
 from securegen.cli.site import passphrase as site_passphrase
+from securegen.cli.site import private_folder, shared_folder
 from securegen.cli.study_terms import record_of, terms
+
+two_sites_option = click.option(
+    "--two-sites-learn-each-other", is_flag=True, help="Allow only two sites, which can hide nothing from each other."
+)
 
 
 @click.command("continue")
@@ -15,9 +20,7 @@ from securegen.cli.study_terms import record_of, terms
 @click.option("--key", required=True, metavar="FILE", help="The coordinator's signing key of that study.")
 @click.option("--without", multiple=True, required=True, metavar="SITE", help="The site that leaves.")
 @click.option("--out", required=True, metavar="FOLDER", help="The folder of the new study.")
-@click.option(
-    "--two-sites-learn-each-other", is_flag=True, help="Allow only two sites, which can hide nothing from each other."
-)
+@two_sites_option
 @passphrases.passphrase_options
 @common_options
 @writes("{out}/study.toml", "{out}/study.sig", "{out}/variants.tsv", makes=["out"])
@@ -45,8 +48,8 @@ def continue_command(
 
 
 @click.command("leave")
-@click.option("--dir", "folder", required=True, metavar="FOLDER", help="The folder that all sites share.")
-@click.option("--state", required=True, metavar="FOLDER", help="This site's private folder.")
+@shared_folder
+@private_folder
 @passphrases.passphrase_options
 @common_options
 @writes("that the site left, signed, in {folder}")

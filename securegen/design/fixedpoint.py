@@ -257,7 +257,9 @@ def refuse_collinear(gram: list[list[int]], names: Sequence[str]) -> float:
     centred = [[n * gram[i][j] - gram[0][i] * gram[0][j] for j in range(1, k)] for i in range(1, k)]
     for i in range(k - 1):
         if centred[i][i] <= 0:
-            raise DesignError(f"covariate {names[i + 1]} is constant over the analysed samples: leave it out")
+            raise DesignError(
+                f"covariate {names[i + 1]} is constant over the analysed samples: leave it out (--covar-name)"
+            )
     root = [math.sqrt(centred[i][i]) for i in range(k - 1)]
     scaled = np.array([[centred[i][j] / (root[i] * root[j]) for j in range(k - 1)] for i in range(k - 1)])
     values, vectors = np.linalg.eigh(scaled)

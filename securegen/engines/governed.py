@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -137,10 +137,9 @@ def pass_allele_counts(
 ) -> None:  # fmt: skip
     """Counts of so many variants in everybody pass the policy and the register of consent. minor: fewest who differ at one;
     asked: digests; check: ask alone, and enter nothing. Raises PolicyError."""
-    everybody, columns = np.ones(len(reader.samples), bool), np.ones((len(reader.samples), 1), np.int64)
-    facts = PeopleFacts(reader.samples, ((COUNTS, "", everybody),), (columns,), genotypes=Fingerprints(reader))
+    everybody = np.ones(len(reader.samples), bool)
     if gate.policy is not None:
-        gate = gate.of(facts, asked)
+        gate = gate.of(_counted(reader), asked)
     told = [OutputFacts(QUALITY, COUNTS, len(reader.samples), variants, minor=minor)]
     if check:
         gate.check(told)
@@ -151,11 +150,29 @@ def pass_allele_counts(
         log(line)
 
 
-def shown_counts(counts: AlleleCounts, grid: int, floor: int, log: Log) -> AlleleCounts:
-    """Counts without those of variants at which fewer people than a policy's floor differ: scores leave these out."""
+def _counted(reader: GenotypeReader, others: GenotypeReader | None = None) -> PeopleFacts:
+    """Of whom allele counts are. others: everybody who can be looked at, beside tables of other people."""
+    everybody, columns = np.ones(len(reader.samples), bool), np.ones((len(reader.samples), 1), np.int64)
+    sets = ((COUNTS, "", everybody),)
+    return PeopleFacts(reader.samples, sets, (columns,), genotypes=Fingerprints(reader), everybody=others)
+
+
+def counts_between(gate: Gate, reader: GenotypeReader, everybody: Callable[[], GenotypeReader]) -> np.ndarray:
+    """(M,) bool: variants whose counts would be few people's, beside an earlier table of others. Enters nothing. everybody: makes
+    a reader of all who can be looked at. Raises PolicyError."""
+    if not gate.minor_alleles:
+        return np.zeros(len(reader.variants), bool)
+    gate = gate.of(_counted(reader, everybody()))
+    gate.check([OutputFacts(QUALITY, COUNTS, len(reader.samples), 0)], early=True)
+    return outputs.hidden_rows(gate, COUNTS, len(reader.variants))
+
+
+def shown_counts(counts: AlleleCounts, grid: int, floor: int, between: np.ndarray, log: Log) -> AlleleCounts:
+    """Counts without those of variants at which fewer people than a policy's floor differ, or `between`, (M,) bool: scores leave
+    these out."""
     if not floor:
         return counts
-    rare = counts.who_differ(grid) < floor
+    rare = between | (counts.who_differ(grid) < floor)
     if rare.any():
         log(f"{count(int(rare.sum()), 'variant')} that tell fewer than {floor} people apart (policy): without counts, scores "
             "leave them out")  # fmt: skip

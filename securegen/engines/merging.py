@@ -18,13 +18,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from securegen.engines.ckks.server.results_parts import join_results, parts_of_results
 from securegen.errors import InputError, UsageError
 from securegen.io.genotypes import FIELDS
 from securegen.io.store_urls import is_url
-from securegen.record.parts import PartRecord, joined_record, read_parts, told_by_all
+from securegen.record.parts import PartRecord, check_tables, joined_record, read_parts, told_by_all
 from securegen.record.run_log import folder_bytes
 from securegen.results.join import join_tables
 from securegen.scores.parts import SUMS, join_scores, write_joined
@@ -72,7 +73,7 @@ def merge(prefix: PathLike) -> Merged:
         raise UsageError(f"the parts of {base} have no tables: encrypted cohorts are ended by securegen encrypt")
     paths = tuple(f"{base}{name}" for name in names)
     for name, path in zip(names, paths, strict=True):
-        join_tables(path, [f"{p.prefix}{name}" for p in parts])
+        join_tables(path, [f"{p.prefix}{name}" for p in parts], check=partial(check_tables, parts))
     return Merged(paths, len(parts), joined_record(parts, paths), read=told_by_all(parts))
 
 
@@ -89,9 +90,10 @@ def _merge_scores(base: str, parts: Sequence[PartRecord]) -> Merged:
         [f"{p.prefix}{SUMS}" for p in parts], [p.record.get("score_part", {}) for p in parts],
         parts[0].record.get("inputs") or {},
     )  # fmt: skip
+    check_tables(parts)
     paths = [joined.inputs.table(base)]
     if MATCHES in parts[0].tables:
-        join_tables(f"{base}{MATCHES}", [f"{parts[0].prefix}{MATCHES}"])
+        join_tables(f"{base}{MATCHES}", [f"{parts[0].prefix}{MATCHES}"], check=partial(check_tables, parts))
         paths.append(f"{base}{MATCHES}")
     write_joined(paths[0], joined)
     facts = {k: v for k, v in joined_record(parts, paths[:1]).items() if k != "score_part"} | joined.facts

@@ -16,6 +16,7 @@ from securegen.design.columns import Analysis
 from securegen.design.strata import AUTOSOMES, Stratum
 from securegen.engines.score_protocol import Bars, no_bars
 from securegen.errors import UsageError
+from securegen.governance.signing import digest_of
 from securegen.io.tables import read_header
 from securegen.model import OpenedSums, Sums, coding_of
 from securegen.record.parts import part_record
@@ -26,6 +27,7 @@ from securegen.results.summary import coding_facts, covariate_facts, promises
 from securegen.results.write import Summary
 from securegen.stats.qc import Filters
 from securegen.study import checks
+from securegen.study.consented import whole_run
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study, qc_of, study_of
 from securegen.study.parts import PartReader
@@ -226,11 +228,16 @@ def study_facts(study: Study) -> dict[str, Any]:
     )
 
 
-def part_facts(study: Study, out: str, tables: Sequence[str]) -> dict[str, Any]:
-    """The key of run.json that says which part of the variants a run had; nothing where it had all."""
+def part_facts(
+    study: Study, out: str, tables: Sequence[str], form: TableForm, filters: Filters | None
+) -> dict[str, Any]:
+    """The key of run.json that says which part of the variants a run had; nothing where it had all. form, filters: of tables."""
     if study.part is None or not isinstance(study.reader, PartReader):
         return {}
-    return part_record(study.part.number, study.part.of, study.reader.start, len(study.reader.variants), out, tables)
+    first, count = study.reader.start, len(study.reader.variants)
+    tables_as: dict[str, Any] = {"form": vars(form), "filters": filters and vars(filters)}
+    asked = digest_of(whole_run(study.inputs) | tables_as)
+    return part_record(study.part.number, study.part.of, first, count, out, tables, asked)
 
 
 def strata_facts(strata: Sequence[Stratum]) -> dict[str, Any]:

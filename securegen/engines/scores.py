@@ -105,20 +105,20 @@ def open(
     purpose: str | None = None,
     consent: Name | None = None,
     mondo: Name | None = None,
-    columns: Sequence[int] | None = None,
+    score_col_nums: Sequence[int] | None = None,
     genome_build: str | None = None,
     match_by: str = "auto",
     keep_ambiguous: bool = False,
     strand_flips: bool = True,
     min_overlap: float = MIN_OVERLAP,
     imputation: str = "cohort",
-    bits: int | None = None,
+    weight_bits: int | None = None,
     digits: int = DIGITS,
-    minimum: int | None = None,
-    allow: str | Sequence[str] = (),
+    min_variants: int | None = None,
+    allow_small_score: str | Sequence[str] = (),
     reference: Name | None = None,
-    intercept: float | None = None,
-    slope: float = 1.0,
+    risk_intercept: float | None = None,
+    risk_slope: float = 1.0,
     gzip: bool = False,
     policy: Name | None = None,
     identity: Name | None = None,
@@ -144,9 +144,10 @@ def open(
     )  # fmt: skip
     typed = ScoreInputs
     rules = typed(
-        score=score, columns=columns, genome_build=genome_build, match_by=match_by, keep_ambiguous=keep_ambiguous,
-        strand_flips=strand_flips, min_overlap=min_overlap, imputation=imputation, bits=bits, digits=digits,
-        minimum=minimum, allow=allow, reference=reference, intercept=intercept, slope=slope, gzip=gzip,
+        score=score, score_col_nums=score_col_nums, genome_build=genome_build, match_by=match_by, keep_ambiguous=keep_ambiguous,
+        strand_flips=strand_flips, min_overlap=min_overlap, imputation=imputation, weight_bits=weight_bits, digits=digits,
+        min_variants=min_variants, allow_small_score=allow_small_score, reference=reference, risk_intercept=risk_intercept,
+        risk_slope=risk_slope, gzip=gzip,
     )  # fmt: skip
     with held(files, log) as waiting:  # under a policy nothing is said of people before a door
         return open_scores(files, rules, log=waiting, opened=genotypes)

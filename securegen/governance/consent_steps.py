@@ -104,12 +104,24 @@ def refuse_withdrawn(
     """Raise PolicyError where somebody of these, (N,) bool or all, does not allow a purpose any more; StorageError where the
     register is not where it was."""
     allowed = check(register, samples, purpose, mondo=mondo).people
-    gone = int((~allowed if people is None else people & ~allowed).sum())
+    _refuse_gone(~allowed if people is None else people & ~allowed, purpose)
+
+
+def _refuse_gone(people: np.ndarray, purpose: str) -> None:
+    gone = int(people.sum())
     if gone:
         raise PolicyError(
             f"consent.withdrawn: {gone} of the people in these results do not allow {purpose} any more: nothing was opened. "
             "Begin again without them, with `purpose` and `consent`: a design, or genotypes for scores, is encrypted anew"
         )
+
+
+def covering_mark(register: Name, purpose: str, *, mondo: Name | None = None, today: date | None = None) -> str:
+    """A mark, under the register's key, of everybody whose consent covers a purpose. Raises as `check`."""
+    asked, known = purpose_of(purpose), diseases(None if mondo is None else os.fspath(mondo))
+    with open_register(register) as opened:
+        covering = opened.covering(asked, today or now(opened)[1].date(), known.within)
+        return opened.ledger.mark("covering", "\n".join(sorted(covering)).encode())
 
 
 def left(register: Name, samples: Samples) -> np.ndarray:
@@ -145,14 +157,17 @@ def claim(
 ) -> None:  # fmt: skip
     """Enter that exact tables of these people leave, before they are made: all or none.
 
-    sets: (analysis, (N,) bool) of a run; name: of it. Raises PolicyError where a table would be, beside an earlier one, few
-    people (`releases.release_reason`).
+    sets: (analysis, (N,) bool) of a run; name: of it. Raises PolicyError where somebody in a table does not allow the purpose
+    any more, and where it would be, beside an earlier one, few people (`releases.release_reason`).
     """
     asked, known = purpose_of(purpose), diseases(None if mondo is None else os.fspath(mondo))
     with open_register(register) as opened:
         time, clock = now(opened)
         day, ledger = today or clock.date(), opened.ledger
-        places = ledger.places(covered(opened, samples, asked, day, known.within).names)
+        found = covered(opened, samples, asked, day, known.within)
+        for _, people in sets:
+            _refuse_gone(people & ~found.people, purpose)
+        places = ledger.places(found.names)
         covering = opened.covering(asked, day, known.within)
         left = np.array([person not in covering for person in ledger.people], bool)
         chosen = [(what, releases.members(places, people, len(left))) for what, people in sets]

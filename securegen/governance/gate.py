@@ -52,13 +52,13 @@ def _nothing_waits() -> None:
 @dataclass(frozen=True)
 class Asking:
     """Who asks, and under what. policy: the file, None for the one that stands beside the data; identity: file of the signing
-    key of who asks; purpose: DUO code; second: files of second signatures; consent: the register that the purpose is held
+    key of who asks; purpose: DUO code; second_signature: files of these; consent: the register that the purpose is held
     against; mondo: a table of diseases in place of the shipped one; visa: files of GA4GH visas of who asks."""
 
     policy: str | os.PathLike[str] | None = None
     identity: str | os.PathLike[str] | None = None
     purpose: str | None = None
-    second: tuple[str, ...] = ()
+    second_signature: tuple[str, ...] = ()
     consent: str | os.PathLike[str] | None = None
     mondo: str | os.PathLike[str] | None = None
     visa: tuple[str, ...] = ()
@@ -213,7 +213,7 @@ class Gate:
             policy, self.role, self.engine, tuple(outputs), now.date(), self.who, self.asking.purpose,
             tuple(sorted(self.inputs.items())), reasons=tuple(self.extra()), visas=self.visas,
         )  # fmt: skip
-        request = replace(request, second=second_signature.who_signed(request, self.asking.second))
+        request = replace(request, second=second_signature.who_signed(request, self.asking.second_signature))
         with self._ledger(enter) as ledger:
             if ledger.policy is not None:
                 Pin.from_json(ledger.policy).refuse_other(policy, "the ledger of these people")
@@ -285,7 +285,7 @@ def gate_of(
             )
         pin.refuse_other(policy, what)
     if policy is None:
-        if asking.second or asking.visa or asking.identity is not None:
+        if asking.second_signature or asking.visa or asking.identity is not None:
             raise PolicyError(
                 "policy.file: an identity, visa or second signature is given, and no policy governs these data"
             )

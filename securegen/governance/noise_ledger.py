@@ -110,7 +110,7 @@ class NoiseEntries:
             if found + more > limit * (1 + _SLACK):
                 return (
                     f"this summary brings the {what} of a person to {found + more:g}; at most {limit:g} is allowed, over all "
-                    "summaries, phenotypes and ε of a life; what was asked before is answered as it was"
+                    "summaries, phenotypes and ε over their lifetime; what was asked before is answered as it was"
                 )
         return None
 
@@ -184,7 +184,7 @@ class NoiseEntries:
             if over > limit * (1 + _SLACK):
                 raise PolicyError(
                     f"{BUDGET_RULE}: noise of phenotype {name} brings the {what} of a person to {over:g}; at most {limit:g} "
-                    "is allowed, over all columns, names and ε of a life"
+                    "is allowed, over all columns, names and ε of a lifetime"
                 )
 
     def _value(self, place: int, value: float) -> str:

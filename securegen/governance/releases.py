@@ -20,6 +20,9 @@ from securegen.governance.ledger import Entries, padded
 from securegen.governance.openings import FEWEST, set_fault
 
 RULE = "consent.release"
+GROWING: Final = frozenset(
+    {"consent"}
+)  # inputs, by name: registers, in which a run that releases something enters a line
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class VcfSource:
             outside = ~((dosage >= 0) & (dosage <= 2) | np.isnan(dosage))
             if outside.any():
                 at = int(outside.argmax())
-                raise InputError(f"sample {at + 1} has a DS outside [0, 2]")
+                raise InputError(f"sample {at + 1} has a DS of {dosage[at]:g}, outside [0, 2]")
             return to_units(dosage)
 
 
@@ -124,7 +124,7 @@ def _dosages(record: Any, allele: int, *, needed: bool) -> np.ndarray | None:
     if len(record.ALT) > 1 and numbers.shape[1] != len(record.ALT) and not np.isnan(numbers).all():
         if needed:
             raise InputError(
-                f"a DS of {numbers.shape[1]} numbers for {len(record.ALT)} ALT: one number an ALT is expected"
+                f"a DS of {numbers.shape[1]} numbers for {len(record.ALT)} ALT: one number per ALT is expected"
             )
         return None
     if (total := np.nansum(numbers, axis=1).max(initial=0)) > LARGEST_SUM and len(record.ALT) > 1:

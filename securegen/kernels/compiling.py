@@ -5,11 +5,15 @@ processes compile at once."""
 from __future__ import annotations
 
 import atexit
+import contextlib
+import fcntl
 import hashlib
 import logging
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from numba.core import caching, config, event
@@ -57,15 +61,34 @@ def find_place() -> None:
 
 
 def keep_apart() -> None:
-    """Keep what is compiled in a file named after its signature. Numba numbers files by the index that it last read: of two
-    processes that compile a function at once, each for types of its own, one could load the other's code, and compute with
-    numbers of the wrong type."""
+    """Keep what is compiled in a file named after its signature, and change Numba's index of these one after another. Numba
+    numbers files by the index that it last read: of two processes that compile a function at once, each for types of its own,
+    one could load the other's code, and compute with numbers of the wrong type."""
     caching.IndexDataCacheFile.save = _save  # type: ignore[method-assign]
 
 
 def _save(file: Any, key: Any, data: Any) -> None:
-    kept = file._load_index()
     digest = hashlib.sha256(repr((file._source_stamp, key)).encode()).digest()
-    kept[key] = name = file._data_name(int.from_bytes(digest[:8]))
+    name = file._data_name(int.from_bytes(digest[:8]))
     file._save_data(name, data)  # whole before the index says that it is there
-    file._save_index(kept)
+    with _alone(file._cache_path):
+        file._save_index(file._load_index() | {key: name})
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """No other process is in this block. Not for ever: one that is stopped there, or a file system without locks, costs one
+    that compiles again."""
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for _ in range(3000):
+            try:
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(place)

@@ -8,6 +8,7 @@ import numpy as np
 
 from securegen.errors import InputError
 from securegen.model import Variants
+from securegen.results.cells import ROUNDED
 from securegen.results.read import read_results
 from securegen.scores.files import ADDITIVE, ScoringFile
 from securegen.scores.match import Match, TooFewMatchesError, match_variants
@@ -15,11 +16,18 @@ from securegen.scores.match import Match, TooFewMatchesError, match_variants
 if TYPE_CHECKING:
     import pandas as pd
 
+_BOUNDS = (  # name, least, most, whether an infinite one is left out, as an odds ratio of 0 is
+    ("A1_FREQ", -ROUNDED, 1 + ROUNDED, False, "a frequency lies between 0 and 1"),
+    ("OBS_CT", 0.0, float(1 << 53), False, "a number of people is 0 or more, and finite"),
+    ("SE", 0.0, 1e70, True, "a standard error is 0 or more, from 1e-70 to 1e70"),
+    ("BETA", -1e70, 1e70, True, "an effect is at most 1e70"),
+)
+
 
 def read_effects(path: str, who: str) -> pd.DataFrame:
     """A table with BETA, from OR where it has that, SE, OBS_CT and both alleles. who: adds effects, as an error says.
 
-    Raises InputError naming the file and what is absent.
+    Raises InputError naming the file and what is absent, or a number that none of its kind can be.
     """
     frame = read_results(path)
     if "BETA" not in frame and "OR" in frame:
@@ -30,6 +38,18 @@ def read_effects(path: str, who: str) -> pd.DataFrame:
     absent = [name for name in ("BETA", "SE", "OBS_CT", "REF", "ALT") if name not in frame]
     if absent:
         raise InputError(f"{path} has no column {', '.join(absent)}: {who} effects with their errors and alleles")
+    for name, least, most, infinite, what in _BOUNDS:
+        if name not in frame:
+            continue
+        values = frame[name].to_numpy(float)
+        wrong = (values < least) | (values > most)  # a missing one is neither
+        if infinite:
+            wrong &= np.isfinite(values)
+        if name == "SE":  # of which a square would be 0
+            wrong |= (values > 0) & (values < 1e-70)
+        if wrong.any():
+            at = int(wrong.argmax())
+            raise InputError(f"{path}: {name} of variant {frame['ID'].iloc[at]} is {values[at]:g}: {what}")
     return frame
 
 

@@ -110,9 +110,11 @@ def meta(
     variants, named, parts, studies = _aligned(paths, match_by, keep_ambiguous=keep_ambiguous, log=log)
     if genomic_control:
         parts = controlled(parts, np.array([s.inflation for s in studies]))
+    if gate.minor_alleles:
+        parts = parts.of_carriers(gate.minor_alleles)
     columns = named | meta_analysis(parts)
     path = f"{os.fspath(out)}.meta"
-    write_meta(path, variants, columns, digits, gate=gate)
+    write_meta(path, variants, columns, digits, fewest=parts.fewest, gate=gate)
     (path,) = form.finish([path])
     facts = {
         "inputs": {p: sha256(p) for p in paths}, "variants": len(variants), "genomic_control": genomic_control,

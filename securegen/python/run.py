@@ -36,6 +36,7 @@ from securegen.stats.qc import Filters
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.study.opening import Study
 from securegen.study.parts import RunPart
+from securegen.study.unchanged import refuse_changed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,8 +152,10 @@ def run(
     how tables are laid out; filters: rows to leave out, of a study with qc=True; qc_only: the tables of quality control;
     sign: a signing key, or the file of one, that signs the receipt OUT.receipt.json (`sg.receipt`).
 
-    Raises UsageError for what does not go together, before anything is computed, and as the roles do.
+    Raises UsageError for what does not go together, before anything is computed, InputError where a file of the study changed
+    since it was opened, and as the roles do.
     """
+    refuse_changed(study.marks)
     chosen = engine_of(engine, {})
     form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
     chosen.check(members_of(study), form, filters)
@@ -171,7 +174,7 @@ def run(
         log = RunLog(prefix, f"run --engine {chosen.name}", quiet=True)
         made = chosen.run(study, prefix, form, log, filters=filters, qc_only=qc_only)
         log.note(made.receipt.lines())
-        kept = {} if out is None else {"outputs": made.paths, **part_facts(study, prefix, made.paths)}
+        kept = {} if out is None else {"outputs": made.paths, **part_facts(study, prefix, made.paths, form, filters)}
         log.write(**made.record(), **kept)
         if signer is not None:
             write_receipt(prefix, signer)

@@ -2,7 +2,7 @@
 
 >>> import securegen as sg
 >>> inputs = sg.Inputs(bfile="examples/cohort")
->>> sg.kinship(inputs, least=0.2).columns.tolist()
+>>> sg.kinship(inputs, king_table_filter=0.2).columns.tolist()
 ['#FID1', 'IID1', 'FID2', 'IID2', 'NSNP', 'HETHET', 'IBS0', 'KINSHIP']
 >>> components = sg.pca(inputs, pcs=2)
 >>> components.columns.tolist(), len(components.attrs["eigenvalues"])
@@ -28,27 +28,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def kinship(inputs: Inputs, *, least: float | None = None, log: Log = silent) -> pd.DataFrame:
+def kinship(inputs: Inputs, *, king_table_filter: float | None = None, log: Log = silent) -> pd.DataFrame:
     """Pairs of samples with at least that KING-robust kinship (None: all), as `securegen kinship` writes them.
 
     Raises DesignError for fractional dosages, and what reading the genotypes raises.
     """
     with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
-        return read_people(write_kinship(_inputs(inputs), f"{folder}/k", log, least=least).paths[0])
+        return read_people(
+            write_kinship(_inputs(inputs), f"{folder}/k", log, king_table_filter=king_table_filter).paths[0]
+        )
 
 
 def pca(
-    inputs: Inputs, *, pcs: int = 10, unrelated: bool = False, cutoff: float = SECOND_DEGREE, log: Log = silent
+    inputs: Inputs, *, pcs: int = 10, unrelated: bool = False, king_cutoff: float = SECOND_DEGREE, log: Log = silent
 ) -> pd.DataFrame:
     """Components of samples: #FID IID PC1 …; attrs["eigenvalues"] has their eigenvalues.
 
-    unrelated: of samples of whom no two have a kinship of `cutoff` or more, the others projected. Raises DesignError for too
+    unrelated: of samples of whom no two are closer than `king_cutoff`, the others projected. Raises DesignError for too
     few samples or variants.
     """
     checks.whole("pcs", pcs, 1, 100)
     checks.flag("unrelated", unrelated)
     with tempfile.TemporaryDirectory(prefix="securegen.") as folder:
-        made = write_components(_inputs(inputs), f"{folder}/p", log, pcs=pcs, unrelated=unrelated, cutoff=cutoff)
+        made = write_components(
+            _inputs(inputs), f"{folder}/p", log, pcs=pcs, unrelated=unrelated, king_cutoff=king_cutoff
+        )
         frame = read_people(made.paths[0])
     frame.attrs["eigenvalues"] = made.facts["eigenvalues"]
     return frame

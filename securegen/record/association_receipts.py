@@ -15,19 +15,20 @@ def plain_receipt(tables: list[str], warnings: Sequence[str] = ()) -> Receipt:
 
 
 def outsourced_receipt(
-    tables: list[str], encryptor: str, design: str = "", warnings: Sequence[str] = (), *, strata: int = 1
+    tables: list[str], encryptor: str, design: str = "", warnings: Sequence[str] = (), *, strata: int = 1, packed: bool
 ) -> Receipt:
     """CKKS: the owner holds the key, a server computes. design: what was opened, in one line; warnings: what the tables
-    give away together; strata: how many designs by chromosome."""
-    which = f", which blocks have which of {strata} designs" if strata > 1 else ""
+    give away together; strata: how many designs by chromosome; packed: a store without streams of missing calls."""
+    which = "" if packed else ", which blocks have missing calls"
+    which += f", which blocks have which of {strata} designs" if strata > 1 else ""
     return Receipt(
         "outsourced, CKKS",
         (
             Party("owner", "the secret key and its own data", "the results, after verification"),
             Party(
                 "server", "ciphertexts",
-                "numbers of samples, variants and columns, which columns are 1 for everybody, which blocks have missing "
-                f"calls{which}; no genotype, phenotype or result",
+                f"numbers of samples, variants and columns, which columns are 1 for everybody{which}; no genotype, phenotype "
+                "or result",
             ),
         ),
         ("ring learning with errors at 128 bits; nothing of the server but availability", f"encryption by {encryptor}"),
@@ -111,7 +112,7 @@ def _projected(tables: Sequence[str], reveal: str, threshold: float, limit: str,
     apart, sexes = (_APART, _SEXES) if several else ("", "")
     counted = f"the genotype owner counts columns (limit in the life of this cohort: {limit})"
     opened, warnings = f"u, v and variation of variants with p <= {threshold:g}, not of others", [
-        "one threshold a phenotype: repeated ones would bisect p",
+        "one threshold per phenotype: repeated ones would bisect p",
         f"whoever chooses phenotypes can make chosen genotypes a hit: {counted}",
     ]  # fmt: skip
     if reveal == "chi2":

@@ -15,19 +15,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from securegen.errors import InputError, UsageError
+from securegen.governance.releases import GROWING
 from securegen.io.digests import sha256
 from securegen.record.run_log import read_records
 
 _ALIKE = (
-    "version", "engine", "inputs", "samples", "samples_stored", "phenotypes", "covariate_names", "parameters", "missing",
+    "version", "engine", "samples", "samples_stored", "phenotypes", "covariate_names", "parameters", "missing",
 )  # fmt: skip
+_GOVERNED = ("policy", "who", "role", "purpose", "visas")  # one decides on every row
 FREE = frozenset({"out", "blocks", "threads", "memory", "quiet"})  # options that change no table
 
 
 @dataclass(frozen=True)
 class PartRecord:
     """One part: `number` of `of`, the first of its variants and how many; prefix: of its files; tables: SHA-256 by what
-    follows the prefix; record: of the run."""
+    follows the prefix; record: of the run; asked: a digest of what the whole run was asked for."""
 
     prefix: str
     number: int
@@ -36,12 +38,16 @@ class PartRecord:
     variants: int
     tables: Mapping[str, str]
     record: Mapping[str, Any]
+    asked: str = ""
 
 
-def part_record(number: int, of: int, first: int, variants: int, out: str, tables: Iterable[str]) -> dict[str, Any]:
-    """`part` of the record of a run whose files begin with `out`."""
+def part_record(
+    number: int, of: int, first: int, variants: int, out: str, tables: Iterable[str], asked: str
+) -> dict[str, Any]:
+    """`part` of the record of a run whose files begin with `out`. asked: as of `PartRecord`."""
     names = {path.removeprefix(out): sha256(path) for path in tables}
-    return {"part": {"number": number, "of": of, "first": first, "variants": variants, "tables": names}}
+    told = {"number": number, "of": of, "first": first, "variants": variants, "tables": names, "asked": asked}
+    return {"part": told}
 
 
 def read_parts(prefix: str | os.PathLike[str], *, files: Iterable[str] = ()) -> list[PartRecord]:
@@ -69,10 +75,15 @@ def read_parts(prefix: str | os.PathLike[str], *, files: Iterable[str] = ()) -> 
         raise InputError(f"{base}: {len(absent)} of {of} parts are not there, or did not end: {names}; run these again")
     found.sort(key=lambda p: p.number)
     _refuse_others(found, {name.replace("_", "-") for name in files})
-    for p in found:
+    check_tables(found)
+    return found
+
+
+def check_tables(parts: Iterable[PartRecord]) -> None:
+    """Raise InputError for tables that are not those which the runs wrote: a part may be run again while others are read."""
+    for p in parts:
         for name, digest in p.tables.items():
             _check(f"{p.prefix}{name}", digest)
-    return found
 
 
 def _read(base: str, path: str) -> PartRecord | None:
@@ -98,10 +109,14 @@ def _refuse_others(parts: Sequence[PartRecord], files: set[str]) -> None:
 
     for p in parts[1:]:
         wrong = [name for name in _ALIKE if p.record.get(name) != first.record.get(name)]
+        wrong += ["inputs"] if _inputs(p) != _inputs(first) else []
         ours, others = options(p), options(first)
         wrong += [f"--{name}" for name in sorted({*ours, *others}) if ours.get(name) != others.get(name)]
         if set(p.tables) != set(first.tables):
             wrong.append("tables")
+        if p.asked != first.asked:
+            wrong = wrong or ["options, or in files that records do not name"]
+        wrong += [name for name in _GOVERNED if _governance(p).get(name) != _governance(first).get(name)]
         if wrong:
             raise InputError(
                 f"{p.prefix} and {first.prefix} differ in {', '.join(wrong)}: they are not parts of one run"
@@ -111,6 +126,15 @@ def _refuse_others(parts: Sequence[PartRecord], files: set[str]) -> None:
         if p.first != place:
             raise InputError(f"{p.prefix} begins at variant {p.first + 1}, {place + 1} was expected")
         place += p.variants
+
+
+def _inputs(part: PartRecord) -> dict[str, str]:
+    return {name: digest for name, digest in (part.record.get("inputs") or {}).items() if name not in GROWING}
+
+
+def _governance(part: PartRecord) -> Mapping[str, Any]:
+    found = part.record.get("governance")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _check(path: str, digest: str) -> None:

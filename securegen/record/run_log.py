@@ -40,7 +40,7 @@ def _sizes(value: object, where: str) -> dict[str, Any]:
 
 _PART = schema.record(
     number=integer(1, 1 << 20), of=integer(1, 1 << 20), first=_SIZE, variants=_SIZE,
-    tables=map_of(schema.hex_text(32), 1 << 14, name=text(4096)),
+    tables=map_of(schema.hex_text(32), 1 << 14, name=text(4096)), may_have={"asked": schema.hex_text(32)},
 )  # fmt: skip
 _STRATA = list_of(has("name", "variants", name=text(255), variants=_SIZE), 0, 64)
 _WORDS = list_of(text(1 << 12), 0, 1 << 12)

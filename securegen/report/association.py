@@ -87,7 +87,7 @@ def result_section(
     kind, file = _title(result.test), element("code", result.path.rpartition("/")[2])
     parts.append(element("p", f"{kind}. ", file, class_="soft"))
     facts: list[tuple[Content, Content]] = [
-        ("people analysed", _people(t, result.people)),
+        ("people analysed", _people(t, result.people or int(record.get("samples") or 0))),
         ("variants", f"{len(t):,}, of them {int(np.isfinite(tests.log10p).sum()):,} with a p-value" if result.whole
          else opened(result, record)),
         ("loci at p < 5e-8", f"{loci(result):,}"), ("loci at p < 1e-5", f"{loci(result, threshold=SUGGESTIVE):,}"),
@@ -143,7 +143,7 @@ def hits_table(result: Result, annotations: Annotations, names: tuple[str, ...])
     tests, t = result.tests, result.table
     leads = tests.leads(count=HITS)
     if not leads:
-        return element("p", "No variant has a p-value.")
+        return element("p", "No variant has a p-value." if result.whole else "No variant is below the threshold.")
     shown = next((n for n in ("BETA", "OR", "CHISQ") if n in t), None)
     head = ["variant", "position", "A1 / other"]
     odd = "ERRCODE" in t and any(t["ERRCODE"].iloc[leads] != voc.OK)
@@ -185,7 +185,7 @@ def _effect(row: pd.Series, effect: str) -> str:
 
 def codes_table(t: pd.DataFrame) -> Markup:
     """How many variants have which error code, and what it means."""
-    if "ERRCODE" not in t:
+    if "ERRCODE" not in t or t.empty:
         return NOTHING
     counts = t["ERRCODE"].astype(str).value_counts()
     if list(counts.index) == [voc.OK]:

@@ -93,7 +93,7 @@ def _tiles(run: Run) -> Markup:
             tiles.append((f"{len(largest.table):,}", "variants"))
         else:
             tiles.append((opened(largest, record).removesuffix(" opened"), "variants opened"))
-        tiles.append((", ".join(f"{loci(r):,}" for r in run.results[:3]), "loci at p < 5e-8"))
+        tiles.append((", ".join(f"{loci(r):,}" for r in run.results[:3]), "loci at p < 5e‑8"))
         inflation = [f"{r.tests.inflation:.3f}" for r in run.results[:3] if r.whole]
         tiles += [(", ".join(inflation), "λ_GC")] if inflation else []
     elif record.get("variants"):

@@ -26,7 +26,7 @@ def promise_lines(promise: Mapping[str, Any], name: str = "") -> list[str]:
     of = f"{name}: " if name else ""
     out = []
     for key, (what, factor) in _BOUNDS.items():
-        if f"{key}_certain" in promise:
+        if promise.get(f"{key}_certain"):  # 0 where no row was opened
             certain, expected = (_small(promise[f"{key}_{k}"]) for k in ("certain", "expected"))
             out.append(
                 f"{of}{what} differs from exact arithmetic by at most {certain} · {factor} for certain, and by about "

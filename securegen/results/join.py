@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -14,8 +14,9 @@ from securegen.io.unpacked import unpacked
 AT_A_TIME: Final = 1 << 20
 
 
-def join_tables(path: str | Path, parts: Sequence[str | Path]) -> None:
-    """Write the rows of `parts` under their one header, gzip where the names end with .gz.
+def join_tables(path: str | Path, parts: Sequence[str | Path], *, check: Callable[[], None]) -> None:
+    """Write the rows of `parts` under their one header, gzip where the names end with .gz. check: raises where a part is not
+    what it was; the table is there when it has been asked, after all were read.
 
     Raises InputError where a part has another header or ends within a line, StorageError.
     """
@@ -33,6 +34,7 @@ def join_tables(path: str | Path, parts: Sequence[str | Path]) -> None:
                     _copy(table, out, part)
                 except (OSError, EOFError, ValueError, zlib.error) as error:
                     raise InputError(f"{part} cannot be read: {error}") from None
+        check()
 
 
 def _opened(path: str | Path) -> BinaryIO:

@@ -20,20 +20,18 @@ COLUMNS: Final = (
 _ALWAYS: Final = ("REF", "ALT", "STUDY_CT")
 
 
-def outputs_of(columns: dict[str, np.ndarray], floor: int) -> list[OutputFacts]:
-    """What the table says of itself at the door; the fewest people of any row that has some."""
-    people = columns["OBS_CT"][columns["OBS_CT"] > 0]
-    return [OutputFacts(ASSOCIATION, "meta", int(people.min(initial=1 << 62)) if len(people) else 0, len(columns["OBS_CT"]),
-                        columns=1, minor=floor)]  # fmt: skip
+def outputs_of(columns: dict[str, np.ndarray], fewest: int, floor: int) -> list[OutputFacts]:
+    """What the table says of itself at the door. fewest: people of any study in any row."""
+    return [OutputFacts(ASSOCIATION, "meta", fewest, len(columns["OBS_CT"]), columns=1, minor=floor)]
 
 
 def write_meta(
-    path: str, variants: Variants, columns: dict[str, np.ndarray], digits: int = FULL_DIGITS, *, gate: Gate
+    path: str, variants: Variants, columns: dict[str, np.ndarray], digits: int = FULL_DIGITS, *, fewest: int, gate: Gate
 ) -> None:
-    """Write the table. gate: the door, passed before the first byte; rows of fewer carriers than its floor, or whose
-    frequency no study says, are NA. Raises PolicyError, StorageError."""
+    """Write the table. fewest: people of any study in any row; gate: the door, passed before the first byte; rows of fewer
+    carriers than its floor, or whose frequency no study says, are NA. Raises PolicyError, StorageError."""
     floor = gate.minor_alleles
-    gate.release(outputs_of(columns, floor))
+    gate.release(outputs_of(columns, fewest, floor))
     if floor:
         share = columns["A1_FREQ"]
         carriers = np.fmin(share, 1 - share) * columns["OBS_CT"]  # nobody has more than two of the alleles

@@ -1,18 +1,22 @@
-"""What tables say of themselves at the door: people, cases, columns and rows of each."""
+"""What tables say of themselves at the door: people, cases, columns and rows of each; and which rows it withholds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from securegen.catalogue import record_of
 from securegen.design.columns import Analysis, AppliedNoise
 from securegen.design.strata import Stratum
 from securegen.errors import PolicyError
 from securegen.governance.door import ASSOCIATION, QUALITY, OutputFacts
+from securegen.governance.gate import Gate
 from securegen.governance.policy import FULL
 from securegen.model import Variants
 from securegen.vocabulary import MASK_REF
 
+AT_A_TIME = 1024  # variants
 NO_EXPOSED = (
     "policy.minor_alleles: rows in which fewer than {} of the exposed, or of the others, differ are withheld, and this design "
     "cannot count them: its exposure lies with several sites, or it was made by an earlier version. Make the design again by "
@@ -72,3 +76,9 @@ def refuse_masks(variants: Variants, floor: int) -> None:
     other, so the difference of two rows that are shown is one that may not be."""
     if floor and (variants.other_allele == MASK_REF).any():
         raise PolicyError(NO_MASKS.format(floor))
+
+
+def hidden_rows(gate: Gate, what: str, variants: int) -> np.ndarray:
+    """(M,) bool: as `Gate.hidden`, of all variants, few at a time."""
+    parts = [gate.hidden(what, "", start, min(start + AT_A_TIME, variants)) for start in range(0, variants, AT_A_TIME)]
+    return np.concatenate([np.zeros(0, bool), *parts])

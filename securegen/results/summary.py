@@ -38,12 +38,12 @@ def print_summaries(tables: Sequence[Summary], log: Callable[[str], None], filte
         by_each = ", ".join(f"{count} by {flag}" for flag, count in t.filtered.items())
         left_out = f", {t.dropped} left out by filters ({by_each})" if t.dropped else ""
         log(f"wrote {t.path}: {rows}{left_out}{f' ({odd})' if odd else ''}{inflation}{_of_test(t)}")
-        if "dt_certain" in t.promise:
+        if "dt_certain" in t.promise and t.variants:
             log(
                 f"  precision of T: certain within {t.promise['dt_certain']:.1e}·(1 + T²/df), expected within "
                 f"{t.promise['dt_expected']:.1e}; promised {t.promise['dt_promised']:.0e}·(1 + T²/df)"
             )
-        if "dchisq_certain" in t.promise:
+        if "dchisq_certain" in t.promise and t.variants:
             log(
                 f"  precision of χ²: certain within {t.promise['dchisq_certain']:.1e}·max(1, χ²), expected within "
                 f"{t.promise['dchisq_expected']:.1e}; promised {t.promise['dchisq_promised']:.0e}·max(1, χ²)"
@@ -61,7 +61,8 @@ def _of_test(table: Summary) -> str:
 def print_top(table: Summary, log: Callable[[str], None], count: int = 5) -> None:
     """The hits with the smallest p-values."""
     if not table.top:
-        log(f"no hits of {table.analysis.phenotype}")
+        none = "" if table.tested is None else ": no P is as small as the threshold"
+        log(f"no hits of {table.analysis.phenotype}{none}")
         return
     log(f"top hits of {table.analysis.phenotype}{_of_test(table)}:")
     effects = any("BETA" in row for row in table.top)  # not in tables of χ² alone

@@ -137,7 +137,7 @@ def weight_columns(body: ScoringTable, lower: list[str], taken: set[int]) -> lis
         numbers = [str(i + 1) for i in named]
         raise InputError(
             f"{body.path}: which columns are weights? Numbers stand in {', '.join(body.names[i] for i in free if body.names)}: "
-            f"give the columns of id, effect allele and weight by number (`columns` i,j,{','.join(numbers)})"
+            f"give the columns of id, effect allele and weight by number (`score_col_nums` i,j,{','.join(numbers)})"
         )
     return free
 

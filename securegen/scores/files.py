@@ -107,7 +107,7 @@ def read_scoring(
     path = str(path)
     numbered = None if columns is None else tuple(columns)
     if numbered is not None and len(numbered) < 3:
-        raise UsageError("`columns` needs three numbers: variant id, effect allele, weight")
+        raise UsageError("`score_col_nums` needs three numbers: variant id, effect allele, weight")
     body = read_cells(path, numbered=numbered)
     refuse_unknown_build(genome_build)
     expected = normalise_build(genome_build)
@@ -123,7 +123,7 @@ def read_scoring(
         if len(lower) > 1 and is_number(lower[-1]):
             raise InputError(
                 f"{path}: its first line, {shown(' '.join(body.names or []))}, is not a header: name the columns, or give those "
-                "of id, effect allele and weight by number (`columns`)"
+                "of id, effect allele and weight by number (`score_col_nums`)"
             )
         repeated = [n for n, count in Counter(lower).items() if count > 1 and n]
         if repeated:
@@ -145,7 +145,7 @@ def read_scoring(
         if lacking:
             raise InputError(
                 f"{path}, header: no column for {'; none for '.join(lacking)}. It has {', '.join(body.names or [])}. "
-                "Name the columns, or give their numbers (`columns`)"
+                "Name the columns, or give their numbers (`score_col_nums`)"
             )
     if expected is not None and build is not None and build != expected:
         raise InputError(

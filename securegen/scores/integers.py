@@ -114,6 +114,6 @@ def quantise(
         raise InputError(
             f"{file.path}: {int(lost.sum())} of {int(given.sum())} weights of {file.names[s]} become 0 in {bits} bits beside "
             f"{max(texts[top], key=lambda t: abs(Decimal(t)))} on line {file.line[rows[top]]}: correct it, or give more bits "
-            f"(`bits`, up to {MAXIMUM_BITS})"
+            f"(`weight_bits`, up to {MAXIMUM_BITS})"
         )
     return exponent, out, np.array(moved, np.float64) * (1 + 2.0**-40)  # the factor covers float64 division

@@ -193,7 +193,7 @@ def refuse_more(content: dict[str, Any], client: str, asked: Asked) -> None:
             f"{asked.name} has {asked.weights} non-zero weights, or that many which another score of its file does not "
             f"have, fewer than {PEOPLE_SHARE} for each of {asked.answers} answers (people × scores) and the {there} given or "
             f"promised before: so many exact scores would give the model away. {max(asked.weights // PEOPLE_SHARE - there, 0)} "
-            f"answers are left: ask about fewer people (`keep`), or allow it by name (`allow_model` {asked.name})"
+            f"answers are left: ask about fewer people (`keep`), or allow it by name (`allow_small_model` {asked.name})"
         )
     if there + asked.answers > asked.cap:
         raise PolicyError(
@@ -273,4 +273,4 @@ def _refuse_open_folder(folder: Path) -> None:
     """Raise StorageError where everybody may put another file, and another lock, in the place of the ledger's."""
     mode = folder.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        raise StorageError(f"everybody may write in {folder}, so the ledger there holds nobody; chmod o-w {folder}")
+        raise StorageError(f"everybody may write in {folder}, so the ledger there binds nobody: chmod o-w {folder}")

@@ -20,7 +20,7 @@ import numpy as np
 from securegen.errors import InputError, PlanError
 from securegen.governance import releases
 from securegen.governance.door import SCORES, OutputFacts
-from securegen.governance.gate import Gate
+from securegen.governance.gate import Asking, Gate
 from securegen.io.digests import sha256
 from securegen.io.output import PRIVATE
 from securegen.io.schema import boolean, integer, list_of, number, optional, record, text
@@ -43,9 +43,11 @@ FACTS: Final = record(
     error=list_of(number(0, 1e300), 1, _MANY), variants=_COUNTS, scored=integer(0, 1 << 32),
     files=list_of(text(4096), 1, _MANY), of_file=_COUNTS,
     release=record(
-        digits=integer(1, 17), minimum=optional(integer(1, 1 << 62)), allow=list_of(text(255), 0, _MANY), gzip=boolean,
-        reference=optional(text(4096)), intercept=optional(number(-1e300, 1e300)), slope=number(-1e300, 1e300),
+        digits=integer(1, 17), min_variants=optional(integer(1, 1 << 62)), allow_small_score=list_of(text(255), 0, _MANY),
+        gzip=boolean, reference=optional(text(4096)), risk_intercept=optional(number(-1e300, 1e300)),
+        risk_slope=number(-1e300, 1e300),
     ),
+    may_have={"asked": record(purpose=text(4096), register=text(4096), may_have={"mondo": text(4096)})},
 )  # fmt: skip
 
 
@@ -59,17 +61,19 @@ class JoinedScores:
     facts: dict[str, Any]
 
 
-def part_facts_of(plan: ScorePlan, inputs: ScoreInputs, files: Sequence[str]) -> dict[str, Any]:
-    """What run.json of a part says, so that parts can be added and released: `score_part`."""
+def part_facts_of(
+    plan: ScorePlan, inputs: ScoreInputs, files: Sequence[str], asked: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What run.json of a part says, so that parts can be added and released: `score_part`. asked: as of `Asking.asked`."""
     scores = range(len(plan.names))
     own = {"names": plan.names, "exponent": plan.exponent, "grid": plan.dosage_grid, "bound": plan.bound[: len(scores)]}
     counted = {"variants": [plan.score_variants(s) for s in scores], "scored": len(plan.variant)}
-    rules = ("digits", "minimum", "allow", "gzip", "reference", "intercept", "slope")
-    released = {name: getattr(inputs, name) for name in rules} | {"allow": list(inputs.allow)}
+    rules = ("digits", "min_variants", "allow_small_score", "gzip", "reference", "risk_intercept", "risk_slope")
+    released = {name: getattr(inputs, name) for name in rules} | {"allow_small_score": list(inputs.allow_small_score)}
     return {
         "score_part": {k: list(v) if isinstance(v, tuple) else v for k, v in own.items()} | counted | {
             "error": list(plan.error), "files": list(files), "of_file": list(plan.variants_of), "release": released,
-        }
+        } | ({} if asked is None else {"asked": dict(asked)})
     }  # fmt: skip
 
 
@@ -103,18 +107,20 @@ def join_scores(
     """Add the sums of all parts. paths: OUT.3of22.sums.tsv; records: `score_part` of each; digests: of the run's inputs.
 
     Raises InputError for parts that are damaged or do not fit each other, PlanError where sums could leave 63 bits,
-    PolicyError as `refuse_small_models`.
+    PolicyError as `refuse_small_models`, and where somebody withdrew after the parts were made.
     """
     facts = [_facts(path, value) for path, value in zip(paths, records, strict=True)]
     first = facts[0]
     for path, own in zip(paths, facts, strict=True):
-        wrong = [k for k in ("names", "exponent", "grid", "files", "release") if own[k] != first[k]]
+        wrong = [k for k in ("names", "exponent", "grid", "files", "release", "asked") if own.get(k) != first.get(k)]
         if wrong:
             raise InputError(f"{path} and {paths[0]} differ in {', '.join(wrong)}: they are not parts of one run")
     bound = [sum(column) for column in zip(*(own["bound"] for own in facts), strict=True)]
     for name, limit in zip(first["names"], bound, strict=True):
         if limit >= 1 << 63:
-            raise PlanError(f"sums of {name} could reach 2^{limit.bit_length()}: use fewer bits per weight (`bits`)")
+            raise PlanError(
+                f"sums of {name} could reach 2^{limit.bit_length()}: use fewer bits per weight (`weight_bits`)"
+            )
     for file, *of_parts in zip(first["files"], *(own["of_file"] for own in facts), strict=True):
         if not sum(of_parts):
             raise InputError(NONE_CALLED if len(first["files"]) == 1 else f"{file}: {NONE_CALLED}")
@@ -122,7 +128,7 @@ def join_scores(
     rules = dict(first["release"])
     refuse_few_variants(
         dict(zip(first["names"], variants, strict=True)),
-        digits=rules["digits"], minimum=rules["minimum"], allow=rules["allow"],
+        digits=rules["digits"], min_variants=rules["min_variants"], allow_small_score=rules["allow_small_score"],
     )  # fmt: skip
     inputs = ScoreInputs(score=tuple(first["files"]), **rules)
     if inputs.reference is not None and sha256(inputs.reference) != digests.get("reference"):
@@ -138,6 +144,9 @@ def join_scores(
     if total is None:
         raise ValueError("no parts")
     fid, iid = (np.array(column, dtype=object) for column in people)
+    samples = Samples(fid, iid, np.ones(len(iid), bool))
+    if "asked" in first:
+        Asking().again(first["asked"]).refuse_withdrawn(samples)
     scores = ExactScores(
         tuple(first["names"]), tuple(first["exponent"]), first["grid"], total[:, 3::2], total[:, 2::2], total[:, 0],
         total[:, 1],
@@ -151,7 +160,7 @@ def join_scores(
         "variants": sum(own["scored"] for own in facts), "promise": promised,
         "scores": dict(zip(first["names"], variants, strict=True)),
     }  # fmt: skip
-    return JoinedScores(Samples(fid, iid, np.ones(len(iid), bool)), scores, inputs, told)
+    return JoinedScores(samples, scores, inputs, told)
 
 
 def write_joined(path: str, joined: JoinedScores) -> None:

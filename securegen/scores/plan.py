@@ -284,7 +284,9 @@ def plan_scores(
     for c, limit in enumerate(bound):
         if limit >= 1 << 63:
             label = names[c] if c < len(names) else "the allele counts"
-            raise PlanError(f"sums of {label} could reach 2^{limit.bit_length()}: use fewer bits per weight (`bits`)")
+            raise PlanError(
+                f"sums of {label} could reach 2^{limit.bit_length()}: use fewer bits per weight (`weight_bits`)"
+            )
     return ScorePlan(
         names, variant, grid, imputation, tuple(exponents), a, b if b.any() else None, u,
         np.array(constant, np.int64), bound, tuple(errors),

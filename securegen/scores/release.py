@@ -5,7 +5,7 @@ default, and the average is taken from the released sum, so that it says nothing
 give the genotypes away (Nikitin and Gürsoy): a model is refused when its genotypes have fewer combinations than
 its released numbers can tell apart, unless it is allowed by name. That is a floor, not a proof: significant digits
 resolve a score near zero more finely, and who knows allele frequencies, or receives several scores on the same
-variants, learns more. `minimum` raises it.
+variants, learns more. `min_variants` raises it.
 """
 
 from __future__ import annotations
@@ -94,26 +94,30 @@ def minimum_variants(scores: int = 1, digits: int = DIGITS) -> int:
 
 
 def refuse_small_models(
-    plan: ScorePlan, *, digits: int = DIGITS, minimum: int | None = None, allow: Collection[str] = ()
+    plan: ScorePlan, *, digits: int = DIGITS, min_variants: int | None = None, allow_small_score: Collection[str] = ()
 ) -> None:
-    """Raise PolicyError naming each score with too few variants that `allow` does not name.
+    """Raise PolicyError naming each score with too few variants that `allow_small_score` does not name.
 
-    minimum: variants; default `minimum_variants` for one score of that many digits.
+    min_variants: default `minimum_variants` for one score of that many digits.
     """
     counts = {name: plan.score_variants(s) for s, name in enumerate(plan.names)}
-    refuse_few_variants(counts, digits=digits, minimum=minimum, allow=allow)
+    refuse_few_variants(counts, digits=digits, min_variants=min_variants, allow_small_score=allow_small_score)
 
 
 def refuse_few_variants(
-    counts: Mapping[str, int], *, digits: int = DIGITS, minimum: int | None = None, allow: Collection[str] = ()
+    counts: Mapping[str, int],
+    *,
+    digits: int = DIGITS,
+    min_variants: int | None = None,
+    allow_small_score: Collection[str] = (),
 ) -> None:
     """As `refuse_small_models`, of scores with so many variants each."""
-    floor = minimum_variants(1, digits) if minimum is None else minimum
-    small = [f"{name} ({count})" for name, count in counts.items() if name not in allow and count < floor]
+    floor = minimum_variants(1, digits) if min_variants is None else min_variants
+    small = [f"{name} ({count})" for name, count in counts.items() if name not in allow_small_score and count < floor]
     if small:
         raise PolicyError(
             f"fewer than {floor} variants matched in {', '.join(small)}: scores with {digits} digits would reveal "
-            "genotypes. Release fewer digits (`digits`), or allow the score by name (`allow` NAME)"
+            "genotypes. Release fewer digits (`digits`), or allow the score by name (`allow_small_score` NAME)"
         )
 
 

@@ -21,8 +21,10 @@ def extra_columns(inputs: ScoreInputs, table: ScoreTable) -> dict[str, FloatArra
         if inputs.reference:
             reference = reference_distribution(read_reference(inputs.reference, name))
             out[f"{name}_PERCENTILE"], out[f"{name}_Z"] = against_reference(table.total[:, s], reference)
-        if inputs.intercept is not None:
-            out[f"{name}_RISK"] = logistic_risk(table.total[:, s], intercept=inputs.intercept, slope=inputs.slope)
+        if inputs.risk_intercept is not None:
+            out[f"{name}_RISK"] = logistic_risk(
+                table.total[:, s], intercept=inputs.risk_intercept, slope=inputs.risk_slope
+            )
     return out
 
 

@@ -41,30 +41,30 @@ MOST_COLUMNS = 1 << 20  # of a scoring file
 class ScoreInputs:
     """What names a score run.
 
-    score: scoring files; columns: 1-based numbers of id, effect allele and weights, or None to go by header names;
-    match_by: auto, id or position; imputation: cohort, file or none; bits: of a score's largest weight, None for as
-    many as its digits need; digits: significant digits released; minimum: fewest variants of a score, None for
-    `minimum_variants`; allow: scores that may have fewer; reference: a .sscore file to compare with; intercept,
-    slope: of the logistic link, where risks are wanted; gzip: write OUT.sscore.gz.
+    score: scoring files; score_col_nums: 1-based numbers of id, effect allele and weights, or None: by header names;
+    match_by: auto, id or position; imputation: cohort, file or none; weight_bits: of a score's largest weight, None for
+    as many as its digits need; digits: significant digits released; min_variants: fewest of a score, None for
+    `minimum_variants`; allow_small_score: scores that may have fewer; reference: a .sscore file to compare with;
+    risk_intercept, risk_slope: of the logistic link, where risks are wanted; gzip: write OUT.sscore.gz.
 
     One name or path may be given as text. Raises UsageError for a value that a field does not take.
     """
 
     score: tuple[str, ...]
-    columns: tuple[int, ...] | None = None
+    score_col_nums: tuple[int, ...] | None = None
     genome_build: str | None = None
     match_by: str = "auto"
     keep_ambiguous: bool = False
     strand_flips: bool = True
     min_overlap: float = MIN_OVERLAP
     imputation: str = "cohort"
-    bits: int | None = None
+    weight_bits: int | None = None
     digits: int = DIGITS
-    minimum: int | None = None
-    allow: tuple[str, ...] = ()
+    min_variants: int | None = None
+    allow_small_score: tuple[str, ...] = ()
     reference: str | None = None
-    intercept: float | None = None
-    slope: float = 1.0
+    risk_intercept: float | None = None
+    risk_slope: float = 1.0
     gzip: bool = False
 
     def table(self, out: str) -> str:
@@ -72,32 +72,34 @@ class ScoreInputs:
         return f"{out}.sscore{GZ * self.gzip}"
 
     def __post_init__(self) -> None:
-        for name in ("score", "allow"):
+        for name in ("score", "allow_small_score"):
             given = _text(getattr(self, name))
             object.__setattr__(
                 self, name, checks.names(name, given if isinstance(given, str) else tuple(map(_text, given))) or ()
             )
-        if self.columns is not None:
-            object.__setattr__(self, "columns", tuple(self.columns))
-            for number in self.columns:
-                checks.whole("columns", number, 1, MOST_COLUMNS)
-            if len(self.columns) < 3:
-                raise UsageError("`columns` are three numbers or more: of variant id, effect allele and weight")
+        if self.score_col_nums is not None:
+            object.__setattr__(self, "score_col_nums", tuple(self.score_col_nums))
+            for number in self.score_col_nums:
+                checks.whole("score_col_nums", number, 1, MOST_COLUMNS)
+            if len(self.score_col_nums) < 3:
+                raise UsageError("`score_col_nums` are three numbers or more: of variant id, effect allele and weight")
         refuse_unknown_build(self.genome_build)
         checks.choice("match_by", self.match_by, ("auto", "id", "position"))
         checks.choice("imputation", self.imputation, ("cohort", "file", "none"))
         checks.flag("keep_ambiguous", self.keep_ambiguous)
         checks.flag("strand_flips", self.strand_flips)
         checks.number("min_overlap", self.min_overlap, 0, 1)
-        checks.whole("bits", self.bits, MINIMUM_BITS, MAXIMUM_BITS)
+        checks.whole("weight_bits", self.weight_bits, MINIMUM_BITS, MAXIMUM_BITS)
         checks.whole("digits", self.digits, 1, 17)
-        checks.whole("minimum", self.minimum, 1, None)
+        checks.whole("min_variants", self.min_variants, 1, None)
         object.__setattr__(self, "reference", checks.path("reference", self.reference))
-        if self.intercept is not None:
-            checks.number("intercept", self.intercept, -1e300, 1e300)
-        checks.number("slope", self.slope, -1e300, 1e300)
-        if self.intercept is None and self.slope != 1.0:
-            raise UsageError("`slope` is given without `intercept`, which no scoring file carries: give both or none")
+        if self.risk_intercept is not None:
+            checks.number("risk_intercept", self.risk_intercept, -1e300, 1e300)
+        checks.number("risk_slope", self.risk_slope, -1e300, 1e300)
+        if self.risk_intercept is None and self.risk_slope != 1.0:
+            raise UsageError(
+                "`risk_slope` is given without `risk_intercept`, which no scoring file carries: give both or none"
+            )
         checks.flag("gzip", self.gzip)
 
     def digests(self) -> dict[str, str]:
@@ -190,7 +192,7 @@ def match_scores(
         raise UsageError("`score` names no scoring file: give one or several")
     matches: list[Match] = []
     refusals: list[TooFewMatchesError] = []
-    for scoring in read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build):
+    for scoring in read_scorings(inputs.score, inputs.score_col_nums, genome_build=inputs.genome_build):
         try:
             match = match_variants(
                 scoring, variants, by=inputs.match_by, keep_ambiguous=inputs.keep_ambiguous,  # type: ignore[arg-type]
@@ -223,14 +225,15 @@ def make_plan(
     """Integer weights of every score; refuses models that are too small to be released (PolicyError). within: as of
     `plan_scores`; who adds the parts up knows how many variants they have together, and refuses then."""
     plan = plan_scores(
-        matches, dosage_grid=grid, imputation=inputs.imputation, counts=counts, bits=inputs.bits,  # type: ignore[arg-type]
+        matches, dosage_grid=grid, imputation=inputs.imputation, counts=counts, bits=inputs.weight_bits,  # type: ignore[arg-type]
         digits=inputs.digits, copies=copies, on_y=on_y, within=within,
     )  # fmt: skip
     for line in plan.describe():
         log(line)
     if plan.left_out:
         log(f"WARNING: {plan.left_out} variants have no called genotype and are left out")
-    rules: dict[str, Any] = {"digits": inputs.digits, "minimum": inputs.minimum, "allow": inputs.allow}
+    rules: dict[str, Any] = {"digits": inputs.digits, "min_variants": inputs.min_variants}
+    rules["allow_small_score"] = inputs.allow_small_score
     if within is None:
         refuse_small_models(plan, **rules)
     else:

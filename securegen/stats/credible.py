@@ -28,7 +28,10 @@ class CredibleSet:
 def log_bayes_factor(beta: np.ndarray, se: np.ndarray, prior_variance: float) -> np.ndarray:
     """ln of the Bayes factor of each effect against none. beta, se: (M,); prior_variance: of effects, in units of beta²."""
     share = prior_variance / (se * se + prior_variance)
-    out: np.ndarray = 0.5 * np.log1p(-share) + 0.5 * share * (beta / se) ** 2
+    rest = se * se / (se * se + prior_variance)  # 1 − share, of which a small one would have no digits
+    with np.errstate(divide="ignore"):
+        log_rest = np.where(share < 0.5, np.log1p(-share), np.log(rest))
+    out: np.ndarray = 0.5 * log_rest + 0.5 * share * (beta / se) ** 2
     return out
 
 

@@ -7,7 +7,7 @@ sign of β.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,18 @@ class Studies:
         with np.errstate(invalid="ignore"):
             found: np.ndarray = np.isfinite(self.beta) & np.isfinite(self.se) & (self.se > 0)
         return found
+
+    @property
+    def fewest(self) -> int:
+        """People of the smallest study in any row; 0 without any."""
+        people = np.nan_to_num(self.people[self.told])
+        return int(people.min()) if len(people) else 0
+
+    def of_carriers(self, floor: int) -> Studies:
+        """The same without effects of studies in which fewer people carry a variant, of whom none has more than two of the
+        alleles, or which do not say its frequency: pooled ones, less those that a reader knows, are one study's."""
+        enough = np.fmin(self.frequency, 1 - self.frequency) * self.people >= floor
+        return replace(self, beta=np.where(enough, self.beta, np.nan))
 
 
 def inflation(beta: np.ndarray, se: np.ndarray) -> float:

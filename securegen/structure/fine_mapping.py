@@ -1,8 +1,8 @@
 """From one owner's cohort, and a table of its results, to clumps, matrices of correlations and credible sets.
 
 Who learns what: whoever runs this has the genotypes, and learns everything. What is written are sums of people: an r of variants
-that few people carry says who they are, so under a policy its floor of carriers leaves such variants out, and the
-matrix of M variants counts as M columns of everybody.
+that few people carry says who they are, so under a policy such variants are left out (`ld_withheld`), and the matrix of M
+variants counts as M columns of everybody.
 """
 
 from __future__ import annotations
@@ -17,18 +17,16 @@ import numpy as np
 from securegen.errors import UsageError
 from securegen.governance import releases
 from securegen.governance.door import LD, OutputFacts
-from securegen.governance.fingerprint import Fingerprints
-from securegen.governance.gate import Gate, gate_of
-from securegen.governance.history import PeopleFacts
+from securegen.governance.gate import Gate
 from securegen.governance.signing import digest_of, sha256
 from securegen.io.text import count
-from securegen.model import Progress, SelectableReader, Variants, no_progress
-from securegen.results.people_behind import who_differ
+from securegen.model import GenotypeReader, Progress, SelectableReader, Variants, no_progress
 from securegen.stats.credible import BINARY_SD, QUANTITATIVE_SD, credible_set
 from securegen.structure.clump import Clump, Rules, clumps
-from securegen.structure.ld import Moments, correlations, moments, refuse_inexact
+from securegen.structure.ld import correlations, moments, refuse_inexact
 from securegen.structure.ld_files import NOBODY, write_clumps, write_credible, write_matrix, write_variants
-from securegen.structure.run import Made, ask_door, facts_of, open_autosomes
+from securegen.structure.ld_withheld import lacking_apart, withheld
+from securegen.structure.run import Made, ask_door, chosen_autosomes, facts_of, people_of_ld
 from securegen.study.held import held
 from securegen.study.inputs import Inputs, Log, silent
 from securegen.vocabulary import canonical_chromosome
@@ -84,10 +82,9 @@ def write_ld(
     UsageError for a region of too many variants, or of none; DesignError for dosages too fine; PolicyError.
     """
     with held(inputs, log) as waiting:
-        reader = open_autosomes(inputs, waiting)
+        reader, everybody = chosen_autosomes(inputs, waiting)
     refuse_inexact(reader)
-    gate = gate_of("plain", inputs.asking, inputs.files().values(), log=log, consent=bool(inputs.consent))
-    ask_door(inputs, reader, log, LD)  # before anything of a genotype is said
+    gate = ask_door(inputs, reader, log, LD, everybody=everybody)  # before anything of a genotype is said
     gate, log = replace(gate, allowed=waiting.tell), waiting
     if gate.policy is not None:
         told = {
@@ -98,9 +95,10 @@ def write_ld(
             "digits": digits,
         }
         gate = replace(gate, inputs=inputs.asked_for() | {"options.ld": digest_of(told)})
+    left_out = withheld(reader, gate)
     on = None if table is None else table(reader.variants)
     if on is not None and gate.policy is not None:
-        on = _above_floor(on, reader, gate.minor_alleles, log)
+        on = _without(on, left_out, log)
         asked = {"table": sha256(b"ld table", on.log10p.tobytes(), on.beta.tobytes(), on.se.tobytes())}
         gate = replace(gate, inputs={**gate.inputs, **asked})
     for line in () if on is None else on.lines:
@@ -110,9 +108,9 @@ def write_ld(
         if not (np.isfinite(prior_variance) and prior_variance > 0):
             raise UsageError("the table does not say the trait's variance (A1_FREQ, OBS_CT): give `prior_variance`")
     found = None if on is None else clumps(reader, on.log10p, rules or Rules(), progress=progress)
-    parts = _Parts(reader, on, gate.minor_alleles, out, log)
+    parts = _Parts(reader, on, left_out, gate.minor_alleles, out, log)
     regions = parts.whole() if found is None else () if window is None else parts.around(found, window)
-    gate = _pass(gate, reader, regions, found, out)
+    gate = _pass(gate, reader, everybody, regions, found, out)
     facts: dict[str, Any] = {}
     paths: list[str] = []
     if on is not None and found is not None:
@@ -134,19 +132,21 @@ def write_ld(
     return Made(tuple(paths), facts_of(inputs, reader, gate) | facts)
 
 
-def _above_floor(on: OnCohort, reader: SelectableReader, floor: int, log: Log) -> OnCohort:
-    """A table without the variants that fewer people carry: their clumps would say who they are."""
-    m = moments(reader)
-    rare = np.isfinite(on.log10p) & (who_differ(m.called, m.dosage, m.square, grid=reader.dosage_grid) < floor)
-    if rare.any():
-        few = count(int(rare.sum()), "variant")
-        log(f"{few} of the table with fewer than {floor} carriers (policy): in no clump")
-    return replace(on, log10p=np.where(rare, np.nan, on.log10p))
+def _without(on: OnCohort, left_out: Sequence[tuple[str, np.ndarray]], log: Log) -> OnCohort:
+    """A table without the variants that a policy leaves out: their clumps would say who these people are."""
+    log10p = on.log10p
+    for what, which in left_out:
+        lost = which & np.isfinite(log10p)
+        if lost.any():
+            log(f"{count(int(lost.sum()), 'variant')} of the table {what}: in no clump")
+        log10p = np.where(which, np.nan, log10p)
+    return replace(on, log10p=log10p)
 
 
 def _pass(
-    gate: Gate, reader: SelectableReader, regions: Sequence[_Region], found: Sequence[Clump] | None, out: str
-) -> Gate:
+    gate: Gate, reader: SelectableReader, everybody: GenotypeReader | None, regions: Sequence[_Region],
+    found: Sequence[Clump] | None, out: str,
+) -> Gate:  # fmt: skip
     """The door, before the first byte. Index variants are columns: each was multiplied with the genotypes of variants near it.
     Raises PolicyError."""
     samples = len(reader.samples)
@@ -154,8 +154,7 @@ def _pass(
     if gate.policy is not None:
         rows = [*(r.rows for r in regions), *([index] if len(index) else [])]
         products = tuple((reader.variants.take(r).digest(), len(r)) for r in rows)
-        everybody = ("ld", "", np.ones(samples, bool))
-        gate = gate.of(PeopleFacts(reader.samples, (everybody,), products=products, genotypes=Fingerprints(reader)))
+        gate = gate.of(people_of_ld(reader, everybody, products))
     outputs = [OutputFacts(LD, r.name or "all", samples, len(r.rows), columns=len(r.rows)) for r in regions]
     outputs += [OutputFacts(LD, "clumps", samples, len(index), columns=len(index))] if found is not None else []
     gate.release(outputs)
@@ -166,9 +165,11 @@ def _pass(
 class _Parts:
     """The regions of one run."""
 
-    def __init__(self, reader: SelectableReader, on: OnCohort | None, floor: int, out: str, log: Log) -> None:
-        self.reader, self.on, self.floor, self.out, self.log = reader, on, floor, out, log
-        self._moments: Moments | None = None
+    def __init__(
+        self, reader: SelectableReader, on: OnCohort | None, left_out: Sequence[tuple[str, np.ndarray]], floor: int, out: str,
+        log: Log,
+    ) -> None:  # fmt: skip
+        self.reader, self.on, self.left_out, self.floor, self.out, self.log = reader, on, left_out, floor, out, log
 
     def whole(self) -> list[_Region]:
         """All variants."""
@@ -193,16 +194,22 @@ class _Parts:
 
     def _region(self, name: str, rows: np.ndarray, index: tuple[int, ...] = ()) -> _Region:
         """Of these variants, those of which a correlation can be shown."""
-        m = moments(self.reader.select(None, rows))
-        kept, reasons = m.varies, [("the same in everybody", ~m.varies)]
-        if self.floor:
-            rare = who_differ(m.called, m.dosage, m.square, grid=self.reader.dosage_grid) < self.floor
-            reasons.append((f"with fewer than {self.floor} carriers (policy)", kept & rare))
-            kept = kept & ~rare
+        own = self.reader.select(None, rows)
+        kept = moments(own).varies
+        reasons = [("the same in everybody", ~kept)]
+        for what, which in self.left_out:
+            reasons.append((what, kept & which[rows]))
+            kept = kept & ~which[rows]
         if self.on is not None:
             lost = ~self.on.effects[rows]
             reasons.append(("without an effect in the table", kept & lost))
             kept = kept & ~lost
+        if self.floor:
+            apart = lacking_apart(own, kept, self.floor)
+            reasons.append(
+                (f"whose call nearly the same people lack as another's (policy: {self.floor})", kept & ~apart)
+            )
+            kept = apart
         for what, which in reasons:
             if which.any():
                 self.log(f"{self._named(name)}: {count(int(which.sum()), 'variant')} {what}: left out")

@@ -15,10 +15,11 @@ from securegen.errors import DesignError, UsageError
 from securegen.governance import releases
 from securegen.io.text import count
 from securegen.model import FloatArray, Progress, SelectableReader, no_progress
+from securegen.results.outputs import hidden_rows
 from securegen.structure import whole_genome
 from securegen.structure.people_tables import write_loco, write_prediction_list, write_score_file
 from securegen.structure.ridge_people import People, people_of
-from securegen.structure.run import Made, facts_of, open_autosomes, pass_door
+from securegen.structure.run import Made, chosen_autosomes, facts_of, pass_door
 from securegen.structure.totals import Counts, OwnTotals
 from securegen.structure.whole_genome import Level0, Prediction
 from securegen.study.build import Planned, plan
@@ -40,7 +41,7 @@ def write_step1(
     Raises UsageError for a test without a null model, DesignError for what cannot be fitted.
     """
     with held(inputs, log) as waiting:
-        reader = open_autosomes(inputs, waiting)
+        reader, everybody = chosen_autosomes(inputs, waiting)
         traits = read_traits(inputs, reader, waiting)
         planned = plan(inputs, traits, waiting)
     for p in planned:
@@ -49,7 +50,9 @@ def write_step1(
     people = {p.phenotype.name: p.mask for p in planned}
     exact = [p.phenotype.name for p in planned if p.phenotype.noise is None]
     told = {"block": block, "write_score": write_score}
-    gate = pass_door(inputs, reader, releases.PREDICTIONS, out, log, options=told, people=people, exact=exact)
+    gate = pass_door(
+        inputs, reader, releases.PREDICTIONS, out, log, options=told, people=people, exact=exact, everybody=everybody
+    )
     waiting.tell()
     sets: dict[bytes, list[int]] = {}
     for i, p in enumerate(planned):
@@ -70,6 +73,7 @@ def write_step1(
             loco[i] = np.full((whole_genome.CHROMOSOMES + 1, len(reader.samples)), np.nan)
             loco[i][:, planned[i].mask] = fitted.loco()
             shown = group.carriers[level.rows] >= gate.minor_alleles  # of others an effect is who has the allele
+            shown &= ~hidden_rows(gate, name, len(reader.variants))[group.kept[level.rows]]
             effects = whole_genome.effects_of(level, fitted, j)[shown]
             scores[name] = (group.people.reader.variants.take(level.rows[shown]), effects)
     names = [p.phenotype.name for p in planned]
@@ -104,7 +108,8 @@ class _Group:
             )
         if not varies.any():
             raise DesignError("no variant varies among the people who are analysed")
-        kept = reader.select(None, np.flatnonzero(varies))
+        self.kept = np.flatnonzero(varies)
+        kept = reader.select(None, self.kept)
         counts = Counts(counts.called[varies], counts.dosage[varies], counts.samples)
         self.carriers = counts.carriers(reader.dosage_grid)
         chromosome = np.array([int(canonical_chromosome(c)) for c in kept.variants.chromosome])

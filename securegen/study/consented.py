@@ -4,6 +4,7 @@ rule by which their exact tables leave again after somebody left."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from securegen.design.strata import Stratum
 from securegen.errors import PolicyError
 from securegen.governance import consent_steps, releases
+from securegen.governance.releases import GROWING
 from securegen.model import Samples
 from securegen.study.inputs import Inputs, Log
 
@@ -28,6 +30,15 @@ def consented(inputs: Inputs, samples: Samples, log: Log) -> np.ndarray:
     for line in found.lines(consent_steps.purpose_of(inputs.purpose)):
         log(line)
     return found.people
+
+
+def whole_run(inputs: Inputs) -> dict[str, str]:
+    """What the run was asked for of which `blocks` is a part, as `Inputs.asked_for`. Each part enters its release in the register
+    of consent, whose digest changes so: who is covered stands for it."""
+    asked = replace(inputs, blocks=None).asked_for(but=GROWING)
+    if inputs.purpose is None or inputs.consent is None:
+        return asked
+    return asked | {"covered": consent_steps.covering_mark(inputs.consent, inputs.purpose, mondo=inputs.mondo)}
 
 
 def claim_release(members: Sequence[Inputs], samples: Samples, strata: Sequence[Stratum], out: str) -> None:

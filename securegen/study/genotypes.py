@@ -9,7 +9,7 @@ from securegen.io.fileset_checks import refuse_control_characters
 from securegen.io.filesets import apart
 from securegen.io.genotypes import FORMATS
 from securegen.io.text import count
-from securegen.model import SelectableReader
+from securegen.model import GenotypeReader, SelectableReader
 from securegen.study import selection
 from securegen.study.coding import recoded
 from securegen.study.consented import consented
@@ -100,6 +100,18 @@ def everybody_in(inputs: Inputs, reader: SelectableReader) -> SelectableReader:
     people = consented(inputs, reader.samples, silent)
     reader = apart(reader if people.all() else reader.select(np.flatnonzero(people)))
     return _settled(inputs, reader, silent)
+
+
+def everybody_beside(inputs: Inputs, reader: GenotypeReader) -> GenotypeReader:
+    """As `everybody_in`, at the variants of a reader that these inputs opened; the reader, where these are all or no policy
+    governs."""
+    if not (inputs.keep or inputs.remove) or not inputs.genotypes.given or governing(inputs) is None:
+        return reader
+    for haploid in (False, True):
+        others = chosen_genotypes(inputs, silent, None, haploid=haploid, parts=True)[1]
+        if others is not None and others.variants.digest() == reader.variants.digest():
+            return everybody_in(inputs, others)
+    return reader
 
 
 def _settled(inputs: Inputs, reader: SelectableReader, log: Log) -> SelectableReader:

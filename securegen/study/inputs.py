@@ -3,7 +3,7 @@ line and Python alike, before anything is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -292,7 +292,9 @@ class Inputs(SetFields):
         """SHA-256 of the files that records may name: with noise on phenotypes of no table of people."""
         return told_digests(self)
 
-    def asked_for(self) -> dict[str, str]:
-        """What a policy is asked for: digests of files, and one of every option that names no file."""
+    def asked_for(self, but: Collection[str] = ()) -> dict[str, str]:
+        """What a policy is asked for: digests of files, `but` some, and one of every option that names no file."""
         named = {*FORMATS, *LISTS, *TABLES, *ASKING, *(o.name for o in OPTIONS.values() if o.metavar)}
-        return asked_digests(self) | {"options": digest_of({k: v for k, v in vars(self).items() if k not in named})}
+        return asked_digests(self, but) | {
+            "options": digest_of({k: v for k, v in vars(self).items() if k not in named})
+        }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,12 +42,14 @@ def told_digests(inputs: Inputs) -> dict[str, str]:
     return {name: sha256(path) for name, path in inputs.files().items() if not noisy or is_told(name, path)}
 
 
-def asked_digests(inputs: Inputs) -> dict[str, str]:
-    """What a request says of files: `told_digests`, and one word for all others, which only the key of the draws leads to."""
+def asked_digests(inputs: Inputs, but: Collection[str] = ()) -> dict[str, str]:
+    """What a request says of files, `but` some: `told_digests`, and one word for all others, which only the key of the draws
+    leads to."""
+    every = {name: digest for name, digest in inputs.digests().items() if name not in but}
     if inputs.label_noise is None:
-        return inputs.digests()
-    told = told_digests(inputs)
-    others = {name: digest for name, digest in inputs.digests().items() if name not in told}
+        return every
+    told = {name: digest for name, digest in told_digests(inputs).items() if name not in but}
+    others = {name: digest for name, digest in every.items() if name not in told}
     with open_draws(place_of(inputs)[0]) as entries:
         entries.begun = entries.begun or not entries.traits  # so that the key stays
         return told | {"people": entries.question(json.dumps(others, sort_keys=True))}

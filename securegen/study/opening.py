@@ -28,6 +28,7 @@ from securegen.study.ploidy import as_genotypes
 from securegen.study.predictions import with_rows
 from securegen.study.set_study import SetStudy, set_study_of
 from securegen.study.strata import build_strata
+from securegen.study.unchanged import Marks, marks_of
 
 Path = str | os.PathLike[str]
 Names = str | Sequence[str]
@@ -38,7 +39,8 @@ Genotypes = Path | Sequence[Path] | SelectableReader
 class Study:
     """Genotypes (read later, block by block) and the integer design of every phenotype. sets: of `vc_tests`, beside them;
     held: what the log says of people once the door allows something; everybody: whom a policy looks at, at the same variants,
-    where `keep` or `remove` leaves people out of the files that it governs, see `everybody_of`."""
+    where `keep` or `remove` leaves people out of the files that it governs, see `everybody_of`; marks: of its files, as they were
+    when it was opened."""
 
     inputs: Inputs
     reader: GenotypeReader
@@ -46,6 +48,7 @@ class Study:
     sets: SetStudy | None = None
     held: Held = field(default_factory=Held, compare=False)
     everybody: SelectableReader | None = field(default=None, compare=False)
+    marks: Marks = field(default_factory=dict, compare=False)
 
     @property
     def design(self) -> Design:
@@ -165,6 +168,7 @@ def inputs_of(given: dict[str, Any], **more: Any) -> tuple[Inputs, SelectableRea
 
 def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """The study that inputs name, on a reader in place of their files where one is given. Raises as `open_study`."""
+    marks = marks_of(inputs)
     with held(inputs, log) as waiting:
         reader, everybody = chosen_genotypes(inputs, waiting, genotypes, haploid=has_copies(inputs.model), parts=True)
         if inputs.pred:
@@ -173,17 +177,18 @@ def study_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | No
         rows = with_masks(inputs, reader, waiting)
         found = part_between(inputs.blocks, *build_strata(inputs, rows, waiting), waiting)
         sets = set_study_of(inputs, rows) if inputs.vc_tests and isinstance(rows, MaskReader) else None
-    return Study(inputs, *found, sets, waiting, None if rows is not reader else everybody)
+    return Study(inputs, *found, sets, waiting, None if rows is not reader else everybody, marks)
 
 
 def qc_of(inputs: Inputs, log: Log = silent, genotypes: SelectableReader | None = None) -> Study:
     """As `study_of`, for quality control alone."""
+    marks = marks_of(inputs)
     with held(inputs, log) as waiting:
         reader, everybody = chosen_genotypes(inputs, waiting, genotypes, haploid=True, parts=True)
         if reader.dosage_grid > 1:
             waiting("WARNING: fractional dosages have no genotype counts: no Hardy–Weinberg test, no .hardy file")
         found = part_between(inputs.blocks, *build_strata(inputs, reader, waiting, qc_only=True), waiting)
-    return Study(inputs, *found, held=waiting, everybody=everybody)
+    return Study(inputs, *found, held=waiting, everybody=everybody, marks=marks)
 
 
 def everybody_of(study: Study) -> GenotypeReader:

@@ -240,7 +240,7 @@ class DropCounts:
         out = f"phenotype {name} ({kind}): {self.analysed:,} of {self.stored:,} people are analysed; left out: {lost}"
         rows = ((self.unknown_phenotype_rows, "phenotype"), (self.unknown_covariate_rows, "covariate"))
         strangers = " and ".join(f"{n:,} {what} row{'s' * (n != 1)}" for n, what in rows if n)
-        lines = [out + (f"; ignored, of people without genotypes: {strangers}" if strangers else "")]
+        lines = [out + (f"; ignored, of other people: {strangers}" if strangers else "")]
         had = self.analysed + self.no_covariate
         if self.no_covariate > MANY_LOST * had:
             lines.append(

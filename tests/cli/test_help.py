@@ -158,4 +158,4 @@ def test_commands_are_listed_in_groups():
     listed = securegen("--help").out
     position = [listed.index(f"\n  {name} ") for name in COMMANDS]
     assert position == sorted(position)
-    assert listed.index("Everything on this machine:") < listed.index("A server that sees nothing:")
+    assert listed.index("Everything on this machine:") < listed.index("A server that sees ciphertexts alone:")

@@ -94,7 +94,7 @@ def test_the_log_counts_who_was_dropped_and_why(steps):
     line = next(text for text in steps.done["encrypt"].err.splitlines() if text.startswith("phenotype QT "))
     assert line == (
         "phenotype QT (quantitative): 85 of 90 people are analysed; left out: 3 without QT, 2 with QT but without a "
-        "covariate; ignored, of people without genotypes: 1 phenotype row and 1 covariate row"
+        "covariate; ignored, of other people: 1 phenotype row and 1 covariate row"
     )
 
 

@@ -57,7 +57,9 @@ def _parts_of_scores(folder: Path) -> Iterator[Target]:
     (folder / "s.tsv").write_text("ID\teffect_allele\teffect_weight\n" + rows)
     told = []
     for i in (1, 2):
-        study = sg.scores.open(bfile=folder / "c", score=folder / "s.tsv", allow="SCORE1", minimum=1, blocks=f"{i}/2")
+        study = sg.scores.open(
+            bfile=folder / "c", score=folder / "s.tsv", allow_small_score="SCORE1", min_variants=1, blocks=f"{i}/2"
+        )
         results = sg.scores.run(study)
         results.write(folder / "p")
         told.append(results.record["score_part"])

@@ -25,6 +25,7 @@ from securegen.governance.decision import Decision
 from securegen.governance.gate import LEDGER
 from securegen.model import GenotypeBlock
 from securegen.results import write
+from securegen.stats.meta import Studies
 from securegen.stats.qc import Filters
 from securegen.study.noised import place_of
 
@@ -492,13 +493,34 @@ def test_a_meta_analysis_passes_the_door_of_the_policy_beside_its_tables(ruled):
     done = securegen("meta", *tables, "--out", out)
     assert done.code == CODE and "policy.purpose" in done.err and ruled.results("meta") == []
     found = sg.meta(tables, out, asking=sg.Asking(purpose="HMB")).frame
-    shown = 1000 * 0.001 * (found.index.to_numpy() + 1) >= 10  # people, of two alleles at most
+    shown = 500 * 0.001 * (found.index.to_numpy() + 1) >= 10  # people of each table, of two alleles at most
     assert shown.any() and not shown.all()
     assert found["BETA"].notna().tolist() == found["P"].notna().tolist() == shown.tolist()
-    ruled.write(version=2, limits__smallest_cohort=1001)
+    ruled.write(version=2, limits__smallest_cohort=501)  # of each
     with pytest.raises(PolicyError, match="smallest_cohort"):
         sg.meta(tables, ruled.folder / "again", asking=sg.Asking(purpose="HMB"))
     assert ruled.results("again") == []
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_table_of_many_people_that_weighs_nothing_lifts_no_row_over_the_floor(ruled, monkeypatch, protected):
+    """Whoever brings it says that a million carry each variant, with errors so large that the others' numbers come out alone."""
+    header = ("#CHROM", "POS", "ID", "REF", "ALT", "A1", "A1_FREQ", "OBS_CT", "BETA", "SE", "P")
+    own = [("1", 10 * i, f"rs{i}", "A", "G", "G", 0.002 if i < 5 else 0.4, 500, 0.1 * i, 0.2, 0.6) for i in range(1, 9)]
+    made_up = [(*row[:6], 0.5, 2_000_000, 0, 1e12, 1) for row in own]
+    tables = [write_tsv(ruled.folder / f"{n}.tsv", header, rows) for n, rows in (("own", own), ("made_up", made_up))]
+    ruled.write(limits__minor_alleles=10, limits__smallest_cohort=501 if not protected else 100)
+    if not protected:
+        monkeypatch.setattr(Studies, "of_carriers", lambda self, floor: self)
+        monkeypatch.setattr(Studies, "fewest", property(lambda self: 2_000_500))
+    found = sg.meta(tables, ruled.folder / "meta", asking=sg.Asking(purpose="HMB")).frame
+    read = (found["BETA"] - 0.1 * np.arange(1, 9)).abs() < 1e-9
+    assert read.tolist() == [not protected] * 4 + [True] * 4
+    assert protected or (found["OBS_CT"] > 500).all()
+    if protected:
+        ruled.write(version=2, limits__minor_alleles=10, limits__smallest_cohort=501)
+        with pytest.raises(PolicyError, match="smallest_cohort"):
+            sg.meta(tables, ruled.folder / "again", asking=sg.Asking(purpose="HMB"))
 
 
 def test_a_clock_set_back_revives_no_policy(ruled, monkeypatch):

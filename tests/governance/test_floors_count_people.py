@@ -15,9 +15,9 @@ from securegen.engines.mpc.owner_gate import rare_rows
 from securegen.governance import gate
 from securegen.model import GenotypeBlock, Sums
 from securegen.results import write
+from securegen.results.people_behind import who_differ
 from securegen.scores.plan import AlleleCounts
 from securegen.stats import qc
-from securegen.structure import fine_mapping
 
 # carriers of a row by genotype: (one copy, two copies), or all but these
 ROWS = {"two people, three copies": (1, 1), "three people": (2, 1), "two, turned": (-1, -1), "three, turned": (-2, -1),
@@ -96,7 +96,7 @@ def test_frequencies_count_people(rare, monkeypatch, tmp_path, copies):
 def test_correlations_count_people(rare):
     r = sg.ld(sg.Inputs(bfile=rare.cohort.bfile, extract=str(listed(rare, 0, 2)), purpose="HMB"))
     assert list(r.columns) == ["rs1"]
-    assert fine_mapping.who_differ(*(np.array([v]) for v in (90, 3, 5)), grid=1).tolist() == [2]
+    assert who_differ(*(np.array([v]) for v in (90, 3, 5)), grid=1).tolist() == [2]
 
 
 def listed(ruled, *numbers) -> Path:

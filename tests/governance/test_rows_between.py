@@ -13,6 +13,8 @@ from support import securegen
 
 import securegen as sg
 from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.scores import counted
+from securegen.engines.ckks.scores.messages import ScoreRequest
 from securegen.engines.federated import admission
 from securegen.engines.federated.admission import admit
 from securegen.engines.mpc import people as mpc_people
@@ -27,7 +29,9 @@ from securegen.governance.site_sets import StudySites
 from securegen.model import GenotypeBlock, Samples
 from securegen.results import write
 from securegen.results.read import read_own
+from securegen.scores.sums import count_alleles
 from securegen.stats.qc import Filters
+from securegen.study.genotypes import open_genotypes
 
 FEW = {"chr": "1", "to_bp": 40_000}
 LEFT_OUT = 14
@@ -118,6 +122,28 @@ def test_quality_control_and_filters_withhold_the_same_rows(world):
     assert (frame["ALT_FREQS"] == "NA")[world.few].all()
     sifted = sg.run(world.study(world.less, qc=True), filters=Filters(maf=0.45))["CC"]
     assert set(frame["ID"][world.few]) <= set(sifted["ID"][sifted["ERRCODE"] == "FEW_CARRIERS"])
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_allele_counts_for_scores_withhold_the_same_rows(world, monkeypatch, protected):
+    """They go to the owner of a model: all less the others is who, of those left out, carries a variant."""
+    if not protected:
+        monkeypatch.setattr(counted, "counts_between", lambda gate, reader, _: np.zeros(len(reader.variants), bool))
+    sent = []
+    for keep in (None, world.less):
+        inputs = sg.Inputs(
+            bfile=world.ruled.cohort.bfile, keep=None if keep is None else str(keep), **FEW, **world.asked
+        )
+        reader = open_genotypes(inputs)
+        n = len(reader.variants)
+        counts = count_alleles(reader, np.arange(n))
+        asked = ScoreRequest(reader.variants, counts.samples, reader.dosage_grid, counts)
+        sent.append(counted.pass_counts(asked, reader, inputs, world.ruled.folder, lambda _: None).counts)
+    known = (sent[0].called > 0) & (sent[1].called > 0)
+    assert known.any() and (known[world.few].any()) is not protected
+    one = known & (((world.dosage > 0) & world.called).sum(axis=1) == 1)
+    copies = np.where(world.called, world.dosage, 0).sum(axis=1)
+    assert (sent[0].dosage - sent[1].dosage)[one].tolist() == copies[one].tolist() and one.any() is not protected
 
 
 def test_an_encrypted_run_withholds_the_same_rows(world):

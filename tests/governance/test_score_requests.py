@@ -15,7 +15,7 @@ from securegen.engines.sets import gate_of_sets
 from securegen.errors import PolicyError
 from securegen.governance.gate import Asking, gate_of
 
-ANSWERS = {"imputation": "none", "allow": "SCORE1"}
+ANSWERS = {"imputation": "none", "allow_small_score": "SCORE1"}
 
 
 def models(ruled):

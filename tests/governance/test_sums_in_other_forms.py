@@ -56,7 +56,7 @@ def clumped(ruled, table, out, **more):
 def test_clumps_say_nothing_of_who_carries_a_rare_variant(ruled, table, monkeypatch, protected):
     ruled.write(limits__minor_alleles=FLOOR)
     if not protected:  # the attack: of a table that I made, who shares a singleton, at any r² I choose
-        monkeypatch.setattr(fine_mapping, "_above_floor", lambda on, *_: on)
+        monkeypatch.setattr(fine_mapping, "withheld", lambda *_: [])
     assert (table[1] in clumped(ruled, table[0], "c", r2=0.999)) is not protected
 
 
@@ -143,7 +143,9 @@ def scoring_file(ruled) -> str:
 
 def model_of(ruled, out, **more):
     """A public model of common variants, as its server has it, and the study."""
-    study = sg.scores.open(bfile=ruled.cohort.bfile, score=scoring_file(ruled), allow="SCORE1", **PART | more)
+    study = sg.scores.open(
+        bfile=ruled.cohort.bfile, score=scoring_file(ruled), allow_small_score="SCORE1", **PART | more
+    )
     key = steps.generate_key(study)
     return read_model(steps.encrypt(study, key, ruled.folder / out).model, key.public).plan, study
 
@@ -195,6 +197,8 @@ def test_on_one_machine_a_public_model_leaves_nothing(ruled, monkeypatch):
         raise ProtocolError("the server has it")
 
     monkeypatch.setattr(run_public, "run_inside", served)
-    study = sg.scores.open(bfile=ruled.cohort.bfile, score=scoring_file(ruled), allow="SCORE1", purpose="HMB", **PART)
+    study = sg.scores.open(
+        bfile=ruled.cohort.bfile, score=scoring_file(ruled), allow_small_score="SCORE1", purpose="HMB", **PART
+    )
     with pytest.raises(ProtocolError, match="the server has it"):
         sg.scores.run(study, engine=sg.scores.CkksScores())

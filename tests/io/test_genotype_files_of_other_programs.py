@@ -330,8 +330,8 @@ def test_dosages_declared_as_whole_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (["0", "1", "2.0003", "2"], r"1:5: sample 3 has a DS outside \[0, 2\]"),
-        (["0", "-0.1", "2", "2"], "sample 2 has a DS outside"),
+        (["0", "1", "2.0003", "2"], r"1:5: sample 3 has a DS of 2.0003, outside \[0, 2\]"),
+        (["0", "-0.1", "2", "2"], "sample 2 has a DS of -0.1, outside"),
         (["0", "0.1,0.2", "2", "2"], "a DS of several numbers, with one ALT"),
     ],
 )

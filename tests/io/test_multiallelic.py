@@ -74,7 +74,7 @@ def test_dosages_of_a_vcf_have_one_number_an_alt(tmp_path):
     path = vcf(tmp_path / "y.vcf", line(9, "rs1", "C,G", one, "GT:DS"), head=HEAD + DS)
     assert dosages(read_vcf(path)) == [[1, 0, 0, -1, 1], [0, 1, 0, -1, 1]]  # of which ALT is not said: GT is read
     path = vcf(tmp_path / "z.vcf", line(9, "rs1", "C,G", [c.split(":")[1] for c in one], "DS"), head=HEAD + DS)
-    with pytest.raises(InputError, match="a DS of 1 numbers for 2 ALT: one number an ALT is expected"):
+    with pytest.raises(InputError, match="a DS of 1 numbers for 2 ALT: one number per ALT is expected"):
         read_vcf(path).on_grid(256).read(0, 2)
 
 

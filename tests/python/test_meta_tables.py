@@ -106,6 +106,20 @@ def test_tables_that_cannot_be_added_are_refused(tmp_path, text, words):
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.parametrize(("column", "value"), [
+    ("A1_FREQ", "5"), ("A1_FREQ", "-1"), ("A1_FREQ", "inf"), ("OBS_CT", "-5"), ("OBS_CT", "1e300"), ("OBS_CT", "inf"),
+    ("SE", "-1"), ("SE", "1e-320"), ("SE", "1e200"), ("BETA", "1e308"), ("BETA", "-1e308"),
+])  # fmt: skip
+def test_numbers_that_none_of_their_kind_can_be_are_refused(tmp_path, column, value):
+    """A frequency of 5 was averaged into one of 2.65, and an effect of 1e308 ended in an OverflowError."""
+    good = row("rs1", "A", "G", "G", 0.2)
+    bad = [value if name == column else cell for name, cell in zip(HEADER, good, strict=True)]
+    a, b = table(tmp_path / "a", good), table(tmp_path / "b", bad)
+    with pytest.raises(InputError, match=f"b: {column} of variant rs1 is"):
+        sg.meta([a, b], tmp_path / "out", genomic_control=True)
+    assert not (tmp_path / "out.meta").exists()
+
+
 def test_one_table_and_one_twice_are_refused(tmp_path):
     (tmp_path / "link").symlink_to(TABLES[0])
     for tables in ([TABLES[0]], [], [TABLES[0], tmp_path / "link"]):

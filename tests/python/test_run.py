@@ -115,7 +115,7 @@ STEPS = {
 }
 # What a flag is called in Python: objects for their files, and what says the same by another name or a call of its own.
 IN_PYTHON = {
-    "key_file": "key", "plan_file": "plan", "paths": "path", "no_digests": "digests", "key_still_trusted": "still_trusted",
+    "key_file": "key", "plan_file": "plan", "paths": "path", "no_digests": "digests", "key_still_trusted": "key_still_trusted",
     "passphrase_file": "passphrase", "new_passphrase_file": "new", "plain_secret_key": "passphrase", "file": "path",
 }  # fmt: skip
 OWN_CALLS = {

@@ -108,6 +108,16 @@ def test_hits_say_of_how_many(tmp_path):
     assert "not available: the p-values of the others were not opened" in said
 
 
+def test_a_run_without_hits_says_how_many_people_it_analysed(tmp_path):
+    (tmp_path / "h.QT.hits").write_text("#CHROM\tPOS\tID\tREF\tALT\tA1\tOBS_CT\tBETA\tSE\tCHISQ\tP\tLOG10_P\tERRCODE\n")
+    record = {"engine": "mpc", "samples": 491, "variants": 4000, "phenotypes": ["QT"], "reveal": "hits"}
+    (tmp_path / "h.run.json").write_text(json.dumps(record))
+    assert securegen("report", tmp_path / "h").code == 0
+    said = check_page((tmp_path / "h.report.html").read_text()).text
+    assert "people analysed 491" in said
+    assert "No variant is below the threshold." in said and "Error codes" not in said
+
+
 def test_the_catalogs_header_is_shown_as_text(small, tmp_path):
     bim = pd.read_csv(f"{small.bfile}.bim", sep="\t", header=None).iloc[10:60]
     weights = pd.DataFrame({"rsID": bim[1], "effect_allele": bim[4], "other_allele": bim[5], "effect_weight": 0.25})

@@ -92,7 +92,7 @@ def test_plain_results_are_a_frame_a_record_and_files(study, tmp_path):
 @pytest.mark.parametrize("name", ["ckks", "private-model", "encrypted-model", "vendor-key"])
 def test_engines_on_ciphertexts_give_the_scores_of_plain(study, name):
     engine = SCORE_ENGINES[name]
-    made = engine() if name == "ckks" else engine(allow_model="SCORE1", reply_cap=1000)
+    made = engine() if name == "ckks" else engine(allow_small_model="SCORE1", reply_cap=1000)
     plain, results = sg.scores.run(study), sg.scores.run(study, made)
     if name == "ckks":
         assert results.files[".sscore"] == plain.files[".sscore"]
@@ -102,7 +102,7 @@ def test_engines_on_ciphertexts_give_the_scores_of_plain(study, name):
 
 
 def test_shared_scores_are_those_of_plain(cohort):
-    study = sg.scores.open(bfile=cohort[0], score=cohort[1], allow="SCORE1")
+    study = sg.scores.open(bfile=cohort[0], score=cohort[1], allow_small_score="SCORE1")
     plain, results = sg.scores.run(study), sg.scores.run(study, "mpc")
     assert results.scores["SCORE1_SUM"].tolist() == plain.scores["SCORE1_SUM"].tolist()
 
@@ -112,7 +112,7 @@ def test_an_engine_refuses_before_work_starts_and_names_the_argument(study, coho
         sg.scores.run(study, "mpc")
     with pytest.raises(UsageError, match="`engine` is 'fast': choose one of plain, ckks, private-model"):
         sg.scores.run(study, "fast")
-    two = sg.scores.open(bfile=cohort[0], score=[cohort[1], cohort[1]][:1], columns=(1, 2, 4))
+    two = sg.scores.open(bfile=cohort[0], score=[cohort[1], cohort[1]][:1], score_col_nums=(1, 2, 4))
     with pytest.raises(UsageError, match="`reply_cap` is 0"):
         sg.scores.run(two, sg.scores.PrivateModelScores(reply_cap=0))
 

@@ -70,7 +70,7 @@ def test_released_scores_of_a_small_model_spell_the_genotypes(model):
         assert len(found) == 1 and np.array_equal(found[0], reader.dosage[:, i])
     with pytest.raises(PolicyError, match=r"fewer than 15 variants matched in SCORE1 \(8\)"):
         refuse_small_models(plan)
-    refuse_small_models(plan, allow=["SCORE1"])
+    refuse_small_models(plan, allow_small_score=["SCORE1"])
     refuse_small_models(plan, digits=2)
     assert min(len(genotypes_with_score(plan, v, 2)) for v in release(sums, digits=2).total[:, 0]) > 1
 

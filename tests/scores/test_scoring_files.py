@@ -158,7 +158,7 @@ def test_bad_column_numbers(score_file):
     path = score_file(HEADER + "rs1\tA\tG\t1\n")
     with pytest.raises(InputError, match="has 4 columns; columns 1 2 5 were asked for"):
         read_scoring(path, (1, 2, 5))
-    with pytest.raises(UsageError, match="`columns` needs three numbers"):
+    with pytest.raises(UsageError, match="`score_col_nums` needs three numbers"):
         read_scoring(path, (1, 2))
     with pytest.raises(InputError, match="line 2: column other_allele holds 'G'"):
         read_scoring(path, (1, 2, 3))
@@ -226,7 +226,9 @@ def test_sample_sizes_and_qualities_are_no_weights(program, score_file):
 
 def test_numbers_that_may_or_may_not_be_weights_are_asked_for(score_file):
     path = score_file("ID\tA1\tbeta_inf\tbeta_auto\tbatch\nrs1\tA\t1\t2\t3\n")
-    with pytest.raises(InputError, match="which columns are weights.*beta_inf, beta_auto, batch.*`columns` i,j,3,4"):
+    with pytest.raises(
+        InputError, match="which columns are weights.*beta_inf, beta_auto, batch.*`score_col_nums` i,j,3,4"
+    ):
         read_scoring(path)
     assert read_scoring(path, (1, 2, 3, 4)).names == ("beta_inf", "beta_auto")
 

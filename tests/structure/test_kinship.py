@@ -93,5 +93,5 @@ def test_lists_of_the_command_are_for_keep(whole, tmp_path):
     assert securegen("kinship", *whole.options()[:2], "--king-cutoff", "0.0884", "--out", out).code == 0
     inside, outside = (pd.read_csv(f"{out}.king.cutoff.{n}.id", sep="\t") for n in ("in", "out"))
     assert len(inside) + len(outside) == 500 and not set(inside["IID"]) & set(outside["IID"]) and len(outside)
-    related = sg.kinship(sg.Inputs(bfile=whole.bfile, keep=f"{out}.king.cutoff.in.id"), least=0.0885)
+    related = sg.kinship(sg.Inputs(bfile=whole.bfile, keep=f"{out}.king.cutoff.in.id"), king_table_filter=0.0885)
     assert related.empty

@@ -232,6 +232,17 @@ def test_bayes_factors_and_sets_are_those_of_exact_formulas():
     assert credible_set(beta, se, 0.04, 1.0).cumulative[-1] <= 1
 
 
+def test_a_prior_far_wider_than_an_error_leaves_a_factor_a_number():
+    """1 − W/(SE² + W) is below what float64 tells from 0, and its logarithm was −∞: the variant was in no set."""
+    beta, se = np.array([0.1, 0.1]), np.array([1e-3, 1e-2])
+    with mpmath.workdps(40):
+        w = mpmath.mpf(10) ** 12
+        exact = [(mpmath.log(1 - w / (s * s + w)) + w / (s * s + w) * (b / s) ** 2) / 2
+                 for b, s in zip(map(mpmath.mpf, beta.tolist()), map(mpmath.mpf, se.tolist()), strict=True)]  # fmt: skip
+    np.testing.assert_allclose(log_bayes_factor(beta, se, 1e12), [float(f) for f in exact], rtol=1e-13)
+    assert credible_set(beta, se, 1e12, 0.95).index.tolist() == [0]
+
+
 def test_the_prior_of_a_linear_table_is_of_its_trait(whole, tables, tmp_path):
     """0.15² of the variance of the trait: Σ(y − ȳ)² = Σ(g − ḡ)²·((n − 2)SE² + β²) in one regression."""
     rng = np.random.default_rng(4)

@@ -182,4 +182,4 @@ def test_parts_where_there_are_none(cohort, tmp_path):
 
         for name, text in (("a", "x\ty\n1\t2\n"), ("b", "x\tz\n1\t2\n")):
             (tmp_path / name).write_text(text)
-        join_tables(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
+        join_tables(tmp_path / "out", [tmp_path / "a", tmp_path / "b"], check=lambda: None)

@@ -64,11 +64,11 @@ def test_quality_control_of_all_chromosomes_as_plink2(cohort, options, reference
                 assert frame[column].astype(str).tolist() == expected[column].tolist(), (name, column)
 
 
-@pytest.mark.parametrize("cohort, options", [("sexes", {"split_par": "b38"}), ("odd_calls", {"minimum": 1})])
+@pytest.mark.parametrize("cohort, options", [("sexes", {"split_par": "b38"}), ("odd_calls", {"min_variants": 1})])
 def test_scores_of_all_chromosomes_as_plink2(cohort, options, reference):
     cohort = reference(cohort)
     study = sg.scores.open(
-        bfile=cohort.bfile, score=cohort.gold.parent / "score.tsv", columns=(1, 2, 3), digits=17, **options
+        bfile=cohort.bfile, score=cohort.gold.parent / "score.tsv", score_col_nums=(1, 2, 3), digits=17, **options
     )
     found, expected = sg.scores.run(study).scores, gold(cohort, "prs.sscore")
     assert found["IID"].tolist() == expected["IID"].tolist()
@@ -78,6 +78,6 @@ def test_scores_of_all_chromosomes_as_plink2(cohort, options, reference):
     total, denominator = found[f"{name}_SUM"], expected["DENOM"].astype(int)
     assert np.abs(total - expected["SCORE1_SUM"].astype(float)).max() < 5e-6
     np.testing.assert_allclose(found[f"{name}_AVG"] * denominator, total, rtol=1e-12)
-    for engine in ("ckks", "mpc", "private-model") if "minimum" not in options else ():
+    for engine in ("ckks", "mpc", "private-model") if "min_variants" not in options else ():
         with pytest.raises(UsageError, match="this model has weights on X, Y or MT, which only engine plain scores"):
             sg.scores.run(study, engine=engine)

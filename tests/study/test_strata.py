@@ -372,7 +372,9 @@ def test_half_copies_on_the_finest_grid_do_not_wrap(monkeypatch, tmp_path, prote
     (tmp_path / "p").write_text("#IID\tQT\n" + "".join(f"p{i}\t{rng.normal():.4f}\n" for i in range(N)))
     (tmp_path / "s").write_text("ID\tA1\tW\nx\tA\t1\nm\tA\t1\na\tA\t1\n")
     association = lambda: sg.run(sg.open_study(cohort, pheno=tmp_path / "p", xchr_model=1)).frame  # noqa: E731
-    scores = lambda: open_scores(Inputs(), ScoreInputs((str(tmp_path / "s"),), allow=("SCORE1",)), opened=cohort)  # noqa: E731
+    scores = lambda: open_scores(
+        Inputs(), ScoreInputs((str(tmp_path / "s"),), allow_small_score=("SCORE1",)), opened=cohort
+    )  # noqa: E731
     if protected:
         for run in (association, scores):
             with pytest.raises(UsageError, match="`dosage_grid` 8192 is too fine for X, Y and MT.*: 4096 or less"):

@@ -2,8 +2,9 @@
 lost, cut, left behind or different from an undisturbed run.
 
 --kills N: of each role. --seed S: what chooses the times; printed. --only WORDS: roles whose name has one of them (a comma
-between). --without WORD: no role whose name has it. --real: processes as users start them, else forks of one that has imported
-the package. --share i/n: every n-th role.
+between). --without WORD: no role whose name has it. --real: processes as users start them, else forks of one that has
+imported the package. --every: in place of --kills, once before each change of files of a role that is one process.
+--share i/n: every n-th role.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--without", default=None)
     parser.add_argument("--real", action="store_true")
+    parser.add_argument("--every", action="store_true")
     parser.add_argument("--share", default="1/1")
     given = parser.parse_args()
     share, shares = map(int, given.share.split("/"))
@@ -47,13 +49,15 @@ def main() -> int:
             mine = mine and not (given.without and given.without in step.name)
             rng = random.Random(f"{given.seed} {step.name}")
             try:
-                report = attempt(world, step, given.kills if mine else 0, rng, real=given.real and mine)
+                report = attempt(
+                    world, step, given.kills if mine else 0, rng, real=given.real and mine, every=given.every
+                )
             except Unfit as error:
                 print(json.dumps({"step": step.name, "unfit": str(error)}), flush=True)
                 failed += 1
                 continue
             if mine:
-                failed += bool(report.wrong) or (report.kills < given.kills and not report.reads)
+                failed += bool(report.wrong) or (report.kills < given.kills and not report.reads and not given.every)
                 print(json.dumps(vars(report)), flush=True)
     nursery.close()
     print(

@@ -43,8 +43,9 @@ class Report:
     seconds: float = 0.0
 
 
-def attempt(world: World, step: Step, kills: int, rng: random.Random, *, real: bool) -> Report:
-    """Run a step undisturbed and leave it finished; between, kill it `kills` times. real: processes as users start them."""
+def attempt(world: World, step: Step, kills: int, rng: random.Random, *, real: bool, every: bool = False) -> Report:
+    """Run a step undisturbed and leave it finished; between, kill it `kills` times. real: processes as users start them;
+    every: once before each of its changes of files, in place of `kills`."""
     begun = time.monotonic()
     report = Report(step.name)
     for line in step.before:
@@ -75,11 +76,13 @@ def attempt(world: World, step: Step, kills: int, rng: random.Random, *, real: b
     lasts = max(e.seconds for e in done.values())
     really = max(e.seconds for e in _well(world, step.lines, forked=False).values()) if real else lasts
     changes = done[step.victim].changes if len(step.lines) == 1 and step.victim != WORKER else 0
-    for number in range(TRIES * kills):
-        if report.kills == kills:
+    for number in range(changes if every else TRIES * kills):
+        if not every and report.kills == kills:
             break
         world.restore()
-        if number % 2 and changes:
+        if every:
+            how = {"kill_before": number + 1}
+        elif number % 2 and changes:
             how = {"kill_before": rng.randint(1, changes)}
         else:
             how = {"after": rng.uniform(0.05, 1.0) * (really if real else lasts), "forked": not real}

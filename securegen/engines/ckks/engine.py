@@ -111,7 +111,12 @@ class Ckks(Engine):
             sizes["public_key"] = (owner / "key.public").stat().st_size
         paths = [*files, *(t.path for t in tables)]
         receipt = outsourced_receipt(
-            paths, self.encryptor, opened.line(), close_people(study.strata), strata=len(opened.strata)
+            paths,
+            self.encryptor,
+            opened.line(),
+            close_people(study.strata),
+            strata=len(opened.strata),
+            packed=key.public.parameters.packed,
         ).with_decisions(gate.lines())
         if correct is not None:
             receipt = receipt.corrected(correct.line())

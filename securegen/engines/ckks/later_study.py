@@ -127,6 +127,6 @@ def refuse_other_sexes(info: CohortInfo, reader: GenotypeReader) -> None:
     """Raise DesignError for other sexes where the encrypted dosages depend on them."""
     if info.xchr_model == 1 and not np.array_equal(reader.samples.sex, info.samples.sex):
         raise DesignError(
-            "the sexes are others than those with which X of this cohort was encrypted (`xchr_model` 1 counts by them): give "
+            "the sexes differ from those with which X of this cohort was encrypted (`xchr_model` 1 counts by them): give "
             "the same `sex_name`, or encrypt the cohort again"
         )

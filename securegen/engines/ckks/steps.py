@@ -21,8 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from securegen.engines.ckks.folders import Encrypted, encrypted_paths, refuse_complete, refuse_others
 from securegen.engines.ckks.later_study import later_study_of, open_later_study, refuse_other_copies, refuse_other_sexes
 from securegen.engines.ckks.study_plan import compare_with_plan, plan, stored_squares
@@ -143,7 +141,6 @@ def encrypt_cohort(
     be encrypted at the same time: the same call without it then ends the cohort. Raises StorageError otherwise.
     """
     from securegen.engines.ckks.owner import encrypt_cohort as cohorts
-    from securegen.engines.ckks.owner.asked import keep_asked_of
     from securegen.engines.ckks.owner.encryption import make_encryptor
     from securegen.engines.ckks.owner.state import OwnerState
 
@@ -160,10 +157,17 @@ def encrypt_cohort(
     if part is not None:
         cohorts.encrypt_part(reader, key, paths.cohort, state, part, encryptor=make, squares=squares, progress=report)
         return paths
-    info = cohorts.encrypt_cohort(
-        reader, key, paths.cohort, state, encryptor=make, squares=squares, policy=pin, progress=report
+    cohorts.encrypt_cohort(
+        reader,
+        key,
+        paths.cohort,
+        state,
+        encryptor=make,
+        squares=squares,
+        policy=pin,
+        asking=None if inputs is None else inputs.asking,
+        progress=report,
     )
-    keep_asked_of(state, info.digest, Asking() if inputs is None else inputs.asking, np.ones(len(info.samples), bool))
     return paths
 
 
@@ -259,9 +263,12 @@ def encrypt_design(
     refuse_forged(study)
     claim_release([study.inputs], study.reader.samples, study.strata, str(folder))
     make = make_encryptor(encryptor, key)
-    secrets = designs.encrypt_design(study.strata, key, info, state, folder, encryptor=make, reader=reader)
-    keep_asked(state, secrets.digest, study.inputs, study.strata)
-    keep_null_models(state, secrets.digest, study.inputs, study.strata)
+
+    def keep(digest: str) -> None:
+        keep_asked(state, digest, study.inputs, study.strata)
+        keep_null_models(state, digest, study.inputs, study.strata)
+
+    designs.encrypt_design(study.strata, key, info, state, folder, encryptor=make, reader=reader, keep=keep)
     return place_of(folder)
 
 

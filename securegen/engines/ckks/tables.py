@@ -43,7 +43,7 @@ def read_design(key: SecretKey, owner: PathLike, design: PathLike | None = None)
 
 
 def _opened(
-    results: PathLike, key: SecretKey, owner: PathLike, design: PathLike | None, still_trusted: bool, gate: Gate
+    results: PathLike, key: SecretKey, owner: PathLike, design: PathLike | None, key_still_trusted: bool, gate: Gate
 ) -> tuple[CohortInfo, DesignSecrets, Iterator[Sums]]:
     """The owner's records of cohort and design, and the sums of every block, each verified before it is yielded.
 
@@ -60,7 +60,7 @@ def _opened(
     pass_asked(state, secrets.digest, info.samples, gate)
 
     def blocks() -> Iterator[Sums]:
-        yield from decrypt.decrypt(results, state, info, secrets, still_trusted=still_trusted)
+        yield from decrypt.decrypt(results, state, info, secrets, key_still_trusted=key_still_trusted)
         refuse_withdrawn(
             state, secrets.digest, info.samples, gate.asking
         )  # who left meanwhile; no table has its name yet
@@ -126,12 +126,12 @@ def corrector(
 
 
 def decrypt_sums(
-    results: PathLike, key: SecretKey, owner: PathLike, *, design: PathLike | None = None, still_trusted: bool = False,
+    results: PathLike, key: SecretKey, owner: PathLike, *, design: PathLike | None = None, key_still_trusted: bool = False,
     asking: Asking | None = None,
 ) -> Iterator[Sums]:  # fmt: skip
     """The exact integers of the whole design, block by block, each verified; arguments and errors as `decrypt_tables`."""
     gate = gate_of_results(key, owner, design, asking)
-    info, secrets, blocks = _opened(results, key, owner, design, still_trusted, gate)
+    info, secrets, blocks = _opened(results, key, owner, design, key_still_trusted, gate)
     gate.release(associations(secrets.analyses, secrets.strata, len(info.variants), floor=0))
     yield from blocks
 
@@ -143,7 +143,7 @@ def decrypt_tables(
     out: str,
     *,
     design: PathLike | None = None,
-    still_trusted: bool = False,
+    key_still_trusted: bool = False,
     digits: int = FULL_DIGITS,
     format: str = PLINK2,
     genome_build: str | None = None,
@@ -165,12 +165,12 @@ def decrypt_tables(
     asks and under which policy; gate: or the door itself, of `gate_of_results`; genotypes: that were encrypted, for a design with
     a correction, or under a policy that released tables of other people; correct: or what corrects, of `corrector`.
     Raises VerificationError, writes nothing and retires the key when a result was not computed from this cohort and
-    design; KeyFileError when the key is retired (still_trusted: decrypt all the same); UsageError when the design must be
+    design; KeyFileError when the key is retired (key_still_trusted: decrypt all the same); UsageError when the design must be
     named; PolicyError where the policy refuses: nothing is decrypted then.
     """
     form = TableForm(digits, format, genome_build, frequency_floor, gzip, cols)
     gate = gate or gate_of_results(key, owner, design, asking, log=log, genotypes=genotypes)
-    info, secrets, blocks = _opened(results, key, owner, design, still_trusted, gate)
+    info, secrets, blocks = _opened(results, key, owner, design, key_still_trusted, gate)
     correct = correct or corrector(key, owner, secrets.digest, genotypes, governed=gate.policy is not None)
     tables = write_tables(
         out,
@@ -198,7 +198,7 @@ def decrypt_qc(
     out: str,
     *,
     design: PathLike | None = None,
-    still_trusted: bool = False,
+    key_still_trusted: bool = False,
     gzip: bool = False,
     asking: Asking | None = None,
     gate: Gate | None = None,
@@ -207,7 +207,7 @@ def decrypt_qc(
     """Decrypt, verify and write OUT.afreq, OUT.vmiss, OUT.hardy and, of X, OUT.hardy.x; arguments and errors as
     `decrypt_tables`. Raises UsageError when the design has no QC sums."""
     gate = gate or gate_of_results(key, owner, design, asking, qc_only=True, genotypes=genotypes)
-    info, secrets, blocks = _opened(results, key, owner, design, still_trusted, gate)
+    info, secrets, blocks = _opened(results, key, owner, design, key_still_trusted, gate)
     if qc_analysis(secrets.analyses) is None:
         raise UsageError("this design has no sums for quality control: encrypt with `qc`")
     paths = write_qc(out, info.variants, blocks, gate=gate, strata=secrets.strata, grid=info.dosage_grid, mode=PRIVATE)
@@ -220,7 +220,7 @@ def decrypt(
     owner: PathLike,
     *,
     design: PathLike | None = None,
-    still_trusted: bool = False,
+    key_still_trusted: bool = False,
     asking: Asking | None = None,
     genotypes: GenotypeReader | None = None,
 ) -> pd.DataFrame:
@@ -232,7 +232,7 @@ def decrypt(
 
     with tempfile.TemporaryDirectory() as folder:
         tables = decrypt_tables(
-            results, key, owner, f"{folder}/t", design=design, still_trusted=still_trusted, asking=asking,
+            results, key, owner, f"{folder}/t", design=design, key_still_trusted=key_still_trusted, asking=asking,
             genotypes=genotypes,
         )  # fmt: skip
         return read_frames({t.analysis.phenotype: t.path for t in tables})

@@ -67,7 +67,7 @@ def new_study(folder: Path, study: StudyFile, without: Sequence[str], two_sites_
     gone = [study.site(name) for name in dict.fromkeys(without)]
     if study.ld_prune_on in without:
         raise UsageError(
-            f"the study leaves out variants by the genotypes of site {study.ld_prune_on}: init another study"
+            f"the study leaves out variants by the genotypes of site {study.ld_prune_on}: set up another study"
         )
     message_folder = MessageFolder(folder, study)
     leavers = tuple(Leaver(s.name, s.verify_key, _left_line(message_folder, s)) for s in gone)

@@ -152,7 +152,7 @@ def refuse_terms(study: StudyFile, key: SigningIdentity, asking: Asking, places:
     typed: Any = Inputs
     own = typed(
         policy=asking.policy, identity=asking.identity, visa=asking.visa or None, purpose=asking.purpose,
-        second_signature=asking.second or None,
+        second_signature=asking.second_signature or None,
     )  # fmt: skip
     name = study.site_of(key.verify_key).name
     check_terms(gate_of_site(study, name, key, own, places, silent), study)

@@ -123,7 +123,7 @@ def open_memory(state: Path, digest: str) -> Iterator[SiteState]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise StorageError(f"another process works on {folder}: one process a site and study") from None
+            raise StorageError(f"another process works on {folder}: one process per site and study") from None
         yield SiteState(folder, _key(folder))
     finally:
         os.close(lock)

@@ -31,7 +31,8 @@ class Withheld:
             loud = "WARNING: " if 10 * self.missing > self.variants else ""
             out.append(
                 f"{loud}{self.missing} of {self.variants} variants are withheld (FEW_CARRIERS): few people of a site lack the "
-                "call. Impute the genotypes first, or study init --few-missing round: T is then off by some 1e-5 there"
+                "call. Impute the genotypes first, or give --few-missing round (to study init or run-local): T is then off "
+                "by some 1e-5 there"
             )
         if self.rounded:
             out.append(

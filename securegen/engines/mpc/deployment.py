@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from securegen.io.genotypes import FORMATS
 from securegen.model import GenotypeReader, SelectableReader, Sums
 from securegen.results import outputs
 from securegen.scores.release import DIGITS
-from securegen.study.genotypes import open_genotypes
+from securegen.study.genotypes import everybody_beside, open_genotypes
 from securegen.study.held import waiting_for
 from securegen.study.inputs import REGENIE, Inputs, Log, silent
 from securegen.vocabulary import ADDITIVE
@@ -54,12 +55,12 @@ PROTOCOL = "association/1"
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """What the parties of a score run bring. digits: significant digits released; of the model's owner, files and columns:
-    as plink2 takes them; allow_model: scores whose weights may become known; reply_cap: replies in its life."""
+    """What the parties of a score run bring. digits: significant digits released; of the model's owner, files and score_col_nums:
+    as plink2 takes them; allow_small_model: scores whose weights may become known; reply_cap: replies in its life."""
 
     files: tuple[str, ...] = ()
-    columns: tuple[int, ...] | None = None
-    allow_model: tuple[str, ...] = ()
+    score_col_nums: tuple[int, ...] | None = None
+    allow_small_model: tuple[str, ...] = ()
     digits: int = DIGITS
     reply_cap: int = 1000
 
@@ -244,15 +245,15 @@ def _scores(
 ) -> None:
     own = task.score or ScoreTask()
     if reader is not None:
-        outcome.files = [
-            score_run.people_run(
-                session, roles, reader, task.out, gate=outcome.gate, digits=own.digits, threads=task.threads, log=log
-            )
-        ]
+        made = score_run.people_run(
+            session, roles, reader, task.out, gate=outcome.gate, digits=own.digits, threads=task.threads, log=log,
+            everybody=partial(everybody_beside, task.inputs, reader),
+        )  # fmt: skip
+        outcome.files = [made]
     else:
         score_run.model_run(
             session, roles, own.files, model=task.cohort, state=task.state, reply_cap=own.reply_cap,
-            columns=own.columns, allow_model=own.allow_model, digits=own.digits, threads=task.threads,
+            score_col_nums=own.score_col_nums, allow_small_model=own.allow_small_model, digits=own.digits, threads=task.threads,
         )  # fmt: skip
 
 

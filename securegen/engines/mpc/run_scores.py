@@ -21,7 +21,7 @@ from securegen.scores.study import ScoreInputs, ScoreStudy, digests
 from securegen.study import checks
 from securegen.study.inputs import ASKING, Inputs
 
-_TAKEN = ("score", "columns", "allow", "digits", "gzip")
+_TAKEN = ("score", "score_col_nums", "allow_small_score", "digits", "gzip")
 _FILTERS = ("keep", "remove", "extract", "exclude", "from_bp", "to_bp", "purpose", "consent", "mondo")
 
 
@@ -29,15 +29,16 @@ _FILTERS = ("keep", "remove", "extract", "exclude", "from_bp", "to_bp", "purpose
 class MpcScores:
     """The weights and the genotypes stay with their owners; a dealer of masks helps.
 
-    keep_files: keep the parties' files; allow_model: scores whose weights may become known, beside those of `allow`."""
+    keep_files: keep the parties' files; allow_small_model: scores whose weights may become known, as may those of
+    `allow_small_score`."""
 
     keep_files: bool = False
-    allow_model: tuple[str, ...] = ()
+    allow_small_model: tuple[str, ...] = ()
     name: ClassVar[str] = "mpc"
     matches: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "allow_model", checks.names("allow_model", self.allow_model) or ())
+        object.__setattr__(self, "allow_small_model", checks.names("allow_small_model", self.allow_small_model) or ())
 
     def check(self, genotypes: Inputs, inputs: ScoreInputs) -> None:
         """Raise UsageError for options that need to see genotypes beside weights, and for genotypes in memory."""
@@ -58,7 +59,7 @@ class MpcScores:
         refuse_idle_purpose(genotypes)
         with working_folder(out, PARTIES, keep=self.keep_files, log=log) as work:
             loopback_study(work, ROLES[SCORES])
-            records = launch(_roles(work, genotypes, inputs, self.allow_model))
+            records = launch(_roles(work, genotypes, inputs, self.allow_small_model))
             (made,) = records["genotypes"]["files"]
             copy_file(made, f"{out}.sscore", mode=PRIVATE)
             if inputs.gzip:
@@ -80,21 +81,21 @@ class MpcScores:
             engine="mpc", split=SCORES, inputs=digests(genotypes, inputs), receipt=receipt,
             samples=people["samples_stored"], samples_stored=people["samples_stored"],
             bytes={"sent": sent, "dealer": dealt, "rounds": max(r["bytes"]["rounds"] for r in records.values())},
-            parameters={"bits": inputs.bits, "digits": inputs.digits}, planned_noise_margin_bits=None,
+            parameters={"bits": inputs.weight_bits, "digits": inputs.digits}, planned_noise_margin_bits=None,
             peak_rss_bytes=max(r["peak_rss_bytes"] for r in records.values()),
             **{name: people[name] for name in ("governance",) if name in people},
         )  # fmt: skip
 
 
-def _roles(work: Path, genotypes: Inputs, inputs: ScoreInputs, allow_model: tuple[str, ...]) -> list[Role]:
+def _roles(work: Path, genotypes: Inputs, inputs: ScoreInputs, allow_small_model: tuple[str, ...]) -> list[Role]:
     """The three processes, and what each is told."""
     common: dict[str, Any] = {"parties": str(work / "parties.toml"), "digits": inputs.digits}
     model: dict[str, Any] = {
         "role": "model", "reply_cap": 1 << 40, "score": [os.path.abspath(path) for path in inputs.score],
-        "allow_model": [*inputs.allow, *allow_model] or None,
+        "allow_small_model": [*inputs.allow_small_score, *allow_small_model] or None,
     }  # fmt: skip
-    if inputs.columns:
-        model["columns"] = [",".join(map(str, inputs.columns))]
+    if inputs.score_col_nums:
+        model["score_col_nums"] = [",".join(map(str, inputs.score_col_nums))]
     people = {"role": "genotypes"} | given(genotypes.genotypes) | given(genotypes, *_FILTERS, *ASKING)
     if genotypes.chr:
         people["chr"] = ",".join(genotypes.chr)

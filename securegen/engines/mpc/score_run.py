@@ -8,11 +8,11 @@ weight 0. The counts that plink2 prints beside a score would say which, and are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from securegen.engines.governed import pass_allele_counts, shown_counts
+from securegen.engines.governed import counts_between, pass_allele_counts, shown_counts
 from securegen.engines.mpc.association import announce_cohort, receive_cohort
 from securegen.engines.mpc.net.session import Session
 from securegen.engines.mpc.scores import charge, model_side, people_side
@@ -40,17 +40,19 @@ def people_run(
     *,
     gate: Gate,
     log: Log,
+    everybody: Callable[[], GenotypeReader] | None = None,
     digits: int = DIGITS,
     threads: int = 1,
 ) -> str:
     """The people's party: writes PREFIX.sscore and returns its path. gate: the door, which allele counts pass, too; log:
-    told how many variants the policy's floor leaves out.
+    told how many variants the policy's floor leaves out; everybody: as of `counts_between`, None for these people.
 
     Raises ProtocolError for a malformed reply, PolicyError where the policy refuses.
     """
     everything = np.arange(len(reader.variants))
+    between = counts_between(gate, reader, everybody or (lambda: reader))
     pass_allele_counts(gate, reader, len(everything), gate.minor_alleles, gate.inputs, "a session of parties", silent)
-    counts = shown_counts(count_alleles(reader, everything), reader.dosage_grid, gate.minor_alleles, log)
+    counts = shown_counts(count_alleles(reader, everything), reader.dosage_grid, gate.minor_alleles, between, log)
     announce_cohort(session, roles.right, reader)
     session.send(roles.right, "allele counts", np.stack([counts.dosage, counts.second, counts.called]))
     announced = session.receive_json(roles.right, "scores/plan")
@@ -67,17 +69,17 @@ def people_run(
 
 def model_run(
     session: Session, roles: Roles, paths: Sequence[str], *, model: str, state: StateFile, reply_cap: int,
-    columns: Sequence[int] | None = None, allow_model: Sequence[str] = (), digits: int = DIGITS, threads: int = 1,
+    score_col_nums: Sequence[int] | None = None, allow_small_model: Sequence[str] = (), digits: int = DIGITS, threads: int = 1,
 ) -> None:  # fmt: skip
-    """The model owner: scoring files in, nothing out. model: the name under which replies are counted; columns: numbers
-    of id, effect allele and weights (None: by header names); allow_model: scores whose weights may become known.
+    """The model owner: scoring files in, nothing out. model: the name under which replies are counted; score_col_nums:
+    of id, effect allele and weights (None: by header names); allow_small_model: scores whose weights may become known.
 
     A client hears how many of the variants that it announces a score uses, or by a refusal that they are few: every attempt
     costs an answer a score, before anything is matched. Raises PolicyError when a score uses so few variants that its
     people's scores would give the weights away, or when the cap of replies, at most a twentieth of the weights for each
     score, is reached; InputError and PlanError as for plain scores.
     """
-    scorings = read_scorings([*paths], columns)
+    scorings = read_scorings([*paths], score_col_nums)
     cohort = receive_cohort(session, roles.left)
     size = len(cohort.variants)
     sums = session.receive(roles.left, "allele counts", shape=(3, size), dtype=np.int64)
@@ -89,8 +91,8 @@ def model_run(
     dosage, second, called = (row[wanted] for row in sums)
     counts = AlleleCounts(wanted, dosage, second, called, len(cohort.samples))
     plan = plan_scores(matches, dosage_grid=cohort.dosage_grid, counts=counts, digits=digits)
-    _refuse_revealing(plan, len(cohort.samples), digits, allow_model)
-    limit = min(reply_cap, lifetime_replies(plan, allow_model))
+    _refuse_revealing(plan, len(cohort.samples), digits, allow_small_model)
+    limit = min(reply_cap, lifetime_replies(plan, allow_small_model))
     session.send_json(roles.left, "scores/plan", {
         "names": list(plan.names), "exponent": list(plan.exponent), "file_of": list(plan.file_of),
         "variants_of": list(plan.variants_of), "second": plan.second_weight is not None, "ring": ring_bits(plan),
@@ -110,15 +112,15 @@ def _refuse_impossible(sums: np.ndarray, people: int, grid: int, sender: str) ->
         raise ProtocolError(f"party {sender!r} announced allele counts that no {people} people have")
 
 
-def _refuse_revealing(plan: ScorePlan, people: int, digits: int, allow_model: Sequence[str]) -> None:
+def _refuse_revealing(plan: ScorePlan, people: int, digits: int, allow_small_model: Sequence[str]) -> None:
     """N exact scores are N equations in the weights: refuse models with fewer weights than 20 times the people asked."""
     for s, name in enumerate(plan.names):
         weights, floor = plan.score_variants(s), max(20 * people, minimum_variants(1, digits))
-        if weights < floor and name not in allow_model:
+        if weights < floor and name not in allow_small_model:
             raise PolicyError(
                 f"score {name} has {count(weights, 'weight')} on this cohort: exact scores of {people} people are so many "
                 f"equations that they could be solved for the weights ({floor:,} weights at least are needed). Ask about "
-                f"fewer people, share the model, or name it: `allow_model` {name}"
+                f"fewer people, share the model, or name it: `allow_small_model` {name}"
             )
 
 
@@ -133,10 +135,10 @@ def _ring(announced: object, sender: str) -> int:
     return int(announced["ring"])
 
 
-def lifetime_replies(plan: ScorePlan, allow_model: Sequence[str]) -> int:
+def lifetime_replies(plan: ScorePlan, allow_small_model: Sequence[str]) -> int:
     """Scores that a model may ever answer to one party: the rule of 20 weights per person holds over all runs together,
     because people asked for in many small runs are as many equations as in one large one."""
-    weights = [plan.score_variants(s) for s, name in enumerate(plan.names) if name not in allow_model]
+    weights = [plan.score_variants(s) for s, name in enumerate(plan.names) if name not in allow_small_model]
     return len(plan.names) * min(weights) // 20 if weights else 1 << 62
 
 

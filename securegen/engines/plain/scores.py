@@ -8,13 +8,16 @@ from typing import Any, ClassVar
 
 from securegen.engines.governed import door_of_scores, gate_of_scores
 from securegen.engines.score_protocol import Bars, no_bars
+from securegen.governance.releases import GROWING
+from securegen.governance.signing import digest_of
 from securegen.record.parts import part_record
 from securegen.record.run_log import RunLog
 from securegen.record.score_receipts import plain_scores as receipt_of
 from securegen.scores.parts import SUMS, part_facts_of, write_sums
 from securegen.scores.released_table import write_scores
-from securegen.scores.study import ScoreInputs, ScoreStudy, open_scores
+from securegen.scores.study import ScoreInputs, ScoreStudy, asked_for, open_scores
 from securegen.scores.sums import plain_scores
+from securegen.study.consented import whole_run
 from securegen.study.held import held
 from securegen.study.inputs import Inputs
 
@@ -51,10 +54,13 @@ class PlainScores:
             write_sums(table, study.reader.samples, sums.exact, gate=gate)
             log(f"wrote {table}: exact sums of {stop - start:,} variants")
             tables = [path for path in (table, f"{out}.match.tsv") if os.path.isfile(path)]
-            facts = part_record(study.part.number, study.part.of, start, stop - start, out, tables)
-            facts |= part_facts_of(study.plan, inputs, [m.scoring.path for m in study.matches])
+            told = {k: v for k, v in asked_for(genotypes, inputs).items() if k not in GROWING}
+            asked = digest_of(told | whole_run(genotypes))
+            facts = part_record(study.part.number, study.part.of, start, stop - start, out, tables, asked)
+            files = [m.scoring.path for m in study.matches]
+            facts |= part_facts_of(study.plan, inputs, files, genotypes.asking.asked())
         log.write(
             receipt=receipt_of(table).with_decisions(gate.lines()).to_json(), engine="plain",
-            parameters={"bits": inputs.bits, "digits": inputs.digits}, bytes={}, planned_noise_margin_bits=None,
+            parameters={"bits": inputs.weight_bits, "digits": inputs.digits}, bytes={}, planned_noise_margin_bits=None,
             **study.record(), **gate.record(), **facts,
         )  # fmt: skip

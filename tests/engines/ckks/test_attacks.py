@@ -122,7 +122,7 @@ def test_without_verification_the_published_table_spells_the_key(
     monkeypatch.setattr(verify, "passes", lambda r, sums, expected: True)
     monkeypatch.setattr(decrypt, "_bound", lambda *_: 1 << 62)  # for other columns; Σg would pass
     tables = sg.ckks.decrypt_tables(
-        key_query, small_key, small_encrypted.owner, str(tmp_path / "t"), still_trusted=True
+        key_query, small_key, small_encrypted.owner, str(tmp_path / "t"), key_still_trusted=True
     )
     table = pd.read_csv(tables[0].path, sep="\t")
     # of these variants, which lie in the lowest digit of the first strand, no call is missing, but rs2 has none
@@ -286,7 +286,7 @@ def test_additions_and_the_owners_squares_are_verified_too(kind, everyone, disho
     folder = dishonest(change, results)
     with pytest.raises(VerificationError):
         sg.ckks.decrypt_tables(folder, key, made.owner, str(tmp_path / "table"))
-    (table,) = sg.ckks.decrypt_tables(results, key, made.owner, str(tmp_path / "honest"), still_trusted=True)
+    (table,) = sg.ckks.decrypt_tables(results, key, made.owner, str(tmp_path / "honest"), key_still_trusted=True)
     (plain,) = write_plain(study, str(tmp_path / "plain"))
     assert Path(table.path).read_bytes() == Path(plain.path).read_bytes()
 

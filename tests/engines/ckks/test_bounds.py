@@ -48,7 +48,9 @@ def served(unprotected, tmp_path):
     )  # no padding, which must be zero
     state, encryptor = OwnerState(tmp_path / "owner", key), ENCRYPTORS["own"](key)
     info = encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor, squares=True)
-    encrypt_design(alone(Design(columns, ()), VARIANTS), key, info, state, tmp_path / "design", encryptor=encryptor)
+    encrypt_design(
+        alone(Design(columns, ()), VARIANTS), key, info, state, tmp_path / "design", encryptor=encryptor, keep=str
+    )
     opened = cohort.open_cohort(tmp_path / "cohort")
     design = studydesign.open_design(tmp_path / "design", opened.public)
     associate.associate(opened, design, tmp_path / "results")
@@ -89,7 +91,13 @@ def test_with_it_nothing_is_planned_encrypted_or_decrypted(served, tmp_path, mon
         list(decrypt.decrypt(victim.results, state, victim.info, victim.secrets))
     with pytest.raises(PlanError, match="only sums below"):
         encrypt_design(
-            design, victim.key, victim.info, state, tmp_path / "again", encryptor=ENCRYPTORS["own"](victim.key)
+            design,
+            victim.key,
+            victim.info,
+            state,
+            tmp_path / "again",
+            encryptor=ENCRYPTORS["own"](victim.key),
+            keep=str,
         )
     assert not (tmp_path / "again").exists()
     with pytest.raises(PlanError, match="only sums below"):

@@ -76,7 +76,14 @@ class Study:
             self.reader, self.key, folder / "cohort", self.state, encryptor=make, squares=squares
         )
         self.secrets = encrypt_design(
-            self.strata, self.key, self.info, self.state, folder / "design", encryptor=make, reader=self.reader
+            self.strata,
+            self.key,
+            self.info,
+            self.state,
+            folder / "design",
+            encryptor=make,
+            reader=self.reader,
+            keep=str,
         )
         self.opened = cohort.open_cohort(folder / "cohort")
         self.design = studydesign.open_design(folder / "design", self.opened.public)

@@ -47,6 +47,7 @@ def through_ckks(reader: MemoryReader, columns: Columns, key, *, squares=False, 
             folder / "design",
             encryptor=encryptor,
             reader=reader,
+            keep=str,
         )
         opened = cohort.open_cohort(folder / "cohort")
         served = studydesign.open_design(folder / "design", opened.public)

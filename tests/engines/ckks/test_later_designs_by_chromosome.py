@@ -96,7 +96,7 @@ def test_other_sexes_are_refused_where_dosages_depend_on_them(owner, plain_owner
     rows = [f"{f}\t{i}\t{2 if s == 1 else 1}" for f, i, s in zip(people.fid, people.iid, people.sex, strict=True)]
     (tmp_path / "s.tsv").write_text("\n".join(["#FID\tIID\tS", *rows]) + "\n")
     told = {"covar": tmp_path / "s.tsv", "sex_name": "S"}
-    with pytest.raises(DesignError, match="the sexes are others than those with which X of this cohort was encrypted"):
+    with pytest.raises(DesignError, match="the sexes differ from those with which X of this cohort was encrypted"):
         owner.later(xchr_model=1, **told)
     study = plain_owner.later(**told)  # males 0 and 2: a design may know better
     found = {s.name: s.design.analyses[0].model.samples for s in study.strata}

@@ -110,7 +110,7 @@ def test_server_and_owner_agree(of_cohort, of_design, squares, key, tmp_path):
     )
     secrets = encrypt_design(
         alone(Design(data, ()), len(dosage)), key, info, state, tmp_path / "design", encryptor=ENCRYPTORS[of_design](key),
-        reader=reader,
+        reader=reader, keep=str
     )  # fmt: skip
     opened = cohort.open_cohort(tmp_path / "cohort")
     assert [opened.strands(b) for b in range(2)] == [3, 2] and [len(p["streams"]) for p in opened.blocks] == [

@@ -18,6 +18,7 @@ from support import write_tsv
 import securegen as sg
 from securegen.engines.ckks.owner import encrypt_cohort as encrypting
 from securegen.engines.ckks.owner import leave_cohort as leaving
+from securegen.engines.ckks.owner.asked import registers_of
 from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.engines.plain.engine import write_plain
@@ -199,7 +200,7 @@ def test_killed_at_any_write_it_goes_on(made, tmp_path, monkeypatch):
         done = writes_of(patched, None)
         copy("all").apply()
     assert done[0] > 20
-    begun = 0
+    begun = ended = 0
     for stop in range(1, done[0] + 1):
         stored = copy(str(stop))
         with monkeypatch.context() as patched, pytest.raises(Killed):
@@ -213,8 +214,12 @@ def test_killed_at_any_write_it_goes_on(made, tmp_path, monkeypatch):
                 stored.study.design(stored.prefix, "1", "2", "3", overwrite=True)
             with pytest.raises(StorageError):  # nor is it encrypted over by chance
                 sg.ckks.encrypt_cohort(stored.study.whole, stored.study.key, stored.prefix)
+        state = OwnerState(stored.paths.owner, stored.study.key)
+        if not (stored.paths.owner / "leaving.box").exists() and len(read_info(state).samples) < PEOPLE:
+            ended += 1
+            assert registers_of(state) == [str(stored.register)]
         stored.apply()
-        info = read_info(OwnerState(stored.paths.owner, stored.study.key))
+        info = read_info(state)
         assert len(info.samples) == PEOPLE - 2
         assert {p.suffix for p in stored.paths.owner.iterdir() if p.name != ".lock"} == {".box"}
         assert not stored.paths.cohort.with_name("store.cohort.next").exists()
@@ -222,7 +227,7 @@ def test_killed_at_any_write_it_goes_on(made, tmp_path, monkeypatch):
         if stop == done[0] // 2:
             assert len(set(stored.tables(tmp_path))) == 1
         shutil.rmtree(stored.prefix.parent)
-    assert begun > done[0] // 2
+    assert begun > done[0] // 2 and ended
 
 
 def test_the_mark_taken_away_by_hand_opens_nothing(stored, monkeypatch):

@@ -16,6 +16,7 @@ from securegen.design.strata import alone
 from securegen.engines.ckks import artefact, cohort, steps, studydesign
 from securegen.engines.ckks.owner import encrypt_design as encrypting
 from securegen.engines.ckks.owner import secret_key
+from securegen.engines.ckks.owner.asked import keep_asked_of
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encrypt_design import encrypt_design
 from securegen.engines.ckks.owner.encryption import ENCRYPTORS
@@ -24,6 +25,7 @@ from securegen.engines.ckks.planner import Plan, Workload, choose
 from securegen.engines.ckks.scores.public import MODEL
 from securegen.engines.ckks.server import associate
 from securegen.errors import ArtefactError, StorageError, VerificationError
+from securegen.governance.gate import Asking
 from securegen.model import Columns
 
 SAMPLES = 20
@@ -59,8 +61,9 @@ def encrypt(reader, key, folder, *, encryptor="own", stop_after=None, squares=Tr
 def add_design(state, info, key, folder, encryptor="own", reader=None):
     make = ENCRYPTORS[encryptor](key)
     return encrypt_design(
-        alone(Design(COLUMNS, ()), len(info.variants)), key, info, state, folder, encryptor=make, reader=reader
-    )
+        alone(Design(COLUMNS, ()), len(info.variants)), key, info, state, folder, encryptor=make, reader=reader,
+        keep=lambda digest: keep_asked_of(state, digest, Asking(), np.ones(len(info.samples), bool)),
+    )  # fmt: skip
 
 
 def changed(reader: MemoryReader) -> MemoryReader:

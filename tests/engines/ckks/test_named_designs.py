@@ -13,7 +13,7 @@ from support import securegen
 
 import securegen as sg
 from securegen.engines.ckks import artefact, steps
-from securegen.engines.ckks.owner import design_secrets
+from securegen.engines.ckks.owner import design_secrets, secret_key
 from securegen.engines.ckks.owner.design_secrets import read_one, state_name
 from securegen.engines.ckks.owner.state import OwnerState, read_info
 from securegen.errors import ArtefactError, DesignError, UsageError
@@ -133,6 +133,38 @@ def test_the_command_names_what_it_opened(corrected, key_file, small_encrypted, 
     assert said["samples"] == [85, 70] and said["encrypted"].startswith("20")
     line = f"design {digest[:16]}, QT (85 samples), QT2 (70 samples), covariates AGE, SEX, PC1, encrypted 20"
     assert line in record["receipt"]["design"] and line in (tmp_path / "out" / "t.log").read_text()
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_the_receipt_says_what_lies_on_the_server(small_study, scores, tmp_path):
+    """Which blocks have missing calls is seen where a coefficient holds one variant; a packed store has no such stream."""
+    key = sg.ckks.generate_key(sg.ckks.plan(small_study, scores=scores))
+    secret_key.write_secret(tmp_path / "key.secret", key, passphrase=None)
+    made = sg.ckks.encrypt(small_study, key, tmp_path / "study")
+    served = sg.ckks.associate(made.cohort, made.design, tmp_path / "results")
+    call = (
+        "decrypt",
+        "--key",
+        tmp_path / "key.secret",
+        "--owner",
+        made.owner,
+        "--results",
+        served,
+        "--out",
+        tmp_path / "t",
+    )
+    done = securegen(*call)
+    assert done.code == 0, done.err
+    (learns,) = [
+        p["learns"]
+        for p in json.loads((tmp_path / "t.run.json").read_text())["receipt"]["parties"]
+        if p["name"] == "server"
+    ]
+    stored = any(f.name.startswith("m-") for f in made.cohort.iterdir())
+    assert (
+        stored == scores == ("which blocks have missing calls" in learns)
+        and "no genotype, phenotype or result" in learns
+    )
 
 
 def test_a_design_is_made_for_the_people_that_were_encrypted(small, small_key, small_encrypted, tmp_path):

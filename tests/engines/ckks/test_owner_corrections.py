@@ -132,7 +132,7 @@ def test_from_the_command_line(outsourced, tmp_path):
 def test_a_result_that_fails_verification_is_not_corrected(dishonest_of, outsourced):
     with pytest.raises(VerificationError):
         sg.ckks.decrypt(
-            dishonest_of(outsourced.results), outsourced.key, outsourced.made.owner, still_trusted=True,
+            dishonest_of(outsourced.results), outsourced.key, outsourced.made.owner, key_still_trusted=True,
             genotypes=sg.read_plink(outsourced.cohort.bfile),
         )  # fmt: skip
 

@@ -99,6 +99,7 @@ def test_columns_of_fewer_bits_have_fewer_digits_and_no_call_is_stored(tmp_path)
         tmp_path / "design",
         encryptor=encryptor,
         reader=MemoryReader(dosage),
+        keep=str,
     )
     assert secrets.digits == ((1, 3, 4, 3, 1),) and len(secrets.sum_abs) == 12 and secrets.columns.dtype == np.int8
     assert set(read_secrets(state).columns.ravel()) == set(secrets.columns.ravel())
@@ -133,7 +134,9 @@ def opened(p: Parameters, dosage: np.ndarray, values: np.ndarray, folder) -> np.
     info = encrypt_cohort(MemoryReader(dosage), key, folder / "cohort", state, encryptor=encryptor)
     names = tuple(str(j) for j in range(values.shape[1]))
     design = Design(Columns(names, values, (False,) * len(names)), ())
-    encrypt_design(alone(design, len(info.variants)), key, info, state, folder / "design", encryptor=encryptor)
+    encrypt_design(
+        alone(design, len(info.variants)), key, info, state, folder / "design", encryptor=encryptor, keep=str
+    )
     served = cohort.open_cohort(folder / "cohort")
     associate.associate(served, studydesign.open_design(folder / "design", served.public), folder / "results")
     layout = decrypt.results_layout(key, info, read_secrets(state), 0)[1]
@@ -226,7 +229,7 @@ def test_a_check_of_packed_integers_would_give_the_key_away(packed_check, tmp_pa
     info = encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor)
     design = Design(Columns(("Y",), rng.integers(-12_000, 12_000, (SAMPLES, 1)), (False,)), ())
     secrets = encrypt_design(
-        alone(design, p.strand_variants), key, info, state, tmp_path / "design", encryptor=encryptor
+        alone(design, p.strand_variants), key, info, state, tmp_path / "design", encryptor=encryptor, keep=str
     )
     served = cohort.open_cohort(tmp_path / "cohort")
     associate.associate(served, studydesign.open_design(tmp_path / "design", served.public), tmp_path / "results")

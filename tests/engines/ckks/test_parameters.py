@@ -212,7 +212,9 @@ def test_measured_noise_stays_within_the_bound_at_the_largest_data(pack, grid, n
     state, encryptor = OwnerState(tmp_path / "owner", key), ENCRYPTORS[name](key)
     info = encrypt_cohort(reader, key, tmp_path / "cohort", state, encryptor=encryptor)
     design = Design(Columns(tuple("abcdefghijkl"), values, (False,) * columns), ())
-    encrypt_design(alone(design, len(info.variants)), key, info, state, tmp_path / "design", encryptor=encryptor)
+    encrypt_design(
+        alone(design, len(info.variants)), key, info, state, tmp_path / "design", encryptor=encryptor, keep=str
+    )
 
     opened = cohort.open_cohort(tmp_path / "cohort")
     associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")

@@ -55,7 +55,9 @@ def test_streams_and_bytes_are_those_of_the_files(missing, tmp_path):
     values = np.random.default_rng(2).integers(-200, 200, (SAMPLES, COLUMNS + 1))
     values[:, 0] = 1
     design = Design(Columns(tuple("1abcde"), values, (False,) * (COLUMNS + 1)), ())
-    encrypt_design(alone(design, len(info.variants)), key, info, state, tmp_path / "design", encryptor=encryptor)
+    encrypt_design(
+        alone(design, len(info.variants)), key, info, state, tmp_path / "design", encryptor=encryptor, keep=str
+    )
     opened = cohort.open_cohort(tmp_path / "cohort")
     associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
 
@@ -99,7 +101,9 @@ def test_bytes_are_those_of_the_files_with_the_squares_that_the_owner_sends(tmp_
     state, encryptor = OwnerState(tmp_path / "owner", key), OwnEncryptor(key)
     info = encrypt_cohort(genotypes, key, tmp_path / "cohort", state, encryptor=encryptor)
     design = Design(Columns(tuple("1abcde"), values, (True, True, *(False,) * (COLUMNS - 1))), ())
-    encrypt_design(alone(design, *runs), key, info, state, tmp_path / "design", encryptor=encryptor, reader=genotypes)
+    encrypt_design(
+        alone(design, *runs), key, info, state, tmp_path / "design", encryptor=encryptor, reader=genotypes, keep=str
+    )
     opened = cohort.open_cohort(tmp_path / "cohort")
     associate.associate(opened, studydesign.open_design(tmp_path / "design", opened.public), tmp_path / "results")
     polynomial = len(p.ring.primes) * p.ring.n * 4

@@ -48,7 +48,7 @@ def test_a_replayed_result_is_refused(two_designs, small_results, small_encrypte
     rewrite_manifest(folder, design=artefact.manifest_digest(later), nonce=body["nonce"])
     with pytest.raises(VerificationError):
         sg.ckks.decrypt_tables(folder, small_key, owner, str(tmp_path / "table"), design=later)
-    trusted = {"design": later, "still_trusted": True}
+    trusted = {"design": later, "key_still_trusted": True}
     rewrite_manifest(folder, nonce="00" * 16)
     with pytest.raises(ArtefactError, match="computed from another cohort or design"):
         sg.ckks.decrypt_tables(folder, small_key, owner, str(tmp_path / "table"), **trusted)

@@ -231,3 +231,72 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_written(small_st
         small_study, small_key, tmp_path / "study", overwrite=True
     )  # what is there already needs no room
     assert again.cohort == made.cohort
+
+
+class Stopped(BaseException):
+    """As a kill: nothing catches it."""
+
+
+def stop_before(monkeypatch, last: int) -> list[str]:
+    """Raise in place of the last-th record of the owner's; names of those that were written."""
+    write, names = OwnerState.write, []
+
+    def counted(self, name, *content):
+        if len(names) == last:
+            raise Stopped
+        names.append(name)
+        write(self, name, *content)
+
+    monkeypatch.setattr(OwnerState, "write", counted)
+    return names
+
+
+@pytest.mark.parametrize("correction", ["none", "firth"])
+def test_an_encryption_stopped_before_any_record_ends_when_it_runs_again(small, tmp_path, monkeypatch, correction):
+    """What is kept of a design is there before the record that ends it: else nobody could open its results."""
+    told = {"covar": small.covar, "pheno_name": ("CC",), "correction": correction}
+    study = sg.open_study(small.bfile, pheno=small.pheno, **told)
+    given = {} if correction == "none" else {"genotypes": sg.read_plink(small.bfile)}
+    key = sg.ckks.generate_key(sg.ckks.plan(study))
+    with monkeypatch.context() as patch:
+        names = stop_before(patch, -1)
+        sg.ckks.encrypt(study, key, tmp_path / "whole")
+    assert any(name.startswith("asked-") for name in names) and names[-1].startswith("design-")
+    assert any(name.startswith("null-") for name in names) == (correction != "none")
+    wanted = None
+    for number in range(len(names)):
+        prefix = tmp_path / str(number)
+        with monkeypatch.context() as patch:
+            stop_before(patch, number)
+            with pytest.raises(Stopped):
+                sg.ckks.encrypt(study, key, prefix)
+        paths = sg.ckks.encrypt(study, key, prefix)
+        results = sg.ckks.associate(paths.cohort, paths.design, tmp_path / f"{number}.results")
+        table = sg.ckks.decrypt(results, key, paths.owner, **given)
+        wanted = table if wanted is None else wanted
+        assert table.equals(wanted)
+
+
+def test_a_later_design_stopped_before_any_record_is_encrypted_again(small, small_key, tmp_path, monkeypatch):
+    """Without `overwrite`: what a killed run left in the folder has no results that could not be read any more."""
+    study = sg.open_study(small.bfile, pheno=small.pheno, pheno_name=("QT",), covar=small.covar)
+    paths = sg.ckks.encrypt(study, small_key, tmp_path / "study")
+
+    def later(name: str) -> Path:
+        return sg.ckks.encrypt_design(study, small_key, paths.owner, tmp_path / name)
+
+    with monkeypatch.context() as patch:
+        names = stop_before(patch, -1)
+        later("whole")
+    assert [name.split("-")[0] for name in names] == ["asked", "design"]
+    for number in range(len(names)):
+        with monkeypatch.context() as patch:
+            stop_before(patch, number)
+            with pytest.raises(Stopped):
+                later(str(number))
+        results = sg.ckks.associate(paths.cohort, later(str(number)), tmp_path / f"{number}.results")
+        assert sg.ckks.decrypt(results, small_key, paths.owner, design=tmp_path / str(number)).equals(
+            sg.run(study).frame
+        )
+        with pytest.raises(StorageError, match="has a design of .*, which is not overwritten"):
+            later(str(number))

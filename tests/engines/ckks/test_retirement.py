@@ -90,9 +90,9 @@ def test_python_retires_as_the_command_does(crafted, owner, small_results, small
         with pytest.raises(KeyFileError, match="is retired"):
             work()
     assert not (tmp_path / "later.design").exists() and not (tmp_path / "owner.cohort").exists()
-    assert sg.ckks.decrypt(small_results, small_key, owner, still_trusted=True).equals(sg.run(small_study).frame)
+    assert sg.ckks.decrypt(small_results, small_key, owner, key_still_trusted=True).equals(sg.run(small_study).frame)
     with pytest.raises(VerificationError):
-        sg.ckks.decrypt(crafted, small_key, owner, still_trusted=True)
+        sg.ckks.decrypt(crafted, small_key, owner, key_still_trusted=True)
     assert len(mark.read_text().splitlines()) == 2
 
 
@@ -140,7 +140,7 @@ def test_scores_retire_their_key_too(small, tmp_path, monkeypatch):
             public.decrypt_scores(results, key, sent.owner)
     with pytest.raises(KeyFileError, match="is retired"):
         public.decrypt_scores(results, key, sent.owner)
-    public.decrypt_scores(results, key, sent.owner, still_trusted=True)
+    public.decrypt_scores(results, key, sent.owner, key_still_trusted=True)
 
 
 def test_a_mark_that_cannot_be_written_is_said_and_ends_decryption(

@@ -47,7 +47,7 @@ def made(folder):
     reader = MemoryReader(dosage)
     info = encrypt_cohort(reader, key, folder / "cohort", state, encryptor=encryptor, squares=True)
     design = alone(Design(columns, ()), len(dosage))
-    encrypt_design(design, key, info, state, folder / "design", encryptor=encryptor, reader=reader)
+    encrypt_design(design, key, info, state, folder / "design", encryptor=encryptor, reader=reader, keep=str)
     opened = cohort.open_cohort(folder / "cohort")
     return opened, studydesign.open_design(folder / "design", opened.public)
 

@@ -59,7 +59,7 @@ def prepare(work: Path, cohort, **options):
 
 def federated_text(work: Path, inputs: Inputs, sites) -> dict[str, bytes]:
     """Run every site; tables of the first by phenotype (the sites' tables are compared on the way)."""
-    rehearsal.run_sites([rehearsal.site_role(work, inputs, s, Filters(), wait=60) for s in sites])
+    rehearsal.run_sites([rehearsal.site_role(work, inputs, s, Filters(), wait=600) for s in sites])
     records = rehearsal.results(work, sites)
     return {t["phenotype"]: Path(t["path"]).read_bytes() for t in records[0]["summaries"]}
 
@@ -201,7 +201,7 @@ def test_sites_with_other_alleles_strands_and_orders_by_the_command_line(tmp_pat
     for name, part in zip(NAMES, parts, strict=True):
         role = rehearsal.site_role(
             tmp_path, Inputs(part, pheno=cohort.pheno, covar=cohort.covar), rehearsal.LocalSite(name, GenotypeFiles(part), None),
-            Filters(maf=0.05, hwe=1e-5), wait=60,
+            Filters(maf=0.05, hwe=1e-5), wait=600,
         )  # fmt: skip
         calls.append(replace(role, options=dict(role.options) | {"keep": None}))
     rehearsal.run_sites(calls)

@@ -183,7 +183,7 @@ def test_a_second_signature_lets_a_site_join(consortium):
         join(consortium, asked=asked)
     request = str(refused.value).split("none on request ")[1].split()[0]
     sg.policy.countersign(request, key, consortium.work / "signed")
-    join(consortium, asked=replace(asked, second=(str(consortium.work / "signed"),)))
+    join(consortium, asked=replace(asked, second_signature=(str(consortium.work / "signed"),)))
     assert (consortium.work / "four" / "anna" / "accept.msg").is_file()
 
 

@@ -267,12 +267,12 @@ def test_a_policy_counts_rows_of_sets(tmp_path):
 
 def test_from_one_table(rare, small_sets, tmp_path, forked_roles):
     """Through the processes of a deployment, packed, and compared with the plain engine."""
-    study, files = small_sets(tmp_path), named(tmp_path, GENES)
+    files = named(tmp_path, GENES)
     words = [*flags(files), "--bfile", rare.bfile, "--pheno", rare.pheno, "--pheno-name", "QT", "--covar", rare.covar]
     words += ["--vc-tests", "skato,acatv", "--vc-max-aaf", "0.1", "--gzip", "--out", tmp_path / "r"]
     done = securegen("run-local", "gwas", "--engine", "federated", "--compare-plain", *words)
     assert done.code == 0 and "identical to the plain engine: yes" in done.err + done.out, done.err
-    assert read_frame(tmp_path / "r.QT.sets.gz").equals(sg.run(study)["QT.sets"])
+    assert read_frame(tmp_path / "r.QT.sets.gz").equals(sg.run(small_sets(tmp_path))["QT.sets"])
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def run_sites(work: Path, members: dict[str, Inputs]) -> None:
     roles = []
     for name, inputs in members.items():
         local = rehearsal.LocalSite(name, inputs.genotypes, None)
-        roles.append(rehearsal.site_role(work, inputs, local, Filters(), wait=60))
+        roles.append(rehearsal.site_role(work, inputs, local, Filters(), wait=600))
     rehearsal.run_sites(roles)
 
 

@@ -41,6 +41,11 @@ def keep_asked(state: OwnerState, digest: str, inputs: Inputs, strata: Sequence[
     )
 
 
+def is_kept(state: OwnerState, digest: str) -> bool:
+    """Whether this folder knows for what something with this digest was encrypted: it was this folder's, ended or not."""
+    return (state.folder / f"{_name(digest)}.box").exists()
+
+
 def refuse_left_out(state: OwnerState, samples: Samples, strata: Sequence[Stratum], asking: Asking) -> None:
     """Before a design is encrypted without a purpose: raise as `refuse_left`."""
     if asking.asked() is None:

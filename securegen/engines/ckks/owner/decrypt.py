@@ -162,17 +162,17 @@ def _bound(o: Output, number: int, secrets: DesignSecrets, info: CohortInfo) -> 
 
 
 def decrypt(
-    folder: Place, state: OwnerState, info: CohortInfo, secrets: DesignSecrets, *, still_trusted: bool = False
+    folder: Place, state: OwnerState, info: CohortInfo, secrets: DesignSecrets, *, key_still_trusted: bool = False
 ) -> Iterator[Sums]:
     """Yield the verified sums of every block, in file order. secrets: of the design that the owner names.
 
     Raises ArtefactError when files are damaged or the results are not of this cohort and design, PlanError when sums of
     the design are too large to be verified, VerificationError when a block fails verification (the key is then retired),
-    KeyFileError when the key is retired; still_trusted: decrypt all the same.
+    KeyFileError when the key is retired; key_still_trusted: decrypt all the same.
     """
     key = state.key
     verify.check_bounds(secrets.sum_abs, secrets.sets.squared, info.dosage_max)
-    with guarded(key, state.folder, str(folder), still_trusted=still_trusted):
+    with guarded(key, state.folder, str(folder), key_still_trusted=key_still_trusted):
         yield from _decrypt(folder_of(folder), key, info, secrets, state)
 
 

@@ -20,6 +20,7 @@ from securegen.design.strata import Stratum, Unanalysed, analyses_of
 from securegen.engines.ckks import artefact, bodies
 from securegen.engines.ckks.column_sets import ColumnSets
 from securegen.engines.ckks.keys import PublicKey
+from securegen.engines.ckks.owner.asked import is_kept
 from securegen.engines.ckks.owner.state import OwnerState, Version
 from securegen.errors import ArtefactError, UsageError
 from securegen.io.folder import Folder
@@ -170,7 +171,12 @@ def is_known(state: OwnerState, folder: Folder) -> bool:
     ended, here = state.earlier(), folder.place
     if any(s.folder == here and s.cohort_digest not in ended for s in all_designs(state)):
         return True  # whatever lies there now: whoever keeps a store may put another one there
-    return folder.size(artefact.MANIFEST) is not None and artefact.open_manifest(folder).body.get("cohort") not in ended
+    if folder.size(artefact.MANIFEST) is None:
+        return False
+    there = artefact.open_manifest(folder)
+    if is_kept(state, there.digest) and state_name(there.digest) not in state.designs():
+        return False  # of a run that was killed before its last record
+    return there.body.get("cohort") not in ended
 
 
 def read_secrets(state: OwnerState, design: str | os.PathLike[str] | None = None) -> DesignSecrets:

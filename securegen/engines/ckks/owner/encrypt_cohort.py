@@ -5,7 +5,8 @@ and m (missing, only for blocks where something is) where a coefficient holds on
 chunk is (groups, strands) ciphertexts; with the own encryptor the strands of a group share their public half. The checks
 stay in the owner's state, and of packed stores the missing calls (`absent`).
 
-Who learns what: the server learns N, M, which blocks have an m stream, and nothing about a genotype (RLWE, 128 bits).
+Who learns what: the server learns N, M, which blocks have an m stream (in a packed store none has), and nothing about a
+genotype (RLWE, 128 bits).
 A killed run resumes: a block whose files, data, format and encryptor are unchanged is kept, anything else is encrypted
 again, freshly.
 """
@@ -26,12 +27,14 @@ from securegen.engines.ckks.ciphertexts import shares_public_half, write_ciphert
 from securegen.engines.ckks.codec import chunks
 from securegen.engines.ckks.owner import verify
 from securegen.engines.ckks.owner.absent import lists_of
+from securegen.engines.ckks.owner.asked import keep_asked_of
 from securegen.engines.ckks.owner.encryption import Encryptor
 from securegen.engines.ckks.owner.retirement import refuse_retired
 from securegen.engines.ckks.owner.secret_key import SecretKey
 from securegen.engines.ckks.owner.state import CohortInfo, OwnerState, write_info
 from securegen.engines.ckks.parameters import Parameters
 from securegen.errors import ArtefactError, DesignError
+from securegen.governance.gate import Asking
 from securegen.governance.pin import Pin
 from securegen.io.envelope import canonical
 from securegen.io.folder import Folder
@@ -88,10 +91,11 @@ def encrypt_cohort(
     squares: bool = False,
     policy: Pin | None = None,
     like: CohortInfo | None = None,
+    asking: Asking | None = None,
     progress: Progress = no_progress,
 ) -> CohortInfo:
     """Encrypt every genotype of `reader` into `folder` and keep the checks in `state`. policy: the one that governs it;
-    like: the cohort of which these people remain, whose id and blocks are kept.
+    like: the cohort of which these people remain, whose id and blocks are kept; asking: for which purpose it is encrypted.
 
     Raises DesignError when the cohort is not the one that was planned (samples, dosage range), KeyFileError when the key
     is retired, StorageError before anything is written when it cannot fit on the disk.
@@ -106,7 +110,9 @@ def encrypt_cohort(
     folder.require_space(size - sum(s for name, s in folder.sizes().items() if name.endswith(".npy")))
     with state.alone(), folder.claimed(state.writer):
         state.refuse_parts()
-        return _encrypt_blocks(reader, sizes, key, folder, state, encryptor, squares, policy, like, progress)
+        return _encrypt_blocks(
+            reader, sizes, key, folder, state, encryptor, squares, policy, like, asking or Asking(), progress
+        )
 
 
 def check_planned(reader: GenotypeReader, key: SecretKey, squares: bool, *, like: CohortInfo | None = None) -> None:
@@ -127,7 +133,7 @@ def check_planned(reader: GenotypeReader, key: SecretKey, squares: bool, *, like
 
 def _encrypt_blocks(
     reader: GenotypeReader, sizes: Sequence[int], key: SecretKey, folder: Folder, state: OwnerState, encryptor: Encryptor,
-    squares: bool, policy: Pin | None, like: CohortInfo | None, progress: Progress,
+    squares: bool, policy: Pin | None, like: CohortInfo | None, asking: Asking, progress: Progress,
 ) -> CohortInfo:  # fmt: skip
     earlier = state.cohort_digest()
     folder.remove([artefact.MANIFEST])
@@ -143,6 +149,7 @@ def _encrypt_blocks(
     folder.confirm(state.writer)
     info = write_cohort(folder, info, parts, key)
     state.forget_others(info.digest, earlier)
+    keep_asked_of(state, info.digest, asking, np.ones(len(info.samples), bool))  # before the record that ends it
     write_info(state, info)
     remove_blocks(folder, state, len(parts))
     return info

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,11 +47,13 @@ def encrypt_design(
     *,
     encryptor: Encryptor,
     reader: GenotypeReader | None = None,
+    keep: Callable[[str], None],
     progress: Progress = no_progress,
 ) -> DesignSecrets:
     """Encrypt the columns of the strata of a study into `folder`; keep what reads the results in `state`.
 
-    reader: the genotypes, needed where Σ g² is and the cohort was encrypted without squares.
+    reader: the genotypes, needed where Σ g² is and the cohort was encrypted without squares; keep: writes what else is kept
+    of the design with this digest, before its manifest.
     Raises DesignError when the columns do not fit the planned parameters, PlanError when a sum would be too large to be
     verified, ArtefactError when `reader` does not have the genotypes that were encrypted, KeyFileError when the key is
     retired.
@@ -65,12 +67,12 @@ def encrypt_design(
     folder = folder_of(folder)
     folder.make()
     with state.alone(), folder.claimed(state.writer):
-        return _encrypt(strata, pool, key, info, state, folder, encryptor, reader, progress)
+        return _encrypt(strata, pool, key, info, state, folder, encryptor, reader, keep, progress)
 
 
 def _encrypt(
     strata: Sequence[Stratum], pool: ColumnPool, key: SecretKey, info: CohortInfo, state: OwnerState, folder: Folder,
-    encryptor: Encryptor, reader: GenotypeReader | None, progress: Progress,
+    encryptor: Encryptor, reader: GenotypeReader | None, keep: Callable[[str], None], progress: Progress,
 ) -> DesignSecrets:  # fmt: skip
     p = key.public.parameters
     sets = pool.sets
@@ -118,6 +120,7 @@ def _encrypt(
         "columns": entries, "squares": squares, "encryptor": encryptor.name,
     }  # fmt: skip
     folder.confirm(state.writer)
+    keep(artefact.digest_of("design", body))
     digest = artefact.write_manifest(folder, "design", body, key)
     made = DesignSecrets(
         digest, info.digest, nonce, tuple(map(without_values, strata)), sets, pool.places,

@@ -54,14 +54,15 @@ def leave_cohort(
     state: OwnerState,
     left: Callable[[Samples], np.ndarray],
     *,
+    register: str,
     progress: Progress = no_progress,
 ) -> tuple[CohortInfo, int]:
     """Take out of the cohort in `folder` whoever left. Returns what it is then, and how many left.
 
-    reader: its genotypes, with or without those people; left: (N,) bool of its people. Raises InputError where somebody else is
-    not in `reader`, ArtefactError where these are not the genotypes that were encrypted or the owner's folder has no whole
-    cohort, PolicyError where nobody remains, StorageError when another process writes or the disk is too small,
-    KeyFileError when the key is retired.
+    reader: its genotypes, with or without those people; left: (N,) bool of its people; register: that of consent which says
+    so, known from then on. Raises InputError where somebody else is not in `reader`, ArtefactError where these are not the
+    genotypes that were encrypted or the owner's folder has no whole cohort, PolicyError where nobody remains, StorageError
+    when another process writes or the disk is too small, KeyFileError when the key is retired.
     """
     if key.public.parameters.ring.lanes != LANES:
         raise ArtefactError(
@@ -73,7 +74,7 @@ def leave_cohort(
     after, beside = OwnerState(state.folder / NEXT, key), folder.with_name(f"{folder.name}.{NEXT}")
     with state.alone():
         if (state.folder / f"{LEAVING}.box").exists() and state.read(LEAVING)[0]["digest"] == "":
-            _replace(folder, state, beside, after)  # whose record has no digest: all that is new is whole
+            _replace(folder, state, beside, after, register)  # whose record has no digest: all that is new is whole
         begun = (state.folder / f"{LEAVING}.box").exists()
         info = read_record(state, LEAVING) if begun else read_info(state)
         gone = left(info.samples)
@@ -95,7 +96,7 @@ def leave_cohort(
         _refuse_other_genotypes(state, after, info, ~gone, beside)
         write_info(after, replace(made, without=(*info.without, time.strftime(_NOW))))
         write_info(state, replace(info, digest="", earlier=()), LEAVING)
-        _replace(folder, state, beside, after)
+        _replace(folder, state, beside, after, register)
         return read_info(state), int(gone.sum())
 
 
@@ -134,10 +135,10 @@ def _refuse_other_genotypes(
             )
 
 
-def _replace(folder: Path, state: OwnerState, beside: Path, after: OwnerState) -> None:
+def _replace(folder: Path, state: OwnerState, beside: Path, after: OwnerState, register: str) -> None:
     """Put the new cohort, which is whole, in place of the old one; whatever was done of it already is left."""
     made = read_record(after, "cohort")
-    keep_registers(state, made.digest, registers_of(state, made.digest), len(made.samples))
+    keep_registers(state, made.digest, {*registers_of(state, made.digest), register}, len(made.samples))
     for path in (*state.folder.glob("design-*.box"), *state.folder.glob("asked-*.box")):
         if made.digest[:32] not in path.name:
             path.unlink()

@@ -43,10 +43,10 @@ def _all_marks(key: SecretKey, owner: Path) -> list[Path]:
     return [*marks(key, owner), *([own] if own is not None else [])]
 
 
-def refuse_retired(key: SecretKey, owner: Path, *, still_trusted: bool = False) -> None:
+def refuse_retired(key: SecretKey, owner: Path, *, key_still_trusted: bool = False) -> None:
     """Raise KeyFileError when a result has failed verification under this key, unless told by name to go on."""
     found = [f" (see {mark})" for mark in _all_marks(key, owner) if os.path.lexists(mark)]
-    if (found or key.public.fingerprint in _here) and not still_trusted:
+    if (found or key.public.fingerprint in _here) and not key_still_trusted:
         raise KeyFileError(
             f"key {key.public.fingerprint[:16]} is retired: a result failed verification under it{''.join(found[:1])}. Make a "
             "new key and encrypt again; decrypt --key-still-trusted overrides this"
@@ -54,12 +54,12 @@ def refuse_retired(key: SecretKey, owner: Path, *, still_trusted: bool = False) 
 
 
 @contextlib.contextmanager
-def guarded(key: SecretKey, owner: Path, what: str, *, still_trusted: bool = False) -> Iterator[None]:
+def guarded(key: SecretKey, owner: Path, what: str, *, key_still_trusted: bool = False) -> Iterator[None]:
     """Decrypt `what` in this block: a VerificationError that leaves it retires the key.
 
     Raises KeyFileError when the key is retired, StorageError when it could not be marked as retired.
     """
-    refuse_retired(key, owner, still_trusted=still_trusted)
+    refuse_retired(key, owner, key_still_trusted=key_still_trusted)
     if not any(_writable(mark.parent) for mark in marks(key, owner)):
         raise StorageError(
             f"nothing can be written in {owner}: if a result failed verification, the key could not be marked as retired, "

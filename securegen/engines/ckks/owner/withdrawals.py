@@ -33,8 +33,9 @@ def take_out_withdrawn(
     audit_beside.record(owner, "consent", {"action": "applied", "register": register})
     state = OwnerState(owner, key)
     info, gone = leave_cohort(
-        genotypes, key, folder, state, lambda samples: consent_steps.left(consent, samples), progress=progress
-    )
+        genotypes, key, folder, state, lambda samples: consent_steps.left(consent, samples),
+        register=os.path.abspath(consent), progress=progress,
+    )  # fmt: skip
     keep_registers(state, info.digest, {*registers_of(state, info.digest), os.path.abspath(consent)}, len(info.samples))
     remain = count(len(info.samples), "sample")
     log(

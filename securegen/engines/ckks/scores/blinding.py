@@ -207,5 +207,5 @@ def choose_blinded(
             return min(fitting, key=lambda x: estimate_seconds(x[0], rows=rows, columns=columns))
     raise PlanError(
         f"no parameters hold replies with scores below 2^{size.sum_bound.bit_length()}: use fewer bits per weight "
-        "(`bits`)"
+        "(`weight_bits`)"
     )

@@ -10,15 +10,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from securegen.engines.ckks.scores.messages import ScoreRequest
-from securegen.engines.governed import gate_of_inputs, pass_allele_counts, shown_counts
+from securegen.engines.governed import counts_between, gate_of_inputs, pass_allele_counts, shown_counts
 from securegen.errors import PolicyError, UsageError
 from securegen.governance.pin import Pin
 from securegen.model import SelectableReader
 from securegen.scores.study import ScoreStudy, asked_for
 from securegen.scores.sums import count_alleles
+from securegen.study.genotypes import everybody_beside
 from securegen.study.inputs import Inputs, Log
 
 
@@ -40,9 +44,9 @@ def pass_counts(
             "impute by the scoring file's frequencies (`imputation` file) or nothing (`imputation` none)"
         )
     gate = gate_of_inputs("ckks", inputs, log, more=[folder])
-    floor = gate.minor_alleles
+    floor, between = gate.minor_alleles, counts_between(gate, reader, partial(everybody_beside, inputs, reader))
     pass_allele_counts(gate, reader, len(request.variants), floor, inputs.asked_for(), Path(folder).name, log)
-    return replace(request, counts=shown_counts(c, request.dosage_grid, floor, log))
+    return replace(request, counts=shown_counts(c, request.dosage_grid, floor, between, log))
 
 
 def tells_means(study: ScoreStudy) -> bool:
@@ -67,7 +71,9 @@ def pass_means(
     gate = gate_of_inputs("ckks", study.genotypes, log, more=[*study.inputs.score, *places], pins=pins)
     minor = None
     if gate.policy is not None:
-        minor = int(count_alleles(reader, plan.variant[told]).who_differ(reader.dosage_grid).min())
+        between = counts_between(gate, reader, partial(everybody_beside, study.genotypes, reader))
+        differ = count_alleles(reader, plan.variant[told]).who_differ(reader.dosage_grid)
+        minor = int(np.where(between[plan.variant[told]], 0, differ).min())
     try:
         asked = asked_for(study.genotypes, study.inputs) if gate.policy is not None else {}
         pass_allele_counts(gate, reader, int(told.sum()), minor, asked, "public model", log, check=check)

@@ -60,7 +60,7 @@ def invite_product(
     weights = score_weights(plan)
     parameters, weight_scale, blinding = evaluator.choose_product(
         size, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
-        dosage_max=2 * request.dosage_grid, cap=rules.cap or 0,
+        dosage_max=2 * request.dosage_grid, cap=rules.reply_cap or 0,
     )  # fmt: skip
     own = secrets.token_bytes(NONCE_BYTES)
     nonce = evaluator.joint_nonce(own, read_challenge(challenge_file))

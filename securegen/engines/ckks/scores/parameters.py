@@ -36,7 +36,7 @@ def check_provable(sum_bound: int) -> None:
     if sum_bound >= SUM_LIMIT:
         raise PlanError(
             f"scores could reach 2^{math.log2(sum_bound):.1f}; the check of results proves integers below 2^60 only: use "
-            "fewer bits per weight (`bits`)"
+            "fewer bits per weight (`weight_bits`)"
         )
 
 
@@ -51,13 +51,13 @@ def check_exact(parameters: Parameters, *, norm: float, sum_bound: int) -> None:
     if noise_bound(parameters, norm) > 0.5:
         raise PlanError(
             f"noise of 15 standard deviations reaches {noise_bound(parameters, norm):.2f} units of a score, it must stay "
-            "below 0.5: use fewer bits per weight (`bits`), or encrypt the cohort for these scores"
+            "below 0.5: use fewer bits per weight (`weight_bits`), or encrypt the cohort for these scores"
         )
     need = 1 + math.log2(sum_bound + 1) + parameters.genotype_scale
     if need >= math.log2(parameters.ring.modulus):
         raise PlanError(
-            f"scores need {need:.1f} bits, the modulus has {math.log2(parameters.ring.modulus):.1f}: use fewer bits a "
-            "weight (`bits`), or encrypt the cohort for these scores"
+            f"scores need {need:.1f} bits, the modulus has {math.log2(parameters.ring.modulus):.1f}: use fewer bits per "
+            "weight (`weight_bits`), or encrypt the cohort for these scores"
         )
 
 
@@ -108,5 +108,5 @@ def choose(*, samples: int, rows: int, columns: int, norm: float, sum_bound: int
         if fitting:
             return min(fitting, key=lambda p: estimate_seconds(p, rows=rows, columns=columns))
     raise PlanError(
-        f"no parameters hold scores below 2^{sum_bound.bit_length()} exactly: use fewer bits per weight (`bits`)"
+        f"no parameters hold scores below 2^{sum_bound.bit_length()} exactly: use fewer bits per weight (`weight_bits`)"
     )

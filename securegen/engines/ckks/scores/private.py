@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from securegen.engines.ckks.cohort import EncryptedCohort, open_cohort
-from securegen.engines.ckks.owner.asked import gate_of_asked, keep_asked_of
+from securegen.engines.ckks.owner.asked import gate_of_asked
 from securegen.engines.ckks.owner.encrypt_cohort import encrypt_cohort
 from securegen.engines.ckks.owner.encryption import make_encryptor
 from securegen.engines.ckks.owner.retirement import guarded
@@ -83,7 +83,7 @@ def invite(
     weights = score_weights(plan)
     parameters, blinding = choose_blinded(
         size, samples=request.samples, rows=len(weights.dosage), columns=weights.columns,
-        dosage_max=2 * request.dosage_grid, cap=rules.cap or 0,
+        dosage_max=2 * request.dosage_grid, cap=rules.reply_cap or 0,
     )  # fmt: skip
     nonce = secrets.token_bytes(NONCE_BYTES)
     return finish_invitation(parameters, blinding, nonce, plan, match, size, inputs, rules, folder, private, log)
@@ -158,11 +158,10 @@ def encrypt_for(
     key = key_for(invitation, reader) if key is None else key
     stored = ScoreReader(reader.select(variants=invitation.variant), invitation.second)
     state = OwnerState(Path(f"{os.fspath(prefix)}.owner"), key)
-    info = encrypt_cohort(
+    encrypt_cohort(
         stored, key, Path(f"{os.fspath(prefix)}.cohort"), state, encryptor=make_encryptor(encryptor, key),
-        progress=progress,
+        asking=asking, progress=progress,
     )  # fmt: skip
-    keep_asked_of(state, info.digest, asking or Asking(), np.ones(len(info.samples), bool))
     key_holder.write_encryption_key(key.encryption_key(invitation.nonce), Path(f"{os.fspath(prefix)}.publickey"), key)
     return key
 

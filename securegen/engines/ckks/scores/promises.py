@@ -45,13 +45,13 @@ KEPT = record(
 
 @dataclass(frozen=True)
 class PrivacyRules:
-    """What the model owner decides. ledger: its file of replies; client: its name for who asks; allow: models that may
-    have fewer than 20 weights per person; cap: replies in the model's life, None for the computed one."""
+    """What the model owner decides. ledger: its file of replies; client: its name for who asks; allow_small_model: models that
+    may have fewer than 20 weights per person; reply_cap: replies in the model's life, None for the computed one."""
 
     ledger: Path
     client: str
-    allow: tuple[str, ...] = ()
-    cap: int | None = None
+    allow_small_model: tuple[str, ...] = ()
+    reply_cap: int | None = None
 
     def __post_init__(self) -> None:
         ledger = checks.path("ledger", self.ledger)
@@ -60,8 +60,8 @@ class PrivacyRules:
         object.__setattr__(self, "ledger", Path(ledger))
         if not isinstance(self.client, str) or not self.client:
             raise UsageError(f"`client` takes a name as text, not {self.client!r}")
-        object.__setattr__(self, "allow", checks.names("allow", self.allow) or ())
-        checks.whole("cap", self.cap, 1, None)
+        object.__setattr__(self, "allow_small_model", checks.names("allow_small_model", self.allow_small_model) or ())
+        checks.whole("reply_cap", self.reply_cap, 1, None)
 
 
 def model_names(scoring: ScoringFile) -> list[str]:
@@ -129,13 +129,13 @@ def promise(
     returns.
     """
     answers = people * len(plan.names)
-    cap = size.cap(bits) if rules.cap is None else rules.cap
+    cap = size.cap(bits) if rules.reply_cap is None else rules.reply_cap
     if cap > size.cap(bits):
         log(f"WARNING: --reply-cap {cap} is above {size.cap(bits)}: so many replies give the weights away")
     models = model_names(match.scoring)
     names = zip(models, former_names(inputs, plan), plan.names, telling_weights(plan, match), strict=True)
     asked = [
-        Asked(model, former, name, answers, cap, None if name in rules.allow else weights)
+        Asked(model, former, name, answers, cap, None if name in rules.allow_small_model else weights)
         for model, former, name, weights in names
     ]
     if repeated := [n for n, count in zip(plan.names, map(Counter(models).get, models), strict=True) if count != 1]:
@@ -156,7 +156,7 @@ def spend(private: Path, inputs: ScoreInputs, rules: PrivacyRules) -> None:
     Raises ArtefactError when it was answered or withdrawn, or belongs to another ledger or scoring file.
     """
     kept = _kept(private)
-    (scoring,) = read_scorings(inputs.score, inputs.columns, genome_build=inputs.genome_build)
+    (scoring,) = read_scorings(inputs.score, inputs.score_col_nums, genome_build=inputs.genome_build)
     if model_names(scoring) != kept["models"]:
         raise ArtefactError(f"{private} is not of the model in {scoring.path}: give the scoring file it was made with")
     Ledger(rules.ledger).charge(kept["token"])

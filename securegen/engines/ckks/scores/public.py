@@ -115,10 +115,12 @@ def encrypt_here(
     paths = score_paths(prefix)
     state = OwnerState(paths.owner, key)
     reader = score_reader(study.two_copies, study.plan)
-    info = encrypt_cohort(reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), progress=progress)
+    info = encrypt_cohort(
+        reader, key, paths.cohort, state, encryptor=make_encryptor(encryptor, key), asking=study.genotypes.asking,
+        progress=progress,
+    )  # fmt: skip
     owner_side.write_checks(reader, key, state, info)
     _keep(state, public_model.write_model(study.plan, paths.model, key), study.inputs.digits)
-    keep_asked_of(state, info.digest, study.genotypes.asking, np.ones(len(info.samples), bool))
     return paths
 
 
@@ -138,12 +140,12 @@ def add_model(
     parameters.check_exact(key.public.parameters, norm=weights.norm, sum_bound=weights.sum_bound)
     pass_means(study, [owner, model], log, pins=[("the key", key.policy), ("the encrypted cohort", info.policy)])
     owner_side.write_checks(study.two_copies, key, state, info)
+    keep_asked_of(state, info.digest, study.genotypes.asking, np.ones(len(info.samples), bool))
     _keep(
         state,
         public_model.write_model(study.plan, Path(model), key, cohort_variants=len(info.variants)),
         study.inputs.digits,
     )
-    keep_asked_of(state, info.digest, study.genotypes.asking, np.ones(len(info.samples), bool))
     return Path(model)
 
 
@@ -210,7 +212,7 @@ def pin_beside(inputs: Inputs, prefix: str | os.PathLike[str]) -> Pin | None:
 
 
 def decrypt_scores(
-    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], *, still_trusted: bool = False,
+    results: str | os.PathLike[str], key: SecretKey, owner: str | os.PathLike[str], *, key_still_trusted: bool = False,
     digits: int = 1, gate: Gate | None = None,
 ) -> tuple[Samples, ScoreSums]:  # fmt: skip
     """Samples and their verified integers.
@@ -218,7 +220,7 @@ def decrypt_scores(
     digits: how many the release will have; gate: the door, by default that of the key (`gate_of_key`). Raises
     PolicyError where the policy refuses, and where they are more than was planned and a score has too few
     variants for them; VerificationError, and retires the key, when a result was not computed from this cohort and model;
-    KeyFileError when the key is retired (still_trusted: decrypt all the same).
+    KeyFileError when the key is retired (key_still_trusted: decrypt all the same).
     """
     state = OwnerState(Path(owner), key)
     header, arrays = state.read(MODEL)
@@ -232,5 +234,5 @@ def decrypt_scores(
         plan.names,
         info.samples,
     )
-    with guarded(key, state.folder, os.fspath(results), still_trusted=still_trusted):
+    with guarded(key, state.folder, os.fspath(results), key_still_trusted=key_still_trusted):
         return info.samples, owner_side.decrypt(Path(results), key, info, state, model)

@@ -46,27 +46,27 @@ from securegen.vocabulary import DEFAULT_ENCRYPTOR
 
 # Fields of ScoreInputs that the model's owner is told: the others are for the table, which it does not write.
 _TOLD = (
-    "score", "columns", "genome_build", "match_by", "keep_ambiguous", "strand_flips", "min_overlap", "imputation", "bits",
-    "digits", "minimum", "allow",
+    "score", "score_col_nums", "genome_build", "match_by", "keep_ambiguous", "strand_flips", "min_overlap", "imputation",
+    "weight_bits", "digits", "min_variants", "allow_small_score",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class HiddenModel:
-    """What the three have in common. client, ledger, allow_model, reply_cap: the rules of the model's owner
+    """What the three have in common. client, ledger, allow_small_model, reply_cap: the rules of the model's owner
     (`PrivacyRules`); without a ledger this rehearsal counts from zero; keep_files: keep the encrypted files."""
 
     encryptor: str = DEFAULT_ENCRYPTOR
     keep_files: bool = False
     client: str = "client"
     ledger: str | os.PathLike[str] | None = None
-    allow_model: tuple[str, ...] = ()
+    allow_small_model: tuple[str, ...] = ()
     reply_cap: int | None = None
     matches: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ledger", checks.path("ledger", self.ledger) or None)
-        object.__setattr__(self, "allow_model", checks.names("allow_model", self.allow_model) or ())
+        object.__setattr__(self, "allow_small_model", checks.names("allow_small_model", self.allow_small_model) or ())
         checks.whole("reply_cap", self.reply_cap, 1, None)
         if not isinstance(self.client, str) or not self.client:
             raise UsageError(f"`client` takes a name as text, not {self.client!r}")
@@ -79,11 +79,12 @@ class HiddenModel:
         """The options of a step of the model's owner."""
         options = given(inputs, *_TOLD)
         options["score"] = [os.path.abspath(path) for path in inputs.score]
-        if inputs.columns:
-            options["columns"] = [",".join(map(str, inputs.columns))]
+        if inputs.score_col_nums:
+            options["score_col_nums"] = [",".join(map(str, inputs.score_col_nums))]
         ledger = os.path.abspath(self.ledger) if self.ledger else "ledger.json"
         return options | {
-            "client": self.client, "ledger": ledger, "allow_model": self.allow_model or None, "reply_cap": self.reply_cap,
+            "client": self.client, "ledger": ledger, "allow_small_model": self.allow_small_model or None,
+            "reply_cap": self.reply_cap,
         }  # fmt: skip
 
     def ask(
@@ -120,7 +121,7 @@ class HiddenModel:
         log.note(receipt.lines())
         log.write(
             receipt=receipt.to_json(), engine="ckks", bytes=sizes, encryptor=self.encryptor, covariates=0, phenotypes=[],
-            parameters=parameters.to_json() | {"bits": inputs.bits, "digits": inputs.digits},
+            parameters=parameters.to_json() | {"bits": inputs.weight_bits, "digits": inputs.digits},
             planned_noise_margin_bits=margin,
             inputs=digests(genotypes, inputs), samples=len(reader.samples),
             samples_stored=len(reader.samples), variants=len(announced.variant), missing=announced.imputation,

@@ -76,7 +76,7 @@ class CkksScores:
             log.note(receipt.lines())
             log.write(
                 receipt=receipt.to_json(), engine="ckks", bytes=sizes, encryptor=self.encryptor,
-                parameters=p.to_json() | {"bits": inputs.bits, "digits": inputs.digits},
+                parameters=p.to_json() | {"bits": inputs.weight_bits, "digits": inputs.digits},
                 planned_noise_margin_bits=margin_bits(p, norm),
                 peak_rss_bytes=max(peak_rss_bytes(), served["peak_rss_bytes"]), **study.record(), **gate.record(),
             )  # fmt: skip

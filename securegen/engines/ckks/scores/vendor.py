@@ -130,7 +130,9 @@ def choose_vendor(*, bound: int, samples: int, rows: int, columns: int, dosage_m
             f"{columns} scores of {least.bit_length()} bits are more than a key may answer for one person, {served}: split the "
             "scoring file into several, each with fewer scores"
         )
-    raise PlanError(f"no parameters hold replies of {least.bit_length()} bits: use fewer bits per weight (`bits`)")
+    raise PlanError(
+        f"no parameters hold replies of {least.bit_length()} bits: use fewer bits per weight (`weight_bits`)"
+    )
 
 
 def batch_nonce(nonce: bytes, batch: int) -> bytes:

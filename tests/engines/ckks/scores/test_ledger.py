@@ -321,7 +321,7 @@ def test_a_changed_file_gets_no_cap_of_its_own(additive, tmp_path, monkeypatch):
     def invitations() -> int:
         made = 0
         for i, name in enumerate(names):
-            given = ScoreInputs((str(files[name]),), columns=(1, 2, 4))
+            given = ScoreInputs((str(files[name]),), score_col_nums=(1, 2, 4))
             with contextlib.suppress(PolicyError):
                 invite(tmp_path / "request", given, rules, tmp_path / f"i{i}", tmp_path / f"p{i}")
                 made += 1

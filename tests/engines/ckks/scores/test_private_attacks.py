@@ -75,7 +75,7 @@ class Exchange:
 def exchange(additive, tmp_path_factory, known_seeds):
     folder = tmp_path_factory.mktemp("exchange")
     # weights below half a prime, so that the attacks read them modulo one
-    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), bits=24))
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), weight_bits=24))
     one = open_scores(study.genotypes, study.inputs, opened=study.reader.select(np.array([2])))
     weights = score_weights(one.plan)
     size = model_size(one.plan, weights, one.inputs)

@@ -71,7 +71,7 @@ def test_an_invitation_costs_a_reply_and_a_compressed_copy_is_the_same_model(beg
 
 def test_released_digits_are_enforced_in_the_reply(begun, tmp_path):
     """With more bits than three digits need the integers differ within the blur, the printed scores hardly ever."""
-    study, invitation, key, answer = begun(digits=3, bits=28)
+    study, invitation, key, answer = begun(digits=3, weight_bits=28)
     reply(*answer)
     blinding = invitation.blinding
     assert blinding.blur > 0

@@ -225,7 +225,7 @@ def test_sums_beyond_half_the_checks_modulus_would_spell_the_key(tmp_path, monke
     cohort = from_arrays(dosage, [f"s{i}" for i in range(people)], variants=table, grid=grid)
     rows = "".join(f"v{j}\tA\tG\t{0.99 if j % 2 else -0.99}\n" for j in range(variants))
     (tmp_path / "w.tsv").write_text("ID\teffect_allele\tother_allele\teffect_weight\n" + rows)
-    study = open_scores(Inputs(""), ScoreInputs((str(tmp_path / "w.tsv"),), bits=40), opened=cohort)
+    study = open_scores(Inputs(""), ScoreInputs((str(tmp_path / "w.tsv"),), weight_bits=40), opened=cohort)
     assert 1 << 61 < study.plan.bound[0] < 1 << 63
     with pytest.raises(PlanError, match="below 2\\^60"):
         generate_score_key(study.plan, people)
@@ -352,7 +352,7 @@ def test_the_store_of_an_association_serves_scores(strands, encryptor, additive,
     lines = Path(additive.score).read_text().splitlines()
     score = tmp_path / "part.tsv"
     score.write_text("\n".join(lines[:1] + lines[3::2]) + "\n")
-    study = open_scores(Inputs(additive.bfile), ScoreInputs((str(score),), bits=20))
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((str(score),), weight_bits=20))
     planned = plan_association(Workload(additive.samples, additive.variants, 12, 20), whole=True).parameters
     key = generate(replace(planned, pack=64, strands=strands))
     assert key.public.parameters.block_variants % additive.variants  # the last block has fewer strands
@@ -365,7 +365,7 @@ def test_the_store_of_an_association_serves_scores(strands, encryptor, additive,
 
 def test_a_store_that_grew_serves_scores_of_a_model_that_is_added_again(additive, tmp_path):
     """200 variants, then 200: scores of before are refused by name, the model of before by the server."""
-    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), bits=20))
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), weight_bits=20))
     first, second = np.arange(200), np.arange(200, additive.variants)
     planned = plan_association(Workload(additive.samples, additive.variants, 12, 20), whole=True).parameters
     key = generate(replace(planned, pack=64, strands=3))
@@ -412,7 +412,7 @@ def moved(study, what: str):
 @pytest.mark.parametrize("what", ["people", "a genotype"])
 def test_a_model_is_added_for_the_genotypes_that_were_encrypted(additive, tmp_path, monkeypatch, what):
     """Checks of others would accuse an honest server, and retire the key."""
-    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), bits=20))
+    study = open_scores(Inputs(additive.bfile), ScoreInputs((additive.score,), weight_bits=20))
     planned = plan_association(Workload(additive.samples, additive.variants, 12, 20), whole=True).parameters
     key = generate(replace(planned, pack=64))
     paths = steps.encrypt_cohort(study.reader, key, tmp_path / "e")
@@ -439,7 +439,7 @@ def test_checks_of_an_earlier_encryption_accuse_nobody(study, run, tmp_path):
 
 def test_more_digits_than_were_planned_are_checked_again(small, tmp_path):
     """A score that was small enough for two digits is opened with two, and not with six."""
-    study = open_scores(Inputs(small.bfile), ScoreInputs((small.score,), digits=2, minimum=1, bits=20))
+    study = open_scores(Inputs(small.bfile), ScoreInputs((small.score,), digits=2, min_variants=1, weight_bits=20))
     key = generate_score_key(study.plan, len(study.reader.samples))
     sent = encrypt_scores(study, key, tmp_path / "e")
     results = score_encrypted(sent.cohort, sent.model, tmp_path / "r")

@@ -137,4 +137,4 @@ def test_files_on_a_cohort_made_for_them(reference, tmp_path, file, setting):
 
 
 def scoring(path, overlap: float = 0.75) -> ScoreInputs:
-    return ScoreInputs((str(path),), keep_ambiguous=True, minimum=1, min_overlap=min(overlap, 0.75))
+    return ScoreInputs((str(path),), keep_ambiguous=True, min_variants=1, min_overlap=min(overlap, 0.75))

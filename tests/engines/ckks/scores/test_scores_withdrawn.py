@@ -12,6 +12,7 @@ import securegen as sg
 from securegen.engines.ckks.scores import messages, public, steps
 from securegen.engines.ckks.scores.promises import PrivacyRules
 from securegen.errors import PolicyError, StorageError
+from securegen.governance import consent_steps
 from securegen.governance.gate import Asking
 from securegen.scores.study import ScoreInputs, open_scores
 from securegen.study.inputs import Inputs
@@ -51,6 +52,7 @@ def test_scores_are_not_decrypted_after_a_withdrawal(small, tmp_path, monkeypatc
         decrypt()
     (tmp_path / "moved.tsv").rename(register)
     monkeypatch.setattr(Asking, "refuse_withdrawn", lambda *_: None)
+    monkeypatch.setattr(consent_steps, "_refuse_gone", lambda *_: None)
     assert decrypt() == len(people)  # the attack
 
 
@@ -81,4 +83,5 @@ def test_answers_of_a_hidden_model_are_not_opened_after_a_withdrawal(additive, t
     with pytest.raises(PolicyError, match=r"consent.withdrawn: 1 of the people"):
         opened()
     monkeypatch.setattr(Asking, "refuse_withdrawn", lambda *_: None)
+    monkeypatch.setattr(consent_steps, "_refuse_gone", lambda *_: None)
     assert len(opened().total) == len(people)  # the attack
