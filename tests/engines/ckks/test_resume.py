@@ -294,9 +294,11 @@ def test_a_later_design_stopped_before_any_record_is_encrypted_again(small, smal
             stop_before(patch, number)
             with pytest.raises(Stopped):
                 later(str(number))
+        (paths.owner / f".{names[number]}.box.0123abcd").touch()  # what a kill leaves of a file
         results = sg.ckks.associate(paths.cohort, later(str(number)), tmp_path / f"{number}.results")
         assert sg.ckks.decrypt(results, small_key, paths.owner, design=tmp_path / str(number)).equals(
             sg.run(study).frame
         )
+        assert not list(paths.owner.glob(".*.box.*"))
         with pytest.raises(StorageError, match="has a design of .*, which is not overwritten"):
             later(str(number))

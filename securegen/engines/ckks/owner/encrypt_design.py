@@ -77,6 +77,8 @@ def _encrypt(
     p = key.public.parameters
     sets = pool.sets
     forget(state, folder.place)
+    for left_by_a_kill in [p for kind in ("asked", "null", "design") for p in state.folder.glob(f".{kind}-*.box.*")]:
+        left_by_a_kill.unlink()
     stale = [name for name in folder.sizes() if name.endswith(".npy") or (name.startswith(".") and ".npy." in name)]
     folder.remove([artefact.MANIFEST, *stale])
     owner_squares = any(sets.squared) and not info.squares
