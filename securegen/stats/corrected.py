@@ -75,8 +75,10 @@ class CovariateParts:
 
 
 def fewest_carriers(mean: np.ndarray, most: float, samples: int, weight: float) -> np.ndarray:
-    """(V,) int64: of fewer carriers all outcomes are summed. Where few other people vary, S moves by steps of a copy, which a
-    saddlepoint approximation does not follow: P was 0.4 to 40 times the exact one.
+    """(V,) int64: the number of carriers below which every outcome is summed.
+
+    Where few other people vary, S moves by steps of a copy, which a saddlepoint approximation does not follow: P was 0.4 to
+    40 times the exact one.
 
     mean: (V,) copies; most: the largest that a person has of both alleles; weight: Σ μ(1 − μ) of all samples."""
     rarer = np.minimum(mean, most - mean)

@@ -42,7 +42,7 @@ def keep_asked(state: OwnerState, digest: str, inputs: Inputs, strata: Sequence[
 
 
 def is_kept(state: OwnerState, digest: str) -> bool:
-    """Whether this folder knows for what something with this digest was encrypted: it was this folder's, ended or not."""
+    """Whether this folder has a record of what this digest was encrypted for, even if that encryption was killed."""
     return (state.folder / f"{_name(digest)}.box").exists()
 
 

@@ -52,8 +52,8 @@ def encrypt_design(
 ) -> DesignSecrets:
     """Encrypt the columns of the strata of a study into `folder`; keep what reads the results in `state`.
 
-    reader: the genotypes, needed where Σ g² is and the cohort was encrypted without squares; keep: writes what else is kept
-    of the design with this digest, before its manifest.
+    reader: the genotypes, needed where Σ g² is and the cohort was encrypted without squares; keep: called
+    with the digest before the manifest is written, to store what else belongs to the design.
     Raises DesignError when the columns do not fit the planned parameters, PlanError when a sum would be too large to be
     verified, ArtefactError when `reader` does not have the genotypes that were encrypted, KeyFileError when the key is
     retired.
